@@ -1,0 +1,24 @@
+//! Server status flags, as in OK and EOF packets.
+//!
+//! <https://dev.mysql.com/doc/dev/mysql-server/latest/mysql__com_8h.html> (`SERVER_STATUS_flags_enum`).
+
+/// A set of status flags.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct Status(pub u16);
+
+#[allow(missing_docs)] // The names are the protocol's own.
+impl Status {
+    pub const IN_TRANS: Self = Self(0x0001);
+    pub const AUTOCOMMIT: Self = Self(0x0002);
+    pub const MORE_RESULTS_EXISTS: Self = Self(0x0008);
+    pub const CURSOR_EXISTS: Self = Self(0x0040);
+    pub const LAST_ROW_SENT: Self = Self(0x0080);
+    pub const NO_BACKSLASH_ESCAPES: Self = Self(0x0200);
+    pub const IN_TRANS_READONLY: Self = Self(0x2000);
+    pub const SESSION_STATE_CHANGED: Self = Self(0x4000);
+
+    /// Whether every flag of `other` is set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
