@@ -1,1 +1,8 @@
-//! (to come)
+//! A MySQL connection either way: sockets, TLS, the connection phase. The only room with sockets and TLS,
+//! and the two boards where the data plane, the control plane and the operator's side meet.
+
+mod registry;
+mod watch;
+
+pub use registry::{Registry, Session, SessionRow};
+pub use watch::{TopologyPublisher, TopologyWatch, topology_channel};
