@@ -20,7 +20,7 @@ pub(super) fn show(scan: &mut Scan<'_>) {
     } else if is(scan, &["create"]) {
         scan.advance();
         if !is(scan, &["table", "view", "database", "schema", "procedure", "function", "trigger", "sequence"]) {
-            scan.worsen(Effect::Admin, Why::ServerState);
+            return state_of_a_server(scan);
         }
         scan.advance();
     } else if is(scan, &["table", "procedure", "function"]) {
@@ -33,10 +33,17 @@ pub(super) fn show(scan: &mut Scan<'_>) {
         if !is(scan, &["set"]) {
             return unread(scan);
         }
+    } else if is(scan, &["grants"]) {
+        return state_of_a_server(scan);
     } else if !is(scan, &SHOWN_BY_ANY) {
         scan.worsen(Effect::Admin, Why::ServerState);
     }
     scan.expressions();
+}
+
+/// An account may be named from here on, whose `@` begins no variable.
+fn state_of_a_server(scan: &mut Scan<'_>) {
+    simple(scan, Effect::Admin, Why::ServerState, None);
 }
 
 /// What SHOW reads from the schema.

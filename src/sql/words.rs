@@ -31,6 +31,8 @@ pub(super) enum Call {
     Query,
     /// Grammar right after a closing parenthesis.
     AfterClose,
+    /// Grammar right after a string: `JSON_TABLE(document, path COLUMNS (...))`.
+    AfterText,
     /// A built-in that changes nothing and depends on nothing that belongs to one server.
     Pure,
     /// As [`Call::Pure`], but only with nothing between the name and `(`: else a stored function of that name is called.
@@ -651,6 +653,7 @@ static TABLE: Table = {
     table.put_all(KEYWORDS, Call::Keyword, BOTH);
     table.put_all(QUERY_KEYWORDS, Call::Query, BOTH);
     table.put("against", Key::None, Call::AfterClose, BOTH);
+    table.put("columns", Key::None, Call::AfterText, BOTH);
     table.put_all(PURE_BOTH, Call::Pure, BOTH);
     table.put_all(PURE_TIGHT_BOTH, Call::PureTight, BOTH);
     table.put_all(PURE_MYSQL, Call::Pure, MYSQL);
