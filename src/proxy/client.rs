@@ -54,6 +54,8 @@ pub(super) struct Driver {
     pub(super) roll: u32,
     /// Sequence number of the packet that ends the login.
     pub(super) login_seq: u8,
+    /// What the registry was told last.
+    pub(super) bound_shown: Option<&'static str>,
     /// How often the current command was sent again.
     pub(super) repeats: u8,
     pub(super) meter: crate::telemetry::Meter,
@@ -81,6 +83,7 @@ impl Driver {
         self.entry.started(started);
         let result = self.run_command(incoming, started).await;
         self.entry.stopped();
+        self.show_bound();
         let (bytes_in, bytes_out) =
             (std::mem::take(&mut self.client.bytes_in), std::mem::take(&mut self.client.bytes_out));
         self.meter.bytes_in(bytes_in);
@@ -465,6 +468,27 @@ impl Driver {
 
     pub(super) async fn flushed(&mut self) -> Step_<Attempt> {
         self.client.flush().await.map(|()| Attempt::Done).map_err(|_| End::ClientLeft)
+    }
+
+    /// Counts a command that was answered to its end.
+    fn count(&mut self, run: &Run, started: Instant) {
+        self.repeats = 0;
+        self.meter.query(crate::telemetry::Query {
+            server: run.route.server,
+            target: run.route.target,
+            command: run.command.index(),
+            reason: run.route.reason.index(),
+            elapsed: started.elapsed(),
+        });
+    }
+
+    /// Keeps the registry's word for what binds the session.
+    fn show_bound(&mut self) {
+        let bound = self.session.bound();
+        if bound != self.bound_shown {
+            self.bound_shown = bound;
+            self.entry.show_pin(bound);
+        }
     }
 
     pub(super) fn drop_backend(&mut self, server: ServerId) {

@@ -93,6 +93,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
         roll: entry.id.wrapping_mul(0x9e37_79b9),
         repeats: 0,
         login_seq: next_seq,
+        bound_shown: None,
         meter: shared.metrics.meter(),
         identity,
         shared: shared.clone(),
