@@ -64,3 +64,10 @@ pub fn wait_within<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Op
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// A new directory for the logs of a failed test: it outlives the test, `cargo clean` removes it.
+fn kept_logs(name: &str) -> std::path::PathBuf {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-logs").join(name);
+    let _ = std::fs::create_dir_all(&dir);
+    dir
+}
