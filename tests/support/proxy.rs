@@ -71,7 +71,8 @@ impl Proxy {
 
     /// A new connection through the proxy as the application.
     pub fn client(&self) -> Client {
-        self.connect(accounts::APP).unwrap_or_else(|error| panic!("no login through the proxy: {error}\n{}", self.log()))
+        self.connect(accounts::APP)
+            .unwrap_or_else(|error| panic!("no login through the proxy: {error}\n{}", self.log()))
     }
 
     /// A new connection through the proxy as `(user, password)`.
