@@ -37,7 +37,7 @@ mod template;
 pub use cluster::{Cluster, Lifetime, Options};
 pub use dbproxy::topology::Flavor;
 pub use install::{Install, flavors};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, configuration};
 pub use reserve::{Ports, scratch_dir};
 pub use server::Server;
 pub use sql::{Client, Login, ServerError};
