@@ -1,5 +1,7 @@
 //! The closed sets that labels are drawn from.
 
+use crate::route::{Reason, Target};
+
 /// A closed set of label values.
 pub trait Label: Copy {
     /// All words, in the order of [`Label::index`].
@@ -12,15 +14,6 @@ pub trait Label: Copy {
     fn word(self) -> &'static str {
         Self::WORDS.get(self.index()).copied().unwrap_or("other")
     }
-}
-
-/// The role that a statement was sent to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Target {
-    /// The server that takes the writes.
-    Primary,
-    /// Any other.
-    Replica,
 }
 
 /// Why a client did not get in.
@@ -99,3 +92,66 @@ impl Label for Fault {
         self as usize
     }
 }
+
+impl Label for Reason {
+    const WORDS: &'static [&'static str] = &[
+        "plain_read",
+        "last_server",
+        "transaction",
+        "autocommit_off",
+        "pinned",
+        "no_replica",
+        "replica_behind",
+        "own_write_untracked",
+        "command",
+        // `NotRead`, in the order of `Why`.
+        "not_read",
+    ];
+
+    fn index(self) -> usize {
+        match self {
+            Self::PlainRead => 0,
+            Self::LastServer => 1,
+            Self::Transaction => 2,
+            Self::AutocommitOff => 3,
+            Self::Pinned(_) => 4,
+            Self::NoReplica => 5,
+            Self::ReplicaBehind => 6,
+            Self::OwnWriteUntracked => 7,
+            Self::Command => 8,
+            Self::NotRead(_) => 9,
+        }
+    }
+}
+
+/// The words of commands, in the order of [`command_label`].
+const COMMANDS: &[&str] = &[
+    "query",
+    "stmt_prepare",
+    "stmt_execute",
+    "stmt_fetch",
+    "init_db",
+    "change_user",
+    "reset_connection",
+    "field_list",
+    "other",
+];
+
+/// The place of a command byte among [`LABELS`]'s commands. The bytes:
+/// <https://dev.mysql.com/doc/dev/mysql-server/latest/my__command_8h.html>; 0xfa is MariaDB's COM_STMT_BULK_EXECUTE.
+pub const fn command_label(byte: u8) -> usize {
+    match byte {
+        0x03 => 0,
+        0x16 => 1,
+        0x17 | 0xfa => 2,
+        0x1c => 3,
+        0x02 => 4,
+        0x11 => 5,
+        0x1f => 6,
+        0x04 => 7,
+        _ => 8,
+    }
+}
+
+/// The words that dbproxy counts under.
+pub const LABELS: Labels = Labels { commands: COMMANDS, reasons: <Reason as Label>::WORDS };

@@ -1,6 +1,7 @@
 //! Counting on the path of a query: a handful of relaxed additions to cells that few others touch.
 
-use super::labels::{Label, Labels, Target};
+use super::labels::{Label, Labels};
+use crate::route::Target;
 use crate::topology::ServerId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -2,9 +2,10 @@
 
 use super::catalogue as m;
 use super::export::{self, Registrar};
-use super::labels::{Fault, Label, Labels, Refusal, Target};
+use super::labels::{Fault, Label, Labels, Refusal};
 use super::meter::{Buckets, Meter, Shard};
 use super::rate::Rate;
+use crate::route::Target;
 use crate::topology::{Health, Role, ServerId, Topology};
 use ::metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
