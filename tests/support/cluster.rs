@@ -165,7 +165,13 @@ impl Drop for Cluster {
     }
 }
 
-fn lay_out(install: &'static Install, template: &Template, options: &Options, dir: &Path, ports: &[u16]) -> Vec<Server> {
+fn lay_out(
+    install: &'static Install,
+    template: &Template,
+    options: &Options,
+    dir: &Path,
+    ports: &[u16],
+) -> Vec<Server> {
     let numbered: Vec<(u32, u16)> = (1..).zip(ports.iter().copied()).collect();
     at_once(&numbered, |&(id, port)| Server::lay_out(install, template, &dir.join(format!("s{id}")), id, port, options))
 }

@@ -28,7 +28,14 @@ pub struct Server {
 
 impl Server {
     /// Lays out the files of a server from the template; does not start it.
-    pub fn lay_out(install: &'static Install, template: &Template, dir: &Path, id: u32, port: u16, options: &Options) -> Self {
+    pub fn lay_out(
+        install: &'static Install,
+        template: &Template,
+        dir: &Path,
+        id: u32,
+        port: u16,
+        options: &Options,
+    ) -> Self {
         std::fs::create_dir_all(dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
         template.copy_to(&dir.join("data"));
         let text = configuration(install, template, dir, id, port, options);
@@ -95,7 +102,8 @@ impl Server {
     pub fn start(&self) {
         let mut child = self.child();
         assert!(child.is_none(), "server {} is running already", self.id);
-        let started = background::spawn(self.command()).unwrap_or_else(|error| panic!("cannot start a server: {error}"));
+        let started =
+            background::spawn(self.command()).unwrap_or_else(|error| panic!("cannot start a server: {error}"));
         std::fs::write(self.dir.join("pid"), started.id().to_string()).expect("pid file");
         *child = Some(started);
     }
