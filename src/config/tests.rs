@@ -85,7 +85,7 @@ fn complaints_name_file_line_key_value_and_rule() {
     complains(
         "[backend.tls]",
         "[limits]\nmax_clients = 0\n[backend.tls]",
-        "f.toml:16: limits.max_clients = 0: must be from 1 to 1000000",
+        "f.toml:17: limits.max_clients = 0: must be from 1 to 1000000",
     );
     complains("[monitor]\nuser = \"dbproxy\"", "[monitor]", "f.toml: monitor.user: must be given");
     complains(
