@@ -122,7 +122,7 @@ summary=()
 for server in mysql mariadb; do
     if "setup_$server"; then
         usable=$((usable + 1))
-        summary+=("$server: $outcome")
+        summary+=("$server: ${outcome##*Ver }")
     else
         summary+=("$server: NOT AVAILABLE: $outcome")
     fi

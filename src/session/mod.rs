@@ -45,6 +45,8 @@ pub struct Policy {
     pub prepared_text_total_max: usize,
     /// Most prepared statements of one session.
     pub prepared_max: usize,
+    /// Connection ids from here on are the proxy's, smaller ones a server's.
+    pub connection_ids_from: u32,
 }
 
 /// What a client's login settled.

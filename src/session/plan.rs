@@ -118,8 +118,12 @@ impl Session {
             Command::StmtClose => self.plan_close(payload)?,
             Command::ProcessKill => {
                 let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
-                let id = u64::from(reader.u32_le("connection id")?);
-                Plan::Kill(sql::Kill { id, query_only: false })
+                let id = reader.u32_le("connection id")?;
+                if id >= self.policy.connection_ids_from {
+                    Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
+                } else {
+                    self.plan_on_primary(Run::new(command, Expect::OnePacket), topology)
+                }
             }
             Command::ResetConnection if self.backends.is_empty() => {
                 self.reset();
@@ -142,7 +146,8 @@ impl Session {
     ) -> Result<Plan, Malformed> {
         let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
         let facts = self.classify(text, complete, topology);
-        if let Some(kill) = facts.kill {
+        // Smaller ids are the servers' own: the primary knows them.
+        if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
             return Ok(Plan::Kill(kill));
         }
         let run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };

@@ -32,6 +32,8 @@ pub enum Failure {
     OutcomeUnknown {
         /// The server's address.
         server: String,
+        /// How the connection was lost.
+        how: String,
     },
     /// The backend was lost before the statement was sent, and the session's state with it.
     StateLost {
@@ -143,8 +145,8 @@ impl Failure {
                  set read_only=1 on those that are not the primary",
                 servers.join(" and ")
             ),
-            Self::OutcomeUnknown { server } => format!(
-                "dbproxy: lost connection to {server} during the statement; whether it was executed is not known"
+            Self::OutcomeUnknown { server, how } => format!(
+                "dbproxy: lost connection to {server} during the statement ({how}); whether it was executed is not known"
             ),
             Self::StateLost { server, bound } => {
                 format!("dbproxy: lost connection to {server}, and with it state of this session ({bound})")

@@ -167,11 +167,11 @@ impl<'a> Cluster<'a> {
                 return Health::Unfit("does not replicate from the primary".to_owned());
             }
         }
-        match lag_ms(seen) {
-            Some(lag) if u128::from(lag) > policy.lag_limit.as_millis() => {
-                Health::Unfit(format!("lag is over the limit of {} ms", policy.lag_limit.as_millis()))
+        match (lag_ms(seen), policy.lag_limit) {
+            (Some(lag), Some(limit)) if u128::from(lag) > limit.as_millis() => {
+                Health::Unfit(format!("lag is over the limit of {} ms", limit.as_millis()))
             }
-            Some(_) | None => Health::Up,
+            _ => Health::Up,
         }
     }
 

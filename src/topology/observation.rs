@@ -10,13 +10,13 @@ use std::time::Duration;
 pub struct Policy {
     /// How long a server may fail its probes before it is down. A refused connection counts at once: then nobody listens.
     pub down_after: Duration,
-    /// A replica whose lag is over this is not read from.
-    pub lag_limit: Duration,
+    /// A replica whose lag is over this is not read from; `None`: whatever its lag.
+    pub lag_limit: Option<Duration>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { down_after: Duration::from_secs(1), lag_limit: Duration::from_secs(10) }
+        Self { down_after: Duration::from_secs(1), lag_limit: Some(Duration::from_secs(10)) }
     }
 }
 

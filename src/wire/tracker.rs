@@ -79,6 +79,8 @@ pub struct Tracker {
     skip: usize,
     /// The next packet continues one of the greatest length.
     continued: bool,
+    /// Sequence number behind the last header seen.
+    seq: u8,
 }
 
 impl Tracker {
@@ -91,7 +93,7 @@ impl Tracker {
             Expect::Prepared => State::Prepare,
             Expect::Rows => State::Rows,
         };
-        Self { state, capabilities, skip: 0, continued: false }
+        Self { state, capabilities, skip: 0, continued: false, seq: 1 }
     }
 
     /// Whether the answer is over.
@@ -137,7 +139,10 @@ impl Tracker {
                 return Ok(Scan { pass, event: None, wants });
             }
             match self.step(header, payload)? {
-                Some(kind) => return Ok(Scan { pass, event: Some((kind, HEADER_LEN + header.len)), wants: 0 }),
+                Some(kind) => {
+                    self.seq = header.seq.wrapping_add(1);
+                    return Ok(Scan { pass, event: Some((kind, HEADER_LEN + header.len)), wants: 0 });
+                }
                 None => {
                     self.pass_packet(header);
                     pass += HEADER_LEN;
@@ -151,7 +156,13 @@ impl Tracker {
         self.state = State::Start;
     }
 
+    /// Sequence number that the next packet of the answer has; `None` inside a packet.
+    pub fn next_seq(&self) -> Option<u8> {
+        (self.skip == 0 && !self.continued).then_some(self.seq)
+    }
+
     fn pass_packet(&mut self, header: Header) {
+        self.seq = header.seq.wrapping_add(1);
         self.skip = header.len;
         self.continued = header.len == MAX_PAYLOAD;
     }

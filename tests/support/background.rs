@@ -30,7 +30,8 @@ fn handle() -> &'static Handle {
         std::thread::Builder::new()
             .name("harness".to_owned())
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a tokio runtime");
+                let runtime =
+                    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a tokio runtime");
                 ready.send(runtime.handle().clone()).expect("the starter waits for this");
                 runtime.block_on(std::future::pending::<()>());
             })

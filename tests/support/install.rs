@@ -49,7 +49,8 @@ pub fn key(flavor: Flavor) -> &'static str {
 
 /// The cache that `scripts/setup-servers.sh` fills.
 pub fn cache_dir() -> PathBuf {
-    std::env::var_os("DBPROXY_CACHE").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache"), PathBuf::from)
+    std::env::var_os("DBPROXY_CACHE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache"), PathBuf::from)
 }
 
 impl Install {
@@ -103,7 +104,12 @@ fn find_mariadb() -> Result<Install, String> {
         .into_iter()
         .find(|path| Path::new(path).exists())
         .ok_or("no mariadbd on this machine: run scripts/setup-servers.sh")?;
-    check(Install { flavor: Flavor::MariaDb, version: String::new(), server: vec![program.into()], options: Vec::new() })
+    check(Install {
+        flavor: Flavor::MariaDb,
+        version: String::new(),
+        server: vec![program.into()],
+        options: Vec::new(),
+    })
 }
 
 /// An install counts only once its server has run.

@@ -37,7 +37,7 @@ mod template;
 pub use cluster::{Cluster, Lifetime, Options};
 pub use dbproxy::topology::Flavor;
 pub use install::{Install, flavors};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, configuration};
 pub use reserve::{Ports, scratch_dir};
 pub use server::Server;
 pub use sql::{Client, Login, ServerError};
@@ -63,4 +63,11 @@ pub fn wait_within<T>(limit: Duration, what: &str, mut check: impl FnMut() -> Op
         assert!(began.elapsed() < limit, "waited {limit:?} for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A new directory for the logs of a failed test: it outlives the test, `cargo clean` removes it.
+fn kept_logs(name: &str) -> std::path::PathBuf {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-logs").join(name);
+    let _ = std::fs::create_dir_all(&dir);
+    dir
 }

@@ -24,7 +24,8 @@ pub struct Slot(File);
 impl Slot {
     /// Waits for a free slot: other tests' clusters come first, for up to 20 minutes.
     pub fn acquire() -> Self {
-        let slots = std::env::var("DBPROXY_TEST_CLUSTERS").ok().and_then(|n| n.parse().ok()).unwrap_or(CLUSTERS_AT_ONCE);
+        let slots =
+            std::env::var("DBPROXY_TEST_CLUSTERS").ok().and_then(|n| n.parse().ok()).unwrap_or(CLUSTERS_AT_ONCE);
         wait_within(20 * PATIENCE, "a free cluster slot (does one test hold two clusters?)", || {
             (0..slots.max(1)).find_map(|slot| try_lock(&lock_dir().join(format!("cluster-{slot}"))).map(Slot))
         })
@@ -41,7 +42,8 @@ impl Ports {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let span = PORTS.end - PORTS.start;
         // Processes begin at different places, so that a port just given up rests for a while.
-        let start = u16::try_from(std::process::id() % u32::from(span)).expect("below the span").wrapping_mul(61) % span;
+        let start =
+            u16::try_from(std::process::id() % u32::from(span)).expect("below the span").wrapping_mul(61) % span;
         let mut ports = Vec::new();
         for _ in 0..span {
             if ports.len() == count {
