@@ -239,16 +239,3 @@ pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
     }
     Facts { effect: Effect::Unknown, why: Why::TooLong, hold: Some(Hold::Unclassified), sets_charset: true, kill: None }
 }
-
-impl Why {
-    /// As shown to people and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        "why"
-    }
-}
-impl Hold {
-    /// As shown to people and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        "hold"
-    }
-}
