@@ -1,5 +1,7 @@
 //! The monitor against real servers: what it finds, and how fast it sees what changes.
 
+#![allow(clippy::disallowed_methods, reason = "a test may sleep, and runs its monitor as it likes")]
+
 mod support;
 
 use dbproxy::config::{BackendTls, Secret, TlsMode, User};
@@ -217,6 +219,26 @@ fn a_replica_that_stops_replicating_is_unfit_until_it_goes_on() {
         assert_eq!(server(&topology, 1).role, Role::Replica);
         cluster.replicas()[0].resume_applier();
         watched.within(2 * SECOND, "fit", |topology| server(topology, 1).health == Health::Up);
+    }
+}
+
+#[test]
+fn lag_is_how_long_a_replica_misses_what_the_primary_has() {
+    for flavor in flavors() {
+        let cluster = pair(flavor);
+        let watched = Watched::start(&cluster);
+        watched.settled();
+        // A second of quiet first: the time since the last write is not lag.
+        std::thread::sleep(SECOND);
+        cluster.replicas()[0].pause_applier();
+        cluster.primary().sql("CREATE TABLE app.late (id INT PRIMARY KEY)");
+        let since = Instant::now();
+        let behind = |topology: &Topology, ms| server(topology, 1).lag_ms.is_some_and(|lag_ms| lag_ms >= ms);
+        let (topology, _) = watched.within(3 * SECOND, "lag", |topology| behind(topology, 1000));
+        let (lag_ms, truth) = (server(&topology, 1).lag_ms.unwrap(), since.elapsed().as_millis());
+        assert!(u128::from(lag_ms) <= truth + 50 && truth < 1800, "{lag_ms} ms after {truth} ms");
+        cluster.replicas()[0].resume_applier();
+        watched.within(3 * SECOND, "no lag", |topology| server(topology, 1).lag_ms == Some(0));
     }
 }
 

@@ -17,8 +17,9 @@
 //! `SUPER` or `REPLICATION CLIENT`), for the state of replication. Without it roles are still found by `read_only`, but no
 //! replica is read from.
 //!
-//! Lag is the server's own `Seconds_Behind_…`, in whole seconds; it is for the lag limit and for people. Whether a session
-//! sees its own writes is decided by GTID, not by lag.
+//! Lag is measured by position: how long a replica has been without a transaction that the primary was seen to have, to within
+//! one interval. Without GTIDs, or while there is no primary, it is the replica's own `Seconds_Behind_…`, in whole seconds.
+//! Whether a session sees its own writes is decided by GTID, not by lag.
 //!
 //! May import `conn`, `topology`, `config`, `telemetry`; never `proxy`.
 
