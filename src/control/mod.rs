@@ -12,7 +12,7 @@
 //!
 //! # What is asked, and what for
 //!
-//! One round trip per probe, on a connection that stays open. [`statement`] has the texts. All of it is read by an account
+//! One round trip per probe, on a connection that stays open. `statement.rs` has the texts. All of it is read by an account
 //! without any privilege but one: `REPLICATION CLIENT` on MySQL, `SLAVE MONITOR` on MariaDB since 10.5.9 (before that
 //! `SUPER` or `REPLICATION CLIENT`), for the state of replication. Without it roles are still found by `read_only`, but no
 //! replica is read from.

@@ -119,8 +119,7 @@ impl<'a> Cluster<'a> {
     fn server(&self, view: &View<'_>, role: Role, writes: &Writes, policy: &Policy) -> Server {
         let before = Server::clone(view.before);
         match view.now {
-            Now::Held => before,
-            Now::Pending => before,
+            Now::Held | Now::Pending => before,
             Now::Down(failure) => {
                 Server { role, health: Health::Down(failure.to_string()), writable: None, lag_ms: None, ..before }
             }
