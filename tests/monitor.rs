@@ -324,6 +324,27 @@ fn a_wrong_password_and_a_lacking_privilege_are_named() {
 }
 
 #[test]
+fn a_server_at_its_connection_limit_says_so() {
+    for flavor in flavors() {
+        // Both let one more in with the right to do so, which the monitor does not have.
+        let options = Options { replicas: 0, max_connections: 10, ..Options::default() };
+        let cluster = Cluster::start(flavor, options);
+        cluster.primary().sql("SELECT 1");
+        let mut apps = Vec::new();
+        while let Ok(app) = cluster.primary().connect(accounts::APP) {
+            apps.push(app);
+        }
+        let watched = Watched::start(&cluster);
+        let (topology, _) = watched.within(5 * SECOND, "the limit", |topology| {
+            server(topology, 0).health == Health::Down("too many connections: the monitor finds no free one".to_owned())
+        });
+        assert_eq!(topology.primary(), None);
+        drop(apps);
+        watched.within(5 * SECOND, "room", |topology| topology.primary().is_some());
+    }
+}
+
+#[test]
 fn the_monitor_logs_in_with_and_without_tls() {
     for flavor in flavors() {
         let cluster = pair(flavor);
