@@ -24,9 +24,9 @@ pub struct Policy {
     pub tls: BackendTls,
     /// Time between the starts of two probes of a server.
     pub interval: Duration,
-    /// How long a probe's answer may take.
+    /// How long a probe's answer may take, and at most each step of connecting.
     pub timeout: Duration,
-    /// How long connecting may take, and how long logging in.
+    /// How long each step of connecting may take: the connection, the greeting, the login.
     pub connect_timeout: Duration,
 }
 

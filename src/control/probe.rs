@@ -100,12 +100,13 @@ impl Probe {
     /// Reads the greeting and logs in. A greeting that is not followed by a login counts towards the server's
     /// `max_connect_errors`, so while logins are refused it is not read again.
     async fn connect(&mut self) -> Result<Session, Failure> {
-        let Policy { connect_timeout, user, tls, .. } = &*self.policy;
+        let Policy { connect_timeout, timeout: probe_timeout, user, tls, .. } = &*self.policy;
+        let limit = *connect_timeout.min(probe_timeout);
         let hello = match self.hello.take() {
             Some(hello) => hello,
-            None => Arc::new(greeting::read(&self.address, *connect_timeout).await?),
+            None => Arc::new(greeting::read(&self.address, limit).await?),
         };
-        let failure = match timeout(*connect_timeout, log_in(&self.address, user, tls)).await {
+        let failure = match timeout(limit, log_in(&self.address, user, tls)).await {
             Ok(Ok(conn)) => return Ok(Session { conn, dialect: Dialect::of(&hello.version), hello }),
             Ok(Err(error)) => failure::of_driver(&error),
             Err(_elapsed) => Failure::Timeout,
