@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use dbproxy::admin::{View, http};
 use dbproxy::config::{Config, Live};
 use dbproxy::conn::{Registry, TopologyPublisher, TopologyWatch, topology_channel};
+use dbproxy::control;
 use dbproxy::telemetry::{LABELS, LogHandle, Metrics};
-use dbproxy::topology::{ServerId, Topology};
+use dbproxy::topology::{self, ServerId, Topology};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,15 +74,15 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
     raise_descriptor_limit();
     let cluster = &config.cluster;
     let metrics = Arc::new(Metrics::new(&cluster.name, &cluster.servers, LABELS, workers, Instant::now()));
-    let (publisher, topology, hints) =
-        topology_channel(Topology::unseen(config.cluster.name.clone(), &config.cluster.servers));
+    let first = Topology::unseen(cluster.name.clone(), &cluster.servers);
+    let (publisher, topology, hints) = topology_channel(first.clone());
     let (drain, draining) = watch::channel(false);
     let live = Live::new(config);
     let shared = Shared { live, topology, registry: Arc::default(), metrics, draining };
 
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
     let _served = serve_operator(&shared)?;
-    let control = start_control(publisher, hints, &shared);
+    let control = start_control(first, publisher, hints, &shared);
     let mut proxy = start_proxy(listener, &shared);
     let config = shared.live.snapshot();
     info!(address = %config.listen.address, version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster.name, "serving");
@@ -156,12 +157,27 @@ fn serve_operator(shared: &Shared) -> Result<Vec<JoinHandle<()>>> {
 }
 
 /// The control plane: it alone publishes.
-fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, shared: &Shared) -> JoinHandle<()> {
-    let mut draining = shared.draining.clone();
-    tokio::spawn(async move {
-        let _both = (publisher, hints);
-        let _ = draining.wait_for(|draining| *draining).await;
-    })
+fn start_control(
+    first: Topology,
+    publisher: TopologyPublisher,
+    hints: mpsc::Receiver<ServerId>,
+    shared: &Shared,
+) -> JoinHandle<()> {
+    let config = shared.live.snapshot();
+    let policy = control::Policy {
+        user: config.monitor.user.clone(),
+        tls: config.backend.tls.clone(),
+        interval: config.monitor.interval,
+        timeout: config.monitor.timeout,
+        connect_timeout: config.backend.connect_timeout,
+    };
+    let live = shared.live.clone();
+    let judging = move || {
+        let config = live.load();
+        topology::Policy { down_after: config.monitor.down_after, lag_limit: config.routing.lag_limit }
+    };
+    // Ended by aborting it: servers are watched until the last session is gone.
+    tokio::spawn(control::run(first, policy, judging, publisher, hints, std::future::pending()))
 }
 
 /// The data plane: ends when it drains and no session is left.
