@@ -2,8 +2,8 @@
 
 use crate::conn::Stream;
 use crate::session::Failure;
-use crate::topology::ServerId;
 use crate::telemetry::ConnectionGuard;
+use crate::topology::ServerId;
 use crate::wire::{Capabilities, ErrPacket, HEADER_LEN, Header, MAX_PAYLOAD, OkPacket, frame};
 use std::cell::RefCell;
 use std::io;

@@ -1,8 +1,8 @@
 //! Accepting clients, within limits, and draining.
 
 use super::Shared;
-use crate::telemetry::Refusal;
 use crate::session::Failure;
+use crate::telemetry::Refusal;
 use crate::wire::ErrPacket;
 use std::fs::File;
 use std::io;

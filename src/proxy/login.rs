@@ -204,4 +204,3 @@ impl Driver {
         self.accept_login().await
     }
 }
-
