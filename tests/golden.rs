@@ -99,7 +99,9 @@ fn a_prefix_is_never_a_read() {
 fn reads() -> Vec<(Lexis, Vec<u8>)> {
     let cases = Table::all().into_iter().flat_map(|table| table.cases);
     let reads: Vec<_> = cases
-        .flat_map(|case| case.facts().into_iter().map(move |(lexis, facts)| (lexis, facts, case.bytes())).collect::<Vec<_>>())
+        .flat_map(|case| {
+            case.facts().into_iter().map(move |(lexis, facts)| (lexis, facts, case.bytes())).collect::<Vec<_>>()
+        })
         .filter(|(_, facts, _)| facts.effect == Effect::Read)
         .map(|(lexis, _, sql)| (lexis, sql))
         .collect();
@@ -117,20 +119,75 @@ fn any_lexis() -> impl Strategy<Value = Lexis> {
         Just(CharsetFamily::Gb18030),
         Just(CharsetFamily::Unknown),
     ];
-    (charset, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(charset, no_backslash_escapes, ansi_quotes, my)| {
-        let flavor = if my { Flavor::MySql } else { Flavor::MariaDb };
-        Lexis { charset, no_backslash_escapes, ansi_quotes, flavor }
-    })
+    (charset, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(charset, no_backslash_escapes, ansi_quotes, my)| {
+            let flavor = if my { Flavor::MySql } else { Flavor::MariaDb };
+            Lexis { charset, no_backslash_escapes, ansi_quotes, flavor }
+        },
+    )
 }
 
 /// Pieces from which statements are made, the dangerous ones more often than anybody writes them.
 fn any_statement() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         prop::sample::select(vec![
-            "SELECT", "select", "WITH", "INSERT", "UPDATE", "DELETE", "SET", "FOR", "SHARE", "INTO", "LOCK", "FROM", "t", "a",
-            "(", ")", ",", ".", ";", ":=", "=", "@x", "@@x", "@@server_id", "'", "\"", "`", "\\", "--", "-- ", "#", "\n",
-            "/*", "*/", "/*!", "/*+", "1", "1.5", "1e5", "0x1F", "count", "f", "get_lock", " ", "\t", "EXPLAIN", "SHOW",
-            "KILL", "CREATE", "TEMPORARY", "TABLE", "NAMES", "GLOBAL", "AS", "VALUES", "?", "*",
+            "SELECT",
+            "select",
+            "WITH",
+            "INSERT",
+            "UPDATE",
+            "DELETE",
+            "SET",
+            "FOR",
+            "SHARE",
+            "INTO",
+            "LOCK",
+            "FROM",
+            "t",
+            "a",
+            "(",
+            ")",
+            ",",
+            ".",
+            ";",
+            ":=",
+            "=",
+            "@x",
+            "@@x",
+            "@@server_id",
+            "'",
+            "\"",
+            "`",
+            "\\",
+            "--",
+            "-- ",
+            "#",
+            "\n",
+            "/*",
+            "*/",
+            "/*!",
+            "/*+",
+            "1",
+            "1.5",
+            "1e5",
+            "0x1F",
+            "count",
+            "f",
+            "get_lock",
+            " ",
+            "\t",
+            "EXPLAIN",
+            "SHOW",
+            "KILL",
+            "CREATE",
+            "TEMPORARY",
+            "TABLE",
+            "NAMES",
+            "GLOBAL",
+            "AS",
+            "VALUES",
+            "?",
+            "*",
         ])
         .prop_map(|piece| piece.as_bytes().to_vec()),
         prop::collection::vec(any::<u8>(), 0..3),

@@ -52,7 +52,8 @@ impl Table {
     pub fn all() -> Vec<Self> {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/sql");
         let entries = std::fs::read_dir(folder).expect("fixtures/sql").map(|entry| entry.expect("an entry").path());
-        let mut paths: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|ext| ext == "toml")).collect();
+        let mut paths: Vec<PathBuf> =
+            entries.filter(|path| path.extension().is_some_and(|ext| ext == "toml")).collect();
         paths.sort();
         paths.into_iter().map(Self::load).collect()
     }
