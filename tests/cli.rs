@@ -1,12 +1,15 @@
 //! The program from the outside: exit codes, messages, signals, and what it shows of itself.
 
+mod support;
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use support::Ports;
 
 const FIXED: &str = include_str!("../fixtures/config/fixed.toml");
 
@@ -24,15 +27,14 @@ fn write(folder: &Path, text: &str) -> String {
     path.display().to_string()
 }
 
-/// The fixture on ports that are free at this moment; nothing listens where the servers would be.
-fn on_free_ports() -> (String, [u16; 3]) {
-    let held: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<_> = held.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+/// The fixture on reserved ports; nothing listens where the servers would be.
+fn on_free_ports() -> (String, Ports) {
+    let ports = Ports::reserve(6);
     let mut config = FIXED.to_owned();
-    for (old, new) in ["6033", "6032", "6080", "3306", "3307", "3308"].iter().zip(&ports) {
-        config = config.replace(&format!(":{old}\""), &format!(":{new}\""));
+    for (n, old) in ["6033", "6032", "6080", "3306", "3307", "3308"].iter().enumerate() {
+        config = config.replace(&format!(":{old}\""), &format!(":{}\"", ports.numbers()[n]));
     }
-    (config, [ports[0], ports[1], ports[2]])
+    (config, ports)
 }
 
 /// A running dbproxy; killed when dropped.
@@ -40,7 +42,7 @@ struct Running {
     child: Child,
     folder: tempfile::TempDir,
     config: String,
-    ports: [u16; 3],
+    ports: Ports,
 }
 
 impl Running {
@@ -82,7 +84,7 @@ impl Running {
     }
 
     fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.ports[2])).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports.numbers()[2])).unwrap();
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -143,7 +145,8 @@ fn a_tls_file_that_is_not_there_is_a_fault() {
 #[test]
 fn servers_that_do_not_answer_end_check_connect_with_1() {
     let folder = tempfile::tempdir().unwrap();
-    let path = write(folder.path(), &on_free_ports().0);
+    let (config, _ports) = on_free_ports();
+    let path = write(folder.path(), &config);
     let output = dbproxy(&["check", "--connect", "--config", &path]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stderr).lines().filter(|line| line.contains("Connection refused")).count(), 3);
@@ -191,8 +194,8 @@ fn explain_needs_no_replica_in_the_configuration() {
 
 #[test]
 fn status_of_nobody_ends_with_1() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let output = dbproxy(&["status", "--http", &format!("127.0.0.1:{port}")]);
+    let ports = Ports::reserve(1);
+    let output = dbproxy(&["status", "--http", &format!("127.0.0.1:{}", ports.numbers()[0])]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("Connection refused"), "{}", text(&output.stderr));
 }
@@ -216,7 +219,7 @@ fn status_has_the_promised_fields() {
     for field in ["version", "uptime_s", "clients", "qps"] {
         assert!(json["proxy"][field].is_number() || field == "version", "proxy.{field}");
     }
-    let output = dbproxy(&["status", "--http", &format!("127.0.0.1:{}", running.ports[2])]);
+    let output = dbproxy(&["status", "--http", &format!("127.0.0.1:{}", running.ports.numbers()[2])]);
     let table = text(&output.stdout);
     assert!(table.starts_with("cluster main  no_primary  primary none  epoch"), "{table}");
     assert_eq!(table.matches("unknown  down").count(), 3, "{table}");
@@ -267,7 +270,7 @@ fn sigterm_ends_an_idle_proxy_at_once() {
     running.signal(Signal::TERM);
     assert_eq!(running.end(), 0);
     assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
-    assert!(TcpStream::connect(("127.0.0.1", running.ports[0])).is_err());
+    assert!(TcpStream::connect(("127.0.0.1", running.ports.numbers()[0])).is_err());
 }
 
 #[test]
