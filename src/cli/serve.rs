@@ -89,7 +89,7 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
         tokio::select! {
             _ = second.tick() => shared.metrics.tick(Instant::now()),
             request = signals.next() => match request {
-                Request::Reload => reload(path, &shared.live, log, &shared.metrics),
+                Request::Reload => drop(reload(path, &shared.live, log, &shared.metrics)),
                 Request::Drain => {
                     drain.send_replace(true);
                     break end_sessions(&mut proxy, &mut signals, &shared).await;

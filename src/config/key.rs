@@ -58,6 +58,7 @@ pub struct Key {
 
 impl Key {
     /// The columns `type`, `default` and `ceiling` of `docs/config.md`.
+    #[must_use]
     pub fn columns(&self) -> (String, String, String) {
         let default = match (self.kind, self.default) {
             (Kind::Number(range), None) => format!("`{}`", range.default),
