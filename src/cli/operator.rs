@@ -7,11 +7,10 @@ use dbproxy::config::{Config, User};
 use dbproxy::conn::{self, Frontend};
 use dbproxy::wire::ErrPacket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 /// Backlog of the listeners.
@@ -21,11 +20,11 @@ const CLIENTS_MOST: usize = 64;
 /// How long to wait when a client cannot be accepted, for want of file descriptors mostly.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds what is configured and serves it; ends with the runtime.
+/// Binds what is configured and serves it until the tasks are dropped.
 ///
 /// # Errors
 /// An address cannot be bound.
-pub fn serve(shared: &Shared) -> Result<()> {
+pub fn serve(shared: &Shared) -> Result<JoinSet<()>> {
     let view = View {
         topology: shared.topology.clone(),
         registry: shared.registry.clone(),
@@ -34,13 +33,14 @@ pub fn serve(shared: &Shared) -> Result<()> {
         draining: shared.draining.clone(),
     };
     let config = shared.live.snapshot();
+    let mut tasks = JoinSet::new();
     if let Some(address) = config.http {
         let listener = bind("http.address", address, BACKLOG)?;
         if !address.ip().is_loopback() {
             warn!(%address, "status and metrics are shown without a password beyond this machine");
         }
         let router = http::router(view.clone());
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 error!(%error, %address, "HTTP ended");
             }
@@ -48,37 +48,36 @@ pub fn serve(shared: &Shared) -> Result<()> {
     }
     if let Some(admin) = &config.admin {
         let listener = bind("admin.address", admin.address, BACKLOG)?;
-        accept(listener, view);
+        tasks.spawn(accept(listener, view));
     }
-    Ok(())
+    Ok(tasks)
 }
 
-fn accept(listener: TcpListener, view: View) -> JoinHandle<()> {
+/// Takes admin clients; they end when this future is dropped.
+async fn accept(listener: TcpListener, view: View) {
     let places = Arc::new(Semaphore::new(CLIENTS_MOST));
-    let next = AtomicU32::new(1);
-    tokio::spawn(async move {
-        loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    warn!(%error, "admin client not accepted");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            let id = next.fetch_add(1, Ordering::Relaxed);
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                let full = ErrPacket::new(1040, *b"08004", "Too many connections");
-                tokio::spawn(async move { conn::turn_away(stream, &full).await });
+    let mut clients = JoinSet::new();
+    for id in 1.. {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "admin client not accepted");
+                tokio::time::sleep(PAUSE).await;
                 continue;
-            };
-            let view = view.clone();
-            tokio::spawn(async move {
+            }
+        };
+        while clients.try_join_next().is_some() {}
+        let view = view.clone();
+        match places.clone().try_acquire_owned() {
+            Ok(place) => clients.spawn(async move {
                 client(stream, id, view).await;
                 drop(place);
-            });
-        }
-    })
+            }),
+            Err(_) => clients.spawn(async move {
+                conn::turn_away(stream, &ErrPacket::new(1040, *b"08004", "Too many connections")).await;
+            }),
+        };
+    }
 }
 
 async fn client(stream: TcpStream, id: u32, view: View) {
