@@ -1,1 +1,27 @@
-//! (to come)
+//! What the operator sees of a running dbproxy: HTTP (`http`) and SQL (`sql`), both made of one [`View`].
+//!
+//! Reads snapshots; changes nothing. Imports `conn`, `config`, `telemetry`, `topology`; is handed its listeners.
+
+pub mod http;
+pub mod status;
+
+use crate::config::Live;
+use crate::conn::{Registry, TopologyWatch};
+use crate::telemetry::Metrics;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What there is to see; cheap to clone.
+#[derive(Clone)]
+pub struct View {
+    /// The cluster.
+    pub topology: TopologyWatch,
+    /// The sessions.
+    pub registry: Arc<Registry>,
+    /// The counts.
+    pub metrics: Arc<Metrics>,
+    /// The configuration.
+    pub config: Live,
+    /// True while dbproxy is being shut down.
+    pub draining: watch::Receiver<bool>,
+}

@@ -1,10 +1,130 @@
-//! Raw TOML to a checked [`Config`]. Only `config::load` reads a file.
+//! Raw TOML to a checked [`Config`].
+//!
+//! Only `config::load` reads files and the environment. There is no global: whoever needs a value is handed it, or reads a
+//! [`Live`] handle at the start of a connection or statement. Every number has a default and a ceiling (`KEYS`,
+//! `docs/config.md`). Imports nothing of dbproxy.
 
+mod change;
+mod check;
+mod error;
+mod key;
+#[cfg(feature = "shell")]
+mod live;
+mod load;
+mod place;
+mod raw;
 mod secret;
+#[cfg(test)]
+mod tests;
 
+pub use change::{Change, Reload};
+pub use check::Secrets;
+pub use error::{Complaint, ConfigError, Rule};
+pub use key::{Effect, KEYS, Key, Kind, Range};
+#[cfg(feature = "shell")]
+pub use live::Live;
 pub use secret::Secret;
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// All that the operator decides, checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Folder for what dbproxy makes itself; `None`: keep it in memory.
+    pub data_dir: Option<PathBuf>,
+    /// Where clients connect.
+    pub listen: Listen,
+    /// The admin interface; `None`: not served.
+    pub admin: Option<Admin>,
+    /// Where metrics and status are served; `None`: not served.
+    pub http: Option<SocketAddr>,
+    /// The servers.
+    pub cluster: Cluster,
+    /// How they are watched.
+    pub monitor: Monitor,
+    /// Who may log in; names are unique.
+    pub users: Vec<User>,
+    /// How servers are connected to.
+    pub backend: Backend,
+    /// How much of everything.
+    pub limits: Limits,
+    /// What reads and writes wait for.
+    pub routing: Routing,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// Where and how clients connect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// Address to bind.
+    pub address: SocketAddr,
+    /// The listening socket's backlog.
+    pub backlog: u32,
+    /// What clients are shown.
+    pub certificate: Certificate,
+    /// Whether a client may go without TLS.
+    pub plaintext: Plaintext,
+}
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyPair {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// The certificate that clients are shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Certificate {
+    /// The operator's.
+    Given(KeyPair),
+    /// Made at first start and kept in `data_dir`, or in memory if there is none.
+    Generated,
+}
+
+/// Whether clients may go without TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Plaintext {
+    /// They may.
+    Allowed,
+    /// They are refused.
+    Refused,
+}
+
+/// The admin interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admin {
+    /// Address to bind; loopback unless the password is not empty.
+    pub address: SocketAddr,
+    /// The one account, with its password (may be empty).
+    pub user: User,
+}
+
+/// The servers, of which one is the primary.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cluster {
+    /// Name for logs, metrics and status.
+    pub name: Arc<str>,
+    /// `host:port` each, 1 to 64, without duplicates. A server's place is its `ServerId`.
+    pub servers: Vec<Arc<str>>,
+}
+
+/// How the servers are watched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Monitor {
+    /// Account to watch with.
+    pub user: User,
+    /// Time between two probes.
+    pub interval: Duration,
+    /// How long a probe may take.
+    pub timeout: Duration,
+}
 
 /// An account that clients log in with, and that their backends are logged in with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,4 +133,132 @@ pub struct User {
     pub name: Arc<str>,
     /// Its password.
     pub password: Secret,
+}
+
+/// How servers are connected to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backend {
+    /// How long connecting and logging in may take.
+    pub connect_timeout: Duration,
+    /// TLS to the servers.
+    pub tls: BackendTls,
+}
+
+/// TLS to the servers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackendTls {
+    /// When it is used, and what is verified.
+    pub mode: TlsMode,
+    /// Who may sign a server's certificate; given whenever the mode verifies.
+    pub ca: Option<PathBuf>,
+    /// What dbproxy shows to servers.
+    pub identity: Option<KeyPair>,
+}
+
+/// As the `--ssl-mode` of MySQL's clients:
+/// <https://dev.mysql.com/doc/refman/en/connection-options.html#option_general_ssl-mode>.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum TlsMode {
+    /// Never.
+    Disabled,
+    /// If the server has it; nothing is verified.
+    Preferred,
+    /// Always; nothing is verified.
+    Required,
+    /// Always, and the chain must lead to the given CA.
+    VerifyCa,
+    /// That, and the certificate must be made out to the host that was connected to.
+    VerifyIdentity,
+}
+
+/// How much of everything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Clients at once.
+    pub max_clients: u32,
+    /// Connections to one server at once.
+    pub max_connections_per_server: u32,
+    /// Prepared statements per session.
+    pub max_prepared_statements: u32,
+    /// Longest statement in bytes that is read for routing.
+    pub statement_buffer_bytes: usize,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How long a session may be without a command.
+    pub idle_timeout: Duration,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
+    /// Threads that carry traffic; `None`: one per processor.
+    pub worker_threads: Option<usize>,
+}
+
+/// What reads and writes wait for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Routing {
+    /// Greatest lag of a replica that is read from; `None`: any.
+    pub lag_limit: Option<Duration>,
+    /// How long a read waits for its own write on a replica.
+    pub gtid_wait: Duration,
+    /// How long a statement waits for a primary.
+    pub write_wait: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Log {
+    /// Form of a line.
+    pub format: LogFormat,
+    /// Least severe level.
+    pub level: LogLevel,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// Levels, most severe first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs)] // The usual five.
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Config {
+    /// Checks a text whose passwords stand in it; `password_file` and `password_env` are refused.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it. `file` is what the errors call it.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        check::check(text, file, &load::Nowhere)
+    }
+
+    /// Checks a text, asking `secrets` for the passwords that stand elsewhere.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn parse_with(text: &str, file: &str, secrets: &dyn Secrets) -> Result<Self, ConfigError> {
+        check::check(text, file, secrets)
+    }
+}
+
+impl LogLevel {
+    /// The level's word in the configuration.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
 }

@@ -4,5 +4,5 @@
 mod registry;
 mod watch;
 
-pub use registry::{Registry, Session, SessionRow};
+pub use registry::{FIRST_ID, Registry, Session, SessionRow};
 pub use watch::{TopologyPublisher, TopologyWatch, topology_channel};

@@ -3,13 +3,13 @@
 use crate::topology::ServerId;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Connection ids that clients see start here, far above a server's own, so that a `KILL` names one or the other for sure.
-const FIRST_ID: u32 = 0x4000_0000;
+pub const FIRST_ID: u32 = 0x4000_0000;
 
 /// All live sessions by connection id.
 #[derive(Default)]
@@ -26,10 +26,12 @@ pub struct Session {
     pub client: SocketAddr,
     /// When it connected.
     pub since: Instant,
-    /// Statements run.
-    pub queries: AtomicU64,
-    /// Notified to end the session (KILL CONNECTION, drain's limit).
-    pub kill: Notify,
+    queries: AtomicU64,
+    /// Nanoseconds from `since` to the start of the running statement, plus one; 0 when none runs.
+    running: AtomicU64,
+    draining: AtomicBool,
+    drain: Notify,
+    end: Notify,
     shown: Mutex<Shown>,
 }
 
@@ -38,7 +40,6 @@ struct Shown {
     user: Arc<str>,
     schema: Option<String>,
     pin: Option<&'static str>,
-    running: Option<Instant>,
     backends: Vec<(ServerId, u32)>,
 }
 
@@ -80,7 +81,10 @@ impl Registry {
             client,
             since: now,
             queries: AtomicU64::new(0),
-            kill: Notify::new(),
+            running: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            drain: Notify::new(),
+            end: Notify::new(),
             shown: Mutex::default(),
         });
         sessions.insert(id, session.clone());
@@ -127,9 +131,63 @@ impl Session {
             schema: shown.schema,
             pin: shown.pin,
             backends: shown.backends,
-            running: shown.running,
+            running: self.running_since(),
             since: self.since,
             queries: self.queries.load(Ordering::Relaxed),
         }
+    }
+
+    fn running_since(&self) -> Option<Instant> {
+        let nanos = self.running.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.since + Duration::from_nanos(nanos))
+    }
+
+    /// A statement starts.
+    pub fn started(&self, now: Instant) {
+        let nanos = u64::try_from(now.saturating_duration_since(self.since).as_nanos()).unwrap_or(u64::MAX - 1);
+        self.running.store(nanos + 1, Ordering::Relaxed);
+    }
+
+    /// The statement is over.
+    pub fn stopped(&self) {
+        self.running.store(0, Ordering::Relaxed);
+        self.queries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whose session it is now, and with which default schema.
+    pub fn show_login(&self, user: &Arc<str>, schema: Option<&[u8]>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.user = user.clone();
+        shown.schema = schema.map(|name| String::from_utf8_lossy(name).into_owned());
+    }
+
+    /// What binds it to its primary backend now.
+    pub fn show_pin(&self, pin: Option<&'static str>) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).pin = pin;
+    }
+
+    /// Which backends it has now.
+    pub fn show_backends(&self, backends: Vec<(ServerId, u32)>) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).backends = backends;
+    }
+
+    /// Ends it now, whatever it does.
+    pub fn end(&self) {
+        self.end.notify_one();
+    }
+
+    /// Resolves when it is to end now. Cancel-safe.
+    pub async fn ended(&self) {
+        self.end.notified().await;
+    }
+
+    /// Resolves when it is asked to end as soon as it has nothing to lose. Cancel-safe.
+    pub async fn drained(&self) {
+        self.drain.notified().await;
+    }
+
+    /// Whether it is asked to.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 }

@@ -1,1 +1,33 @@
-//! (to come)
+//! The control plane: watches the servers and publishes the topology.
+//!
+//! One task per server probes it and reports what it saw; one task owns the topology, judges the reports by
+//! [`topology::assemble`](crate::topology::assemble()) and publishes. Nothing else publishes, and the data plane asks for
+//! nothing here: it reads the last snapshot, and may hint that a server should be looked at now.
+//!
+//! ```text
+//! probe task (one per server) ── Observation ──┐
+//! data plane ── hint ── wakes that probe task  ├─ monitor ── assemble ── publish
+//! clock ── each probe's interval ──────────────┘
+//! ```
+//!
+//! # What is asked, and what for
+//!
+//! One round trip per probe, on a connection that stays open. [`statement`] has the texts. All of it is read by an account
+//! without any privilege but one: `REPLICATION CLIENT` on MySQL, `SLAVE MONITOR` on MariaDB since 10.5.9 (before that
+//! `SUPER` or `REPLICATION CLIENT`), for the state of replication. Without it roles are still found by `read_only`, but no
+//! replica is read from.
+//!
+//! Lag is the server's own `Seconds_Behind_…`, in whole seconds; it is for the lag limit and for people. Whether a session
+//! sees its own writes is decided by GTID, not by lag.
+//!
+//! May import `conn`, `topology`, `config`, `telemetry`; never `proxy`.
+
+mod change;
+mod failure;
+mod greeting;
+mod login;
+mod monitor;
+mod probe;
+mod statement;
+
+pub use monitor::{Policy, run};

@@ -1,1 +1,56 @@
-//! (to come)
+//! The data plane: accepts clients, drives one session each, relays what servers answer.
+//!
+//! Imports `conn`, `session`, `route`, `topology`, `wire`, `config`, `telemetry`. Never imports `control` or `admin`:
+//! it meets them in the [`crate::conn::TopologyWatch`] and the [`crate::conn::Registry`].
+
+mod backends;
+mod client;
+mod inject;
+mod kill;
+mod link;
+mod listener;
+mod login;
+mod relay;
+mod tunnel;
+mod upload;
+
+pub use listener::serve;
+
+use crate::config::Live;
+use crate::conn::{BackendTls, Frontend, Registry, TopologyWatch};
+use crate::telemetry::Metrics;
+use crate::topology::ServerId;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// What all sessions share.
+pub struct Shared {
+    /// The configuration in force.
+    pub live: Live,
+    /// The cluster as last seen.
+    pub topology: TopologyWatch,
+    /// The live sessions.
+    pub registry: Arc<Registry>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// How clients are greeted and authenticated.
+    pub frontend: Arc<Frontend>,
+    /// How servers are connected to; replaced on reload.
+    pub backend_tls: ArcSwap<BackendTls>,
+    /// Schemas that a login was accepted with a moment ago.
+    pub schemas: login::KnownSchemas,
+}
+
+impl Shared {
+    fn cluster(&self) -> String {
+        self.topology.load().cluster.to_string()
+    }
+
+    fn address(&self, server: ServerId) -> String {
+        self.topology.load().server(server).map(|server| server.address.to_string()).unwrap_or_default()
+    }
+
+    fn backend_tls(&self) -> Arc<BackendTls> {
+        self.backend_tls.load_full()
+    }
+}

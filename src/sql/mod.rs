@@ -142,3 +142,16 @@ pub fn classify(_sql: &[u8], _lexis: Lexis) -> Facts {
         kill: None,
     }
 }
+
+impl Why {
+    /// As shown to people and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        "why"
+    }
+}
+impl Hold {
+    /// As shown to people and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        "hold"
+    }
+}

@@ -1,1 +1,21 @@
-//! (to come)
+//! What dbproxy tells of itself: the metrics, the names of log fields, the log's set-up.
+//!
+//! [`Metrics`] is owned and handed around: there is no global recorder, and no look-up by name on the path of a query. Labels
+//! are closed enums, fixed words, or configured names; every series exists from the start, so that a zero can be seen.
+//! Imports `config` (what to log), `route` (the reasons) and `topology` (what to show of it).
+
+pub mod fields;
+
+mod catalogue;
+mod export;
+mod labels;
+mod log;
+mod meter;
+mod metrics;
+mod rate;
+
+pub use catalogue::{METRICS, Metric, Type};
+pub use labels::{Fault, LABELS, Label, Labels, Refusal, command_label};
+pub use log::{LogError, LogHandle};
+pub use meter::{BOUNDS_NS, Meter, Query};
+pub use metrics::{Metrics, ServerMetrics};

@@ -3,9 +3,13 @@
 //! Imports nothing of dbproxy. A [`Topology`] is immutable: `control` builds one, checks it and publishes it;
 //! everybody else reads it. It cannot hold two primaries.
 
+mod assemble;
 mod gtid;
+mod observation;
 
-pub use gtid::{GtidError, GtidSet, MariaDbGtidPosition, MySqlGtidSet};
+pub use assemble::assemble;
+pub use gtid::{GTID_TEXT_LEN_MAX, GtidError, GtidSet, MariaDbGtidPosition, MySqlGtidSet};
+pub use observation::{Failure, Miss, Observation, Policy, Receiver, Replication, Seen, Source};
 
 use std::sync::Arc;
 
@@ -29,7 +33,7 @@ pub enum Flavor {
 /// What a server is to the cluster, by its own word.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
-    /// Writable, and replicating from no other server of the cluster.
+    /// Writable, and replicating from no other server of the cluster that may take writes itself.
     Primary,
     /// Read-only, or replicating from another server of the cluster.
     Replica,
@@ -74,10 +78,14 @@ pub struct Server {
     pub role: Role,
     /// Whether it may be used.
     pub health: Health,
-    /// Whether it accepts writes (`read_only` off), by its own word; `None` when never seen.
+    /// Whether it accepts writes (`read_only` off), by its own word; `None` when not known: never seen, or down.
     pub writable: Option<bool>,
     /// Product; `None` when never seen.
     pub flavor: Option<Flavor>,
+    /// MySQL's `server_uuid` in lower case; `None` for MariaDB, which has none, and when never seen.
+    pub server_uuid: Option<Arc<str>>,
+    /// `server_id`; `None` when never seen.
+    pub server_id: Option<u32>,
     /// What it greets with; `None` when never seen.
     pub hello: Option<Arc<Hello>>,
     /// Global `sql_mode` has `ANSI_QUOTES`: `"x"` is an identifier in new sessions.
@@ -86,6 +94,36 @@ pub struct Server {
     pub lag_ms: Option<u64>,
     /// Transactions executed (MySQL `gtid_executed`, MariaDB `gtid_current_pos`); `None` when GTIDs are off or unknown.
     pub gtid_executed: Option<Arc<GtidSet>>,
+}
+
+impl Server {
+    /// A server that nobody has looked at yet.
+    pub fn unseen(id: ServerId, address: Arc<str>) -> Self {
+        Self {
+            id,
+            address,
+            role: Role::Unknown,
+            health: Health::Down("not looked at yet".to_owned()),
+            writable: None,
+            flavor: None,
+            server_uuid: None,
+            server_id: None,
+            hello: None,
+            ansi_quotes: false,
+            lag_ms: None,
+            gtid_executed: None,
+        }
+    }
+
+    /// The version as `SELECT VERSION()` has it, without the `5.5.5-` of MariaDB's greeting; `None` when never seen.
+    pub fn version(&self) -> Option<String> {
+        let version = &self.hello.as_ref()?.version;
+        let bare = match self.flavor {
+            Some(Flavor::MariaDb) => version.strip_prefix(b"5.5.5-".as_slice()).unwrap_or(version),
+            Some(Flavor::MySql) | None => version,
+        };
+        Some(String::from_utf8_lossy(bare).into_owned())
+    }
 }
 
 /// Who takes the writes.
@@ -97,6 +135,16 @@ pub enum Writes {
     Nobody(String),
     /// These servers are all writable. Writes stop: which of them is right is not ours to guess.
     Conflict(Vec<ServerId>),
+}
+
+impl Writes {
+    /// Whether both name the same servers; the text of [`Nobody`](Self::Nobody) does not matter.
+    pub fn same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nobody(_), Self::Nobody(_)) => true,
+            (this, other) => this == other,
+        }
+    }
 }
 
 /// The cluster at one moment.
@@ -113,6 +161,20 @@ pub struct Topology {
 }
 
 impl Topology {
+    /// The cluster before anybody has looked: no role known, nobody takes writes, epoch 0.
+    ///
+    /// The addresses are `host:port`, at most 65536 of them; what is beyond is left out.
+    pub fn unseen(cluster: Arc<str>, addresses: &[Arc<str>]) -> Self {
+        let servers =
+            (0..=u16::MAX).zip(addresses).map(|(id, address)| Arc::new(Server::unseen(ServerId(id), address.clone())));
+        Self {
+            cluster,
+            epoch: Epoch(0),
+            writes: Writes::Nobody("no server has been looked at yet".to_owned()),
+            servers: servers.collect(),
+        }
+    }
+
     /// The server that takes the writes, if there is exactly one.
     pub fn primary(&self) -> Option<&Arc<Server>> {
         match self.writes {

@@ -12,9 +12,12 @@ mod greeting;
 mod login;
 mod ok;
 mod packet;
+mod query;
 mod reader;
 mod session_state;
+mod statement;
 mod status;
+mod tracker;
 
 pub use auth::{AuthPlugin, ED25519_NONCE_LEN, respond, same_password, scramble_nonce, veil, verify};
 pub use auth_packet::{AUTH_MORE_DATA_HEADER, AUTH_SWITCH_HEADER, AuthMoreData, AuthSwitchRequest, ChangeUser};
@@ -25,6 +28,12 @@ pub use greeting::{FirstPacket, Greeting, NONCE_LEN};
 pub use login::{HandshakeResponse, LOGIN_HEAD_LEN, LoginHead};
 pub use ok::{EOF_HEADER, EofPacket, OK_HEADER, OkPacket};
 pub use packet::{HEADER_LEN, Header, MAX_PAYLOAD, frame};
+pub use query::{query_payload, query_text_offset};
 pub use reader::{Malformed, Reader, put_lenenc_bytes, put_lenenc_int};
 pub use session_state::{SessionChange, SessionChanges, keep_changes};
+pub use statement::{
+    LAST_PREPARED, PrepareOk, STATEMENT_ID, Types, bulk_types, execute_types, rewrite_execute, statement_id,
+    wants_cursor,
+};
 pub use status::Status;
+pub use tracker::{Expect, Kind, Scan, Tracker};

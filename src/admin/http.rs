@@ -1,0 +1,45 @@
+//! `/metrics`, `/healthz`, `/readyz` and `/status` over HTTP.
+
+use super::View;
+use super::status::Status;
+use crate::topology::Health;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use std::time::Instant;
+
+/// Prometheus's text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The routes, to be served on a listener.
+pub fn router(view: View) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/status", get(status))
+        .with_state(view)
+}
+
+async fn metrics(State(view): State<View>) -> Response {
+    let text = view.metrics.render(&view.topology.load(), Instant::now());
+    ([(header::CONTENT_TYPE, EXPOSITION)], text).into_response()
+}
+
+/// 200 when a statement can be sent somewhere: a primary is there, or a replica that may be used.
+async fn ready(State(view): State<View>) -> (StatusCode, String) {
+    if *view.draining.borrow() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+    }
+    let topology = view.topology.load();
+    if topology.primary().is_some() || topology.servers.iter().any(|server| server.health == Health::Up) {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "no server can be used\n".to_owned())
+}
+
+async fn status(State(view): State<View>) -> Json<Status> {
+    Json(Status::of(&view, Instant::now()))
+}

@@ -1,0 +1,114 @@
+//! What a changed file means for a running process.
+
+use super::Config;
+use super::key::Effect;
+
+/// One key whose value differs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// The key, or the section if it changes as a whole.
+    pub key: &'static str,
+    /// Whether a reload is enough.
+    pub effect: Effect,
+}
+
+/// The outcome of a reload.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    /// What to run with from now on: the running configuration with everything taken over that can be.
+    pub config: Config,
+    /// What was taken over.
+    pub applied: Vec<&'static str>,
+    /// What differs and waits for a restart.
+    pub pending: Vec<&'static str>,
+}
+
+/// A key, its effect, whether two configurations agree on it, and how the first takes it over from the second.
+type Row = (&'static str, Effect, fn(&Config, &Config) -> bool, fn(&mut Config, &Config));
+
+macro_rules! rows {
+    ($($key:literal $effect:ident $($field:ident).+;)*) => {
+        &[$(($key, Effect::$effect, |a, b| a.$($field).+ == b.$($field).+, |a, b| a.$($field).+ = b.$($field).+.clone())),*]
+    };
+}
+
+const ROWS: &[Row] = rows! {
+    "data_dir" Restart data_dir;
+    "listen.address" Restart listen.address;
+    "listen.backlog" Restart listen.backlog;
+    "listen.tls.cert, listen.tls.key" Restart listen.certificate;
+    "listen.tls.required" Restart listen.plaintext;
+    "http.address" Restart http;
+    "cluster.name" Restart cluster.name;
+    "cluster.servers" Restart cluster.servers;
+    "monitor" Restart monitor;
+    "user" Reload users;
+    "backend.connect_timeout_ms" Reload backend.connect_timeout;
+    "backend.tls" Reload backend.tls;
+    "limits.max_clients" Reload limits.max_clients;
+    "limits.max_connections_per_server" Reload limits.max_connections_per_server;
+    "limits.max_prepared_statements" Reload limits.max_prepared_statements;
+    "limits.statement_buffer_bytes" Reload limits.statement_buffer_bytes;
+    "limits.login_timeout_ms" Reload limits.login_timeout;
+    "limits.idle_timeout_ms" Reload limits.idle_timeout;
+    "limits.drain_timeout_ms" Reload limits.drain_timeout;
+    "limits.worker_threads" Restart limits.worker_threads;
+    "routing.lag_limit_ms" Reload routing.lag_limit;
+    "routing.gtid_wait_ms" Reload routing.gtid_wait;
+    "routing.write_wait_ms" Reload routing.write_wait;
+    "log.format" Restart log.format;
+    "log.level" Reload log.level;
+};
+
+/// The admin section may come and go, so it is no plain field.
+const ADMIN: &[Row] = &[
+    (
+        "admin.address",
+        Effect::Restart,
+        |a, b| a.admin.as_ref().map(|admin| admin.address) == b.admin.as_ref().map(|admin| admin.address),
+        |_, _| {},
+    ),
+    (
+        "admin.user, admin.password",
+        Effect::Reload,
+        |a, b| match (&a.admin, &b.admin) {
+            (Some(a), Some(b)) => a.user == b.user,
+            _ => true,
+        },
+        |a, b| {
+            if let (Some(a), Some(b)) = (&mut a.admin, &b.admin) {
+                // An empty password may come with a new loopback address that is not listened on yet.
+                if a.address.ip().is_loopback() || !b.user.password.expose().is_empty() {
+                    a.user = b.user.clone();
+                }
+            }
+        },
+    ),
+];
+
+impl Config {
+    /// What differs between two configurations, without any value.
+    pub fn diff(old: &Self, new: &Self) -> Vec<Change> {
+        let differs = |(key, effect, same, _): &Row| (!same(old, new)).then_some(Change { key, effect: *effect });
+        ROWS.iter().chain(ADMIN).filter_map(differs).collect()
+    }
+
+    /// What a reload of `new` makes of `running`.
+    pub fn reload(running: &Self, new: &Self) -> Reload {
+        let mut reload = Reload { config: running.clone(), applied: Vec::new(), pending: Vec::new() };
+        for (key, effect, same, take) in ROWS.iter().chain(ADMIN) {
+            if same(running, new) {
+                continue;
+            }
+            if *effect == Effect::Reload {
+                take(&mut reload.config, new);
+            }
+            if same(&reload.config, new) {
+                reload.applied.push(key);
+            } else {
+                reload.pending.push(key);
+            }
+        }
+        reload
+    }
+}

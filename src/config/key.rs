@@ -1,0 +1,388 @@
+//! The catalogue of keys: what `docs/config.md` shows and what the checks are made of, in one place.
+
+/// When a changed key takes effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// On SIGHUP, for what starts after it: statements, logins, connections.
+    Reload,
+    /// At the next start only.
+    Restart,
+}
+
+/// What a key may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A whole number within a range.
+    Number(Range),
+    /// `true` or `false`.
+    Flag,
+    /// `IP:port`.
+    SocketAddress,
+    /// An array of `host:port`.
+    ServerAddresses,
+    /// Any text.
+    Text,
+    /// A path; relative to the folder that dbproxy was started in.
+    Path,
+    /// The name of an environment variable.
+    Variable,
+    /// One of these words.
+    Words(&'static [&'static str]),
+}
+
+/// A number's bounds, both included, and what it is when it is not given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// Least value.
+    pub least: u64,
+    /// Value when not given.
+    pub default: u64,
+    /// Greatest value: the ceiling.
+    pub most: u64,
+}
+
+/// One key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// Full name, as in `limits.max_clients`; `user[]` is each entry of the array `[[user]]`.
+    pub name: &'static str,
+    /// What it may hold.
+    pub kind: Kind,
+    /// What holds when it is not given; `None`: it must be given. A number's default is in its range.
+    pub default: Option<&'static str>,
+    /// When a change takes effect.
+    pub effect: Effect,
+    /// What it means, for operators.
+    pub meaning: &'static str,
+}
+
+impl Key {
+    /// The columns `type`, `default` and `ceiling` of `docs/config.md`.
+    pub fn columns(&self) -> (String, String, String) {
+        let default = match (self.kind, self.default) {
+            (Kind::Number(range), None) => format!("`{}`", range.default),
+            (_, Some("")) => "none".to_owned(),
+            (Kind::Text | Kind::Words(_) | Kind::SocketAddress, Some(text)) => format!("`\"{text}\"`"),
+            (_, Some(text)) => format!("`{text}`"),
+            (_, None) => "must be given".to_owned(),
+        };
+        match self.kind {
+            Kind::Number(range) => (format!("number from {}", range.least), default, range.most.to_string()),
+            Kind::Flag => ("`true` or `false`".to_owned(), default, String::new()),
+            Kind::SocketAddress => ("`IP:port`".to_owned(), default, String::new()),
+            Kind::ServerAddresses => ("array of `host:port`".to_owned(), default, format!("{SERVERS_MOST} servers")),
+            Kind::Text => ("text".to_owned(), default, String::new()),
+            Kind::Path => ("path".to_owned(), default, String::new()),
+            Kind::Variable => ("name of a variable".to_owned(), default, String::new()),
+            Kind::Words(words) => (
+                words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
+                default,
+                String::new(),
+            ),
+        }
+    }
+}
+
+/// Most servers of a cluster.
+pub const SERVERS_MOST: usize = 64;
+/// Most accounts.
+pub const USERS_MOST: usize = 10_000;
+/// Longest account name in bytes: MariaDB's 128 characters (MySQL has 32), as
+/// <https://mariadb.com/docs/server/reference/sql-structure/sql-language-structure/identifier-names> says.
+pub const USER_NAME_BYTES_MOST: usize = 512;
+/// Longest password in bytes, as caching_sha2_password has it (`CACHING_SHA2_PASSWORD_MAX_PASSWORD_LENGTH`).
+pub const PASSWORD_BYTES_MOST: usize = 256;
+
+/// The ranges by name.
+pub(super) mod range {
+    use super::Range;
+
+    const fn range(least: u64, default: u64, most: u64) -> Range {
+        Range { least, default, most }
+    }
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    pub const BACKLOG: Range = range(1, 4096, 65_535);
+    pub const MONITOR_INTERVAL_MS: Range = range(10, 250, 60_000);
+    pub const MONITOR_TIMEOUT_MS: Range = range(10, 1_000, 60_000);
+    pub const CONNECT_TIMEOUT_MS: Range = range(10, 3_000, 60_000);
+    pub const MAX_CLIENTS: Range = range(1, 10_000, 1_000_000);
+    pub const MAX_CONNECTIONS: Range = range(1, 10_000, 1_000_000);
+    pub const MAX_PREPARED: Range = range(1, 16_382, 1_048_576);
+    pub const STATEMENT_BUFFER: Range = range(1_024, 1_048_576, 67_108_864);
+    pub const LOGIN_TIMEOUT_MS: Range = range(100, 10_000, 300_000);
+    pub const IDLE_TIMEOUT_MS: Range = range(1_000, 8 * HOUR_MS, 8_760 * HOUR_MS);
+    pub const DRAIN_TIMEOUT_MS: Range = range(0, 30_000, HOUR_MS);
+    pub const WORKER_THREADS: Range = range(0, 0, 512);
+    pub const LAG_LIMIT_MS: Range = range(0, 10_000, 24 * HOUR_MS);
+    pub const GTID_WAIT_MS: Range = range(0, 100, 60_000);
+    pub const WRITE_WAIT_MS: Range = range(0, 10_000, 600_000);
+}
+
+/// Words of `backend.tls.mode`.
+pub(super) const TLS_MODES: &[&str] = &["disabled", "preferred", "required", "verify-ca", "verify-identity"];
+/// Words of `log.format`.
+pub(super) const LOG_FORMATS: &[&str] = &["text", "json"];
+/// Words of `log.level`.
+pub(super) const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+
+const fn key(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    effect: Effect,
+    meaning: &'static str,
+) -> Key {
+    Key { name, kind, default, effect, meaning }
+}
+
+/// Every key, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    key(
+        "data_dir",
+        Kind::Path,
+        Some(""),
+        Effect::Restart,
+        "Folder for what dbproxy makes itself: the generated certificate. Without it that certificate lives in memory only, and is another one at each start.",
+    ),
+    key("listen.address", Kind::SocketAddress, None, Effect::Restart, "Where clients connect."),
+    key(
+        "listen.backlog",
+        Kind::Number(range::BACKLOG),
+        None,
+        Effect::Restart,
+        "Connections that the kernel holds until they are accepted (it cuts this to `net.core.somaxconn`).",
+    ),
+    key(
+        "listen.tls.cert",
+        Kind::Path,
+        Some(""),
+        Effect::Restart,
+        "Certificate chain (PEM) shown to clients; goes with `listen.tls.key`. Without both a self-signed one is generated.",
+    ),
+    key("listen.tls.key", Kind::Path, Some(""), Effect::Restart, "Private key (PEM) of `listen.tls.cert`."),
+    key("listen.tls.required", Kind::Flag, Some("false"), Effect::Restart, "Refuse clients that do not use TLS."),
+    key(
+        "admin.address",
+        Kind::SocketAddress,
+        None,
+        Effect::Restart,
+        "Where the admin interface (MySQL protocol) listens. Without the section `[admin]` there is none.",
+    ),
+    key("admin.user", Kind::Text, Some("admin"), Effect::Reload, "Account of the admin interface."),
+    key(
+        "admin.password",
+        Kind::Text,
+        Some(""),
+        Effect::Reload,
+        "Its password. One of the three password keys must be given when `admin.address` is not a loopback address; without any the password is empty.",
+    ),
+    key(
+        "admin.password_file",
+        Kind::Path,
+        Some(""),
+        Effect::Reload,
+        "File that holds the password; one line end at its end is not part of it.",
+    ),
+    key(
+        "admin.password_env",
+        Kind::Variable,
+        Some(""),
+        Effect::Reload,
+        "Environment variable that holds the password.",
+    ),
+    key(
+        "http.address",
+        Kind::SocketAddress,
+        None,
+        Effect::Restart,
+        "Where `/metrics`, `/healthz`, `/readyz` and `/status` are served, in the clear and without a password. Without the section `[http]` they are not, and `dbproxy status` has nobody to ask.",
+    ),
+    key("cluster.name", Kind::Text, Some("main"), Effect::Restart, "Name of the cluster in logs, metrics and status."),
+    key(
+        "cluster.servers",
+        Kind::ServerAddresses,
+        None,
+        Effect::Restart,
+        "The primary and its replicas, in any order: roles are found out.",
+    ),
+    key("monitor.user", Kind::Text, None, Effect::Restart, "Account that dbproxy watches the servers with."),
+    key(
+        "monitor.password",
+        Kind::Text,
+        Some(""),
+        Effect::Restart,
+        "Its password. Exactly one of the three password keys must be given.",
+    ),
+    key(
+        "monitor.password_file",
+        Kind::Path,
+        Some(""),
+        Effect::Restart,
+        "File that holds the password; one line end at its end is not part of it.",
+    ),
+    key(
+        "monitor.password_env",
+        Kind::Variable,
+        Some(""),
+        Effect::Restart,
+        "Environment variable that holds the password.",
+    ),
+    key(
+        "monitor.interval_ms",
+        Kind::Number(range::MONITOR_INTERVAL_MS),
+        None,
+        Effect::Restart,
+        "Milliseconds between two probes of a server.",
+    ),
+    key(
+        "monitor.timeout_ms",
+        Kind::Number(range::MONITOR_TIMEOUT_MS),
+        None,
+        Effect::Restart,
+        "Milliseconds after which an unanswered probe counts as failed.",
+    ),
+    key(
+        "user[].name",
+        Kind::Text,
+        None,
+        Effect::Reload,
+        "Account that clients log in with, and that the servers are logged in to with. At least one `[[user]]` must be given.",
+    ),
+    key(
+        "user[].password",
+        Kind::Text,
+        Some(""),
+        Effect::Reload,
+        "Its password. Exactly one of the three password keys must be given; `\"\"` is the empty password.",
+    ),
+    key(
+        "user[].password_file",
+        Kind::Path,
+        Some(""),
+        Effect::Reload,
+        "File that holds the password; one line end at its end is not part of it.",
+    ),
+    key(
+        "user[].password_env",
+        Kind::Variable,
+        Some(""),
+        Effect::Reload,
+        "Environment variable that holds the password.",
+    ),
+    key(
+        "backend.connect_timeout_ms",
+        Kind::Number(range::CONNECT_TIMEOUT_MS),
+        None,
+        Effect::Reload,
+        "Milliseconds that connecting and logging in to a server may take.",
+    ),
+    key(
+        "backend.tls.mode",
+        Kind::Words(TLS_MODES),
+        Some("preferred"),
+        Effect::Reload,
+        "TLS to the servers: never; if the server has it; always; always and signed by `backend.tls.ca`; that and made out to the host name.",
+    ),
+    key(
+        "backend.tls.ca",
+        Kind::Path,
+        Some(""),
+        Effect::Reload,
+        "Certificates (PEM) of those who may sign a server's certificate; must be given for `verify-ca` and `verify-identity`.",
+    ),
+    key(
+        "backend.tls.cert",
+        Kind::Path,
+        Some(""),
+        Effect::Reload,
+        "Certificate chain (PEM) that dbproxy shows to servers; goes with `backend.tls.key`.",
+    ),
+    key("backend.tls.key", Kind::Path, Some(""), Effect::Reload, "Private key (PEM) of `backend.tls.cert`."),
+    key(
+        "limits.max_clients",
+        Kind::Number(range::MAX_CLIENTS),
+        None,
+        Effect::Reload,
+        "Clients at once; one more is refused with error 1040.",
+    ),
+    key(
+        "limits.max_connections_per_server",
+        Kind::Number(range::MAX_CONNECTIONS),
+        None,
+        Effect::Reload,
+        "Connections to one server at once, the monitor's not counted.",
+    ),
+    key(
+        "limits.max_prepared_statements",
+        Kind::Number(range::MAX_PREPARED),
+        None,
+        Effect::Reload,
+        "Prepared statements that one session may hold; one more is refused with error 1461.",
+    ),
+    key(
+        "limits.statement_buffer_bytes",
+        Kind::Number(range::STATEMENT_BUFFER),
+        None,
+        Effect::Reload,
+        "Longest statement that is read for routing; a longer one goes to the primary, streamed.",
+    ),
+    key(
+        "limits.login_timeout_ms",
+        Kind::Number(range::LOGIN_TIMEOUT_MS),
+        None,
+        Effect::Reload,
+        "Milliseconds that a client may take to log in.",
+    ),
+    key(
+        "limits.idle_timeout_ms",
+        Kind::Number(range::IDLE_TIMEOUT_MS),
+        None,
+        Effect::Reload,
+        "Milliseconds without a command after which a client's session is closed.",
+    ),
+    key(
+        "limits.drain_timeout_ms",
+        Kind::Number(range::DRAIN_TIMEOUT_MS),
+        None,
+        Effect::Reload,
+        "Milliseconds that running statements and transactions may take to end after SIGTERM.",
+    ),
+    key(
+        "limits.worker_threads",
+        Kind::Number(range::WORKER_THREADS),
+        None,
+        Effect::Restart,
+        "Threads that carry traffic; `0` is one per processor.",
+    ),
+    key(
+        "routing.lag_limit_ms",
+        Kind::Number(range::LAG_LIMIT_MS),
+        None,
+        Effect::Reload,
+        "Replication lag in milliseconds above which a replica gets no reads; `0` is no limit.",
+    ),
+    key(
+        "routing.gtid_wait_ms",
+        Kind::Number(range::GTID_WAIT_MS),
+        None,
+        Effect::Reload,
+        "Milliseconds that a read after an own write waits for a replica to have it, before it goes to the primary.",
+    ),
+    key(
+        "routing.write_wait_ms",
+        Kind::Number(range::WRITE_WAIT_MS),
+        None,
+        Effect::Reload,
+        "Milliseconds that a statement waits for a primary while there is none, before it fails.",
+    ),
+    key(
+        "log.format",
+        Kind::Words(LOG_FORMATS),
+        Some("text"),
+        Effect::Restart,
+        "Log lines as text, or one JSON object each.",
+    ),
+    key("log.level", Kind::Words(LOG_LEVELS), Some("info"), Effect::Reload, "Least severe level that is logged."),
+];

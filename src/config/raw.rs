@@ -1,0 +1,133 @@
+//! The file as it is written, before any check: every value with its place.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+type Text = Option<Spanned<String>>;
+type Number = Option<Spanned<i64>>;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    pub data_dir: Text,
+    pub listen: Option<Listen>,
+    pub admin: Option<Admin>,
+    pub http: Option<Http>,
+    pub cluster: Option<Cluster>,
+    pub monitor: Option<Monitor>,
+    #[serde(default)]
+    pub user: Vec<Spanned<User>>,
+    #[serde(default)]
+    pub backend: Backend,
+    #[serde(default)]
+    pub limits: Limits,
+    #[serde(default)]
+    pub routing: Routing,
+    #[serde(default)]
+    pub log: Log,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    pub address: Text,
+    pub backlog: Number,
+    #[serde(default)]
+    pub tls: ListenTls,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListenTls {
+    pub cert: Text,
+    pub key: Text,
+    pub required: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub address: Text,
+    pub user: Text,
+    pub password: Text,
+    pub password_file: Text,
+    pub password_env: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http {
+    pub address: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cluster {
+    pub name: Text,
+    pub servers: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Monitor {
+    pub user: Text,
+    pub password: Text,
+    pub password_file: Text,
+    pub password_env: Text,
+    pub interval_ms: Number,
+    pub timeout_ms: Number,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct User {
+    pub name: Text,
+    pub password: Text,
+    pub password_file: Text,
+    pub password_env: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Backend {
+    pub connect_timeout_ms: Number,
+    #[serde(default)]
+    pub tls: BackendTls,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BackendTls {
+    pub mode: Text,
+    pub ca: Text,
+    pub cert: Text,
+    pub key: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub max_clients: Number,
+    pub max_connections_per_server: Number,
+    pub max_prepared_statements: Number,
+    pub statement_buffer_bytes: Number,
+    pub login_timeout_ms: Number,
+    pub idle_timeout_ms: Number,
+    pub drain_timeout_ms: Number,
+    pub worker_threads: Number,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Routing {
+    pub lag_limit_ms: Number,
+    pub gtid_wait_ms: Number,
+    pub write_wait_ms: Number,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub format: Text,
+    pub level: Text,
+}

@@ -1,0 +1,132 @@
+//! The one task that owns the topology.
+
+use super::change;
+use super::probe::{Probe, Report};
+use crate::config::{BackendTls, User};
+use crate::conn::TopologyPublisher;
+use crate::topology::{self, Observation, ServerId, Topology, Writes, assemble};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Longest time that a conflict waits for a second look at those who are in it.
+const DOUBT: Duration = Duration::from_millis(300);
+
+/// How the servers are watched.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Account to watch with.
+    pub user: User,
+    /// TLS to the servers.
+    pub tls: BackendTls,
+    /// Time between the starts of two probes of a server.
+    pub interval: Duration,
+    /// How long a probe's answer may take.
+    pub timeout: Duration,
+    /// How long connecting may take, and how long logging in.
+    pub connect_timeout: Duration,
+}
+
+/// Watches the servers of `first` and publishes what they are, until `shutdown` is ready. Dropping the future ends it, too.
+///
+/// `first` is what was published when the channel was made, usually [`Topology::unseen`]. `judging` is asked at each
+/// judgement, so that a reloaded lag limit counts at once.
+pub async fn run(
+    first: Topology,
+    policy: Policy,
+    judging: impl Fn() -> topology::Policy,
+    publisher: TopologyPublisher,
+    mut hints: mpsc::Receiver<ServerId>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let policy = Arc::new(policy);
+    let (sender, mut reports) = mpsc::channel(64);
+    // Dropped with this future: that ends the probes.
+    let mut probes = JoinSet::new();
+    let wakers: Vec<Arc<Notify>> = first.servers.iter().map(|_| Arc::default()).collect();
+    for (server, wake) in first.servers.iter().zip(&wakers) {
+        let probe = Probe::new(server.id, server.address.clone(), policy.clone());
+        probes.spawn(probe.run(wake.clone(), sender.clone()));
+    }
+    let mut monitor = Monitor { current: first, latest: BTreeMap::new(), doubt: None, wakers, publisher };
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return,
+            Some(hint) = hints.recv() => monitor.wake(hint),
+            Some(report) = reports.recv() => {
+                monitor.take(report);
+                while let Ok(report) = reports.try_recv() {
+                    monitor.take(report);
+                }
+                monitor.judge(&judging());
+            }
+            Some(ended) = probes.join_next() => {
+                // A probe never ends while its reports are taken. A bug in it must not leave a server unwatched in silence.
+                if let Err(error) = ended && let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+}
+
+struct Monitor {
+    current: Topology,
+    latest: BTreeMap<ServerId, Report>,
+    doubt: Option<Instant>,
+    wakers: Vec<Arc<Notify>>,
+    publisher: TopologyPublisher,
+}
+
+impl Monitor {
+    fn wake(&self, server: ServerId) {
+        if let Some(wake) = self.wakers.get(usize::from(server.0)) {
+            wake.notify_one();
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        self.latest.insert(report.observation.server, report);
+    }
+
+    fn judge(&mut self, policy: &topology::Policy) {
+        let observations: Vec<Observation> = self.latest.values().map(|report| report.observation.clone()).collect();
+        let next = assemble(&self.current, &observations, policy);
+        if next == self.current || self.doubts(&next) {
+            return;
+        }
+        change::tell(&self.current, &next);
+        self.publisher.publish(next.clone());
+        self.current = next;
+    }
+
+    /// Whether a conflict is still to be looked at again.
+    ///
+    /// Servers are not looked at in the same instant. When a switchover makes one read-only and then the other writable, the
+    /// older look says that the first is writable still. So those in a new conflict are asked again, at once, and only what
+    /// they say then counts.
+    fn doubts(&mut self, next: &Topology) -> bool {
+        let Writes::Conflict(servers) = &next.writes else {
+            self.doubt = None;
+            return false;
+        };
+        if matches!(self.current.writes, Writes::Conflict(_)) {
+            return false;
+        }
+        let Some(since) = self.doubt else {
+            self.doubt = Some(Instant::now());
+            servers.iter().for_each(|&server| self.wake(server));
+            return true;
+        };
+        let looked = |server: &ServerId| self.latest.get(server).is_some_and(|report| report.began >= since);
+        let doubts = since.elapsed() < DOUBT && !servers.iter().all(looked);
+        if !doubts {
+            self.doubt = None;
+        }
+        doubts
+    }
+}

@@ -1,0 +1,134 @@
+//! One server, looked at again and again. With `monitor`, the only file of this room that reads the clock.
+
+use super::login::log_in;
+use super::statement::{Dialect, look};
+use super::{Policy, failure, greeting};
+use crate::topology::{Failure, Hello, Miss, Observation, Replication, Seen, ServerId};
+use mysql_async::Conn;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
+
+/// Shortest time between the starts of two probes of a server, however many hints come.
+const GAP: Duration = Duration::from_millis(20);
+
+/// What a probe saw, and when it began to look.
+pub(super) struct Report {
+    pub(super) observation: Observation,
+    pub(super) began: Instant,
+}
+
+pub(super) struct Probe {
+    server: ServerId,
+    address: Arc<str>,
+    policy: Arc<Policy>,
+    session: Option<Session>,
+    failing: Option<Failing>,
+    /// What was complained about, so that it is said once.
+    said: Said,
+}
+
+/// A login that stays.
+struct Session {
+    conn: Conn,
+    dialect: Dialect,
+    hello: Arc<Hello>,
+}
+
+/// Since when, and how often.
+#[derive(Clone, Copy)]
+struct Failing {
+    since: Instant,
+    probes: u32,
+}
+
+#[derive(Default)]
+struct Said {
+    replication_not_readable: bool,
+    no_gtids: bool,
+}
+
+impl Probe {
+    pub(super) fn new(server: ServerId, address: Arc<str>, policy: Arc<Policy>) -> Self {
+        Self { server, address, policy, session: None, failing: None, said: Said::default() }
+    }
+
+    /// Looks every interval, and at once when woken, until nobody takes its reports any more.
+    pub(super) async fn run(mut self, wake: Arc<Notify>, reports: mpsc::Sender<Report>) {
+        loop {
+            let began = Instant::now();
+            let result = self.look().await;
+            let result = self.count(result, began);
+            let observation = Observation { server: self.server, result };
+            if reports.send(Report { observation, began }).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(began + self.policy.interval) => {}
+                () = wake.notified() => sleep_until(began + GAP).await,
+            }
+        }
+    }
+
+    /// One look. A connection that broke since the last one is replaced at once: only the server itself may be blamed.
+    async fn look(&mut self) -> Result<Seen, Failure> {
+        if let Some(mut session) = self.session.take() {
+            match timeout(self.policy.timeout, look(&mut session.conn, session.dialect, &session.hello)).await {
+                Ok(Ok(seen)) => {
+                    self.session = Some(session);
+                    return Ok(seen);
+                }
+                Ok(Err(_broken)) => {}
+                Err(_elapsed) => return Err(Failure::Timeout),
+            }
+        }
+        let mut session = self.connect().await?;
+        let seen = timeout(self.policy.timeout, look(&mut session.conn, session.dialect, &session.hello))
+            .await
+            .map_err(|_elapsed| Failure::Timeout)?
+            .map_err(|error| failure::of_look(&error))?;
+        self.say(&seen);
+        self.session = Some(session);
+        Ok(seen)
+    }
+
+    async fn connect(&self) -> Result<Session, Failure> {
+        let Policy { connect_timeout, user, tls, .. } = &*self.policy;
+        let hello = Arc::new(greeting::read(&self.address, *connect_timeout).await?);
+        let conn = timeout(*connect_timeout, log_in(&self.address, user, tls))
+            .await
+            .map_err(|_elapsed| Failure::Timeout)?
+            .map_err(|error| failure::of_driver(&error))?;
+        Ok(Session { conn, dialect: Dialect::of(&hello.version), hello })
+    }
+
+    fn count(&mut self, result: Result<Seen, Failure>, began: Instant) -> Result<Seen, Miss> {
+        result.inspect(|_| self.failing = None).map_err(|failure| {
+            let mut failing = self.failing.unwrap_or(Failing { since: began, probes: 0 });
+            failing.probes = failing.probes.saturating_add(1);
+            self.failing = Some(failing);
+            Miss { failure, probes: failing.probes, lasting: failing.since.elapsed() }
+        })
+    }
+
+    /// Tells once what a working server lacks.
+    fn say(&mut self, seen: &Seen) {
+        let server = &*self.address;
+        if let Replication::NotReadable(privilege) = &seen.replication {
+            if !self.said.replication_not_readable {
+                let account = &*self.policy.user.name;
+                warn!(
+                    server,
+                    "the state of replication is not readable, so no replica here is read from: GRANT {privilege} ON *.* TO '{account}'@…"
+                );
+            }
+            self.said.replication_not_readable = true;
+        }
+        if seen.gtid_executed.is_none() && !self.said.no_gtids {
+            info!(server, "GTIDs are off: whoever has written reads from the primary");
+            self.said.no_gtids = true;
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What the monitor asks each product, and what the answers mean.
+
+use crate::topology::{Flavor, GtidError, GtidSet, Hello, Receiver, Replication, Seen, Source};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, Row, Value};
+use std::sync::Arc;
+use thiserror::Error as ThisError;
+
+/// ER_SPECIFIC_ACCESS_DENIED_ERROR: a privilege is lacking.
+const SPECIFIC_ACCESS_DENIED: u16 = 1227;
+
+/// What is asked in one round trip: first the server itself, then its sources.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Dialect {
+    /// MySQL from 8.0.22 on, where `SHOW REPLICA STATUS` came; 8.4 dropped the old word.
+    MySql,
+    /// MySQL before that.
+    OldMySql,
+    /// MariaDB. `SHOW ALL SLAVES STATUS` has all named connections.
+    MariaDb,
+}
+
+impl Dialect {
+    /// By the version of the greeting.
+    pub(super) fn of(version: &[u8]) -> Self {
+        let version = String::from_utf8_lossy(version);
+        if version.contains("MariaDB") {
+            return Self::MariaDb;
+        }
+        let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        if (next(), next(), next()) >= (8, 0, 22) { Self::MySql } else { Self::OldMySql }
+    }
+
+    pub(super) const fn flavor(self) -> Flavor {
+        match self {
+            Self::MySql | Self::OldMySql => Flavor::MySql,
+            Self::MariaDb => Flavor::MariaDb,
+        }
+    }
+
+    /// The privilege that the state of replication needs.
+    pub(super) const fn privilege(self) -> &'static str {
+        match self {
+            Self::MySql | Self::OldMySql => "REPLICATION CLIENT",
+            Self::MariaDb => "SLAVE MONITOR",
+        }
+    }
+
+    const fn statements(self) -> &'static str {
+        match self {
+            Self::MySql => concat!(
+                "SELECT @@global.server_id AS server_id, @@global.server_uuid AS server_uuid, ",
+                "@@global.read_only AS read_only, @@global.super_read_only AS super_read_only, ",
+                "@@global.gtid_mode AS gtid_mode, @@global.gtid_executed AS gtid_executed, @@global.sql_mode AS sql_mode; ",
+                "SHOW REPLICA STATUS"
+            ),
+            Self::OldMySql => concat!(
+                "SELECT @@global.server_id AS server_id, @@global.server_uuid AS server_uuid, ",
+                "@@global.read_only AS read_only, @@global.super_read_only AS super_read_only, ",
+                "@@global.gtid_mode AS gtid_mode, @@global.gtid_executed AS gtid_executed, @@global.sql_mode AS sql_mode; ",
+                "SHOW SLAVE STATUS"
+            ),
+            Self::MariaDb => concat!(
+                "SELECT @@global.server_id AS server_id, @@global.read_only AS read_only, ",
+                "@@global.gtid_slave_pos AS gtid_slave_pos, @@global.gtid_current_pos AS gtid_current_pos, ",
+                "@@global.sql_mode AS sql_mode; ",
+                "SHOW ALL SLAVES STATUS"
+            ),
+        }
+    }
+}
+
+/// An answer that can't be.
+#[derive(Debug, ThisError)]
+pub(super) enum LookError {
+    /// The connection or the server failed.
+    #[error(transparent)]
+    Driver(#[from] Error),
+    /// A column is missing or holds something else than it does in any version we know.
+    #[error("column {0} of the server's answer is missing or unreadable")]
+    Column(&'static str),
+    /// The GTID position does not parse.
+    #[error("the server's GTID position is unreadable: {0}")]
+    Gtid(#[from] GtidError),
+}
+
+/// Asks a server, in one round trip. No limit in time: the caller has one. Not cancel-safe: drop the connection then.
+pub(super) async fn look(conn: &mut Conn, dialect: Dialect, hello: &Arc<Hello>) -> Result<Seen, LookError> {
+    let mut answer = conn.query_iter(dialect.statements()).await?;
+    let rows: Vec<Row> = answer.collect().await?;
+    let row = Columns(rows.first().ok_or(LookError::Column("server_id"))?);
+    let replication = match answer.collect::<Row>().await {
+        Ok(rows) => Replication::From(rows.iter().map(|row| source(Columns(row))).collect::<Result<_, _>>()?),
+        Err(Error::Server(error)) if error.code == SPECIFIC_ACCESS_DENIED => {
+            Replication::NotReadable(dialect.privilege().to_owned())
+        }
+        Err(error) => return Err(error.into()),
+    };
+    drop(answer);
+    let replicates = matches!(&replication, Replication::From(sources) if !sources.is_empty());
+    Ok(Seen {
+        flavor: dialect.flavor(),
+        hello: Some(hello.clone()),
+        server_uuid: row.text("server_uuid").map(|uuid| uuid.to_lowercase().into()),
+        server_id: row.number("server_id")?,
+        read_only: is_on(&row.text("read_only").ok_or(LookError::Column("read_only"))?),
+        super_read_only: row.text("super_read_only").is_some_and(|value| is_on(&value)),
+        replication,
+        gtid_executed: gtid_executed(dialect, row, replicates)?.map(Arc::new),
+        ansi_quotes: row.text("sql_mode").is_some_and(|modes| modes.split(',').any(|mode| mode == "ANSI_QUOTES")),
+    })
+}
+
+/// What a new session there sees.
+///
+/// MariaDB: what a replica has applied is `gtid_slave_pos`. `gtid_current_pos` would put a transaction of the replica's own
+/// there if that had the higher number, and a read would miss what the primary wrote before it. A server that replicates
+/// from nobody has its own writes on top of what it once replicated, which is `gtid_current_pos`.
+/// <https://mariadb.com/docs/server/ha-and-performance/standard-replication/gtid>.
+fn gtid_executed(dialect: Dialect, row: Columns<'_>, replicates: bool) -> Result<Option<GtidSet>, LookError> {
+    let column = match dialect {
+        Dialect::MySql | Dialect::OldMySql => {
+            let mode = row.text("gtid_mode").ok_or(LookError::Column("gtid_mode"))?;
+            if mode.starts_with("OFF") {
+                return Ok(None);
+            }
+            "gtid_executed"
+        }
+        Dialect::MariaDb if replicates => "gtid_slave_pos",
+        Dialect::MariaDb => "gtid_current_pos",
+    };
+    let text = row.text(column).ok_or(LookError::Column(column))?;
+    Ok(Some(GtidSet::parse(dialect.flavor(), &text)?))
+}
+
+/// One row of `SHOW REPLICA STATUS`, whose words changed in MySQL 8.0.22 and did not in MariaDB.
+fn source(row: Columns<'_>) -> Result<Source, LookError> {
+    let either =
+        |new: &'static str, old: &'static str| row.text(new).or_else(|| row.text(old)).ok_or(LookError::Column(new));
+    let receiver = match either("Replica_IO_Running", "Slave_IO_Running")?.as_str() {
+        "Yes" => Receiver::Running,
+        "No" => Receiver::Stopped,
+        // "Connecting", and MariaDB's "Preparing".
+        _ => Receiver::Connecting,
+    };
+    let lag_s = row.text("Seconds_Behind_Source").or_else(|| row.text("Seconds_Behind_Master"));
+    Ok(Source {
+        host: either("Source_Host", "Master_Host")?,
+        port: either("Source_Port", "Master_Port")?.parse().map_err(|_| LookError::Column("Source_Port"))?,
+        server_uuid: row.text("Source_UUID").or_else(|| row.text("Master_UUID")).filter(|uuid| !uuid.is_empty()),
+        server_id: either("Source_Server_Id", "Master_Server_Id")
+            .ok()
+            .and_then(|id| id.parse().ok())
+            .filter(|&id| id != 0),
+        receiver,
+        applying: either("Replica_SQL_Running", "Slave_SQL_Running")? == "Yes",
+        lag_ms: lag_s.and_then(|lag| lag.parse::<u64>().ok()).and_then(|lag| lag.checked_mul(1000)),
+        error: error(row, "Last_IO_Errno", "Last_IO_Error").or_else(|| error(row, "Last_SQL_Errno", "Last_SQL_Error")),
+    })
+}
+
+fn error(row: Columns<'_>, number: &'static str, text: &'static str) -> Option<String> {
+    let number = row.text(number).filter(|number| number != "0")?;
+    Some(format!("{number}: {}", row.text(text).unwrap_or_default()))
+}
+
+/// Anything but off is on: MariaDB 12 has `NO_LOCK` and `NO_LOCK_NO_ADMIN` beside `ON`.
+fn is_on(value: &str) -> bool {
+    !(value == "0" || value.eq_ignore_ascii_case("OFF"))
+}
+
+/// A row by the names of its columns, whatever their case.
+#[derive(Clone, Copy)]
+struct Columns<'a>(&'a Row);
+
+impl Columns<'_> {
+    /// The value as text; `None` for NULL, and when there is no such column.
+    fn text(self, name: &'static str) -> Option<String> {
+        let index =
+            self.0.columns_ref().iter().position(|column| column.name_ref().eq_ignore_ascii_case(name.as_bytes()))?;
+        match self.0.as_ref(index)? {
+            Value::NULL => None,
+            Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Value::Int(number) => Some(number.to_string()),
+            Value::UInt(number) => Some(number.to_string()),
+            Value::Float(_) | Value::Double(_) | Value::Date(..) | Value::Time(..) => None,
+        }
+    }
+
+    fn number(self, name: &'static str) -> Result<u32, LookError> {
+        self.text(name).and_then(|text| text.parse().ok()).ok_or(LookError::Column(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dialect_follows_from_the_greeted_version() {
+        for (version, dialect) in [
+            ("9.7.4-2", Dialect::MySql),
+            ("8.4.0", Dialect::MySql),
+            ("8.0.22", Dialect::MySql),
+            ("8.0.36-28", Dialect::MySql),
+            ("8.0.21-12", Dialect::OldMySql),
+            ("5.7.44-log", Dialect::OldMySql),
+            ("5.5.5-10.11.19-MariaDB-0+deb12u1", Dialect::MariaDb),
+            ("11.8.3-MariaDB-log", Dialect::MariaDb),
+            ("", Dialect::OldMySql),
+        ] {
+            assert_eq!(Dialect::of(version.as_bytes()), dialect, "{version}");
+        }
+    }
+
+    #[test]
+    fn only_off_is_off() {
+        assert!(!is_on("0") && !is_on("OFF"));
+        assert!(is_on("1") && is_on("ON") && is_on("NO_LOCK") && is_on("NO_LOCK_NO_ADMIN"));
+    }
+}

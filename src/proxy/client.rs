@@ -1,0 +1,498 @@
+//! One client's task: it owns the client's socket and the sockets of the session's backends, and does what the session
+//! machine says.
+
+use super::kill;
+use super::link::{BackendLink, ClientLink, Incoming};
+use super::relay::{Relay, Stop};
+use super::upload::{Broken, Until, upload};
+use super::{Shared, backends, inject};
+use crate::conn::{self, TopologyWatch};
+use crate::route::Refusal;
+use crate::session::{Edit, Failure, Next, Plan, Prelude, Run, Session, Step};
+use crate::topology::ServerId;
+use crate::wire::{Capabilities, Command, Expect, HEADER_LEN, OkPacket, STATEMENT_ID, frame};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// Longest wait for an answer to a command of the proxy's own that a server has no reason to be slow with.
+const OWN_COMMAND_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A read is sent so many times again at most.
+const REPEATS_MAX: u8 = 2;
+
+/// How a client's connection ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// It quit, or its socket closed.
+    ClientLeft,
+    /// The session cannot go on: state of it is lost, or the client broke the protocol. It was told.
+    Broken,
+    /// The proxy is draining.
+    Drained,
+}
+
+/// How far an attempt at a command got.
+enum Attempt {
+    /// It was answered, or needs no answer.
+    Done,
+    /// Look again: at once, or (with the reason) when the topology has changed.
+    Again(Option<Refusal>),
+}
+
+type Step_<T> = Result<T, End>;
+
+/// The task's state.
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) topology: TopologyWatch,
+    pub(super) entry: Arc<conn::Session>,
+    pub(super) client: ClientLink,
+    pub(super) session: Session,
+    pub(super) backends: Vec<BackendLink>,
+    pub(super) identity: conn::Identity,
+    pub(super) roll: u32,
+    /// Sequence number of the packet that ends the login.
+    pub(super) login_seq: u8,
+    /// What the registry was told last.
+    pub(super) bound_shown: Option<&'static str>,
+    /// How often the current command was sent again.
+    pub(super) repeats: u8,
+    pub(super) meter: crate::telemetry::Meter,
+}
+
+impl Driver {
+    /// Serves the client until it leaves or cannot be served any more.
+    pub(super) async fn serve(&mut self) -> End {
+        loop {
+            match self.one_command().await {
+                Ok(()) if self.entry.is_draining() && self.session.bound().is_none() => return End::Drained,
+                Ok(()) => {}
+                Err(end) => return end,
+            }
+        }
+    }
+
+    async fn one_command(&mut self) -> Step_<()> {
+        let most = self.shared.live.load().limits.statement_buffer_bytes;
+        let incoming = match self.client.incoming(most) {
+            Some(incoming) => incoming,
+            None => self.wait_for_command(most).await?,
+        };
+        let started = Instant::now();
+        self.entry.started(started);
+        let result = self.run_command(incoming, started).await;
+        self.entry.stopped();
+        self.show_bound();
+        let (bytes_in, bytes_out) =
+            (std::mem::take(&mut self.client.bytes_in), std::mem::take(&mut self.client.bytes_out));
+        self.meter.bytes_in(bytes_in);
+        self.meter.bytes_out(bytes_out);
+        result
+    }
+
+    /// Idle: waits for the client, and notices backends that close meanwhile.
+    async fn wait_for_command(&mut self, most: usize) -> Step_<Incoming> {
+        loop {
+            enum Event {
+                Received(bool),
+                Closed(usize, Vec<u8>),
+                Drain,
+            }
+            let idle = self.client.received().is_empty() && self.session.bound().is_none();
+            let (client, backends, entry) = (&mut self.client, &mut self.backends, &self.entry);
+            let drain = entry.drained();
+            tokio::pin!(drain);
+            let event = std::future::poll_fn(|cx| {
+                if let Poll::Ready(result) = client.poll_receive(cx) {
+                    return Poll::Ready(Event::Received(result.unwrap_or(false)));
+                }
+                for (i, backend) in backends.iter_mut().enumerate() {
+                    if let Poll::Ready(said) = backend.poll_gone(cx) {
+                        return Poll::Ready(Event::Closed(i, said));
+                    }
+                }
+                if idle && drain.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Drain);
+                }
+                Poll::Pending
+            });
+            match event.await {
+                Event::Received(false) => return Err(End::ClientLeft),
+                Event::Received(true) => {
+                    if let Some(incoming) = self.client.incoming(most) {
+                        return Ok(incoming);
+                    }
+                }
+                Event::Closed(i, said) => self.backend_gone_while_idle(i, &said).await?,
+                Event::Drain => return Err(End::Drained),
+            }
+        }
+    }
+
+    /// An idle backend closed. What it said before is the client's to know only if the client loses something.
+    async fn backend_gone_while_idle(&mut self, index: usize, said: &[u8]) -> Step_<()> {
+        let server = self.backends[index].server;
+        self.drop_backend(server);
+        if self.session.backend_closed(server).is_ok() {
+            return Ok(());
+        }
+        // As the server itself would: its last words, then the end.
+        self.client.queue(said);
+        let _ = self.client.flush().await;
+        Err(End::Broken)
+    }
+
+    async fn run_command(&mut self, mut incoming: Incoming, started: Instant) -> Step_<()> {
+        let deadline = started + self.shared.live.load().routing.write_wait;
+        loop {
+            match self.attempt(&mut incoming, started).await? {
+                Attempt::Done => return Ok(()),
+                Attempt::Again(None) => {}
+                Attempt::Again(Some(Refusal::Conflict(servers))) => {
+                    let failure = Failure::Conflict { cluster: self.shared.cluster(), servers };
+                    return self.refuse(incoming, &failure).await;
+                }
+                Attempt::Again(Some(Refusal::NoPrimary(why))) => {
+                    if !self.wait_for_topology(deadline).await? {
+                        let failure =
+                            Failure::NoPrimary { cluster: self.shared.cluster(), waited: started.elapsed(), why };
+                        return self.refuse(incoming, &failure).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the topology is published anew, a little while at most; `false` when the deadline has passed.
+    async fn wait_for_topology(&mut self, deadline: Instant) -> Step_<bool> {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        let (client, topology) = (&mut self.client, &mut self.topology);
+        tokio::select! {
+            () = topology.changed() => {}
+            () = tokio::time::sleep_until(deadline.into()) => {}
+            () = std::future::poll_fn(|cx| client.poll_gone(cx)) => return Err(End::ClientLeft),
+        }
+        Ok(true)
+    }
+
+    async fn attempt(&mut self, incoming: &mut Incoming, started: Instant) -> Step_<Attempt> {
+        self.roll = self.roll.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let plan = {
+            let topology = self.topology.load();
+            let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
+            let load = |server| self.shared.metrics.server(server).in_flight();
+            self.session.plan(payload, incoming.complete, &topology, self.roll >> 8, load)
+        };
+        match plan {
+            Err(malformed) => {
+                let _ = self.refuse(*incoming, &Failure::Malformed(malformed)).await;
+                Err(End::Broken)
+            }
+            Ok(Plan::Run(run)) => self.run(run, incoming, started).await,
+            Ok(Plan::Refuse(refusal)) => Ok(Attempt::Again(Some(refusal))),
+            Ok(Plan::Quit) => Err(End::ClientLeft),
+            Ok(Plan::Ok) => {
+                self.client.consume(incoming.buffered);
+                self.client.queue_ok(&OkPacket::new(self.session.status()), self.identity.capabilities);
+                self.flushed().await
+            }
+            Ok(Plan::Nothing) => {
+                self.discard(*incoming).await?;
+                Ok(Attempt::Done)
+            }
+            Ok(Plan::CloseStatement(places)) => {
+                self.client.consume(incoming.buffered);
+                self.close_statement(&places);
+                Ok(Attempt::Done)
+            }
+            Ok(Plan::Fail(failure)) => self.refuse(*incoming, &failure).await.map(|()| Attempt::Done),
+            Ok(Plan::Abandon { server, failure, fatal }) => {
+                self.drop_backend(server);
+                let lost = self.session.backend_closed(server).is_err();
+                self.refuse(*incoming, &failure).await?;
+                if fatal && lost { Err(End::Broken) } else { Ok(Attempt::Done) }
+            }
+            Ok(Plan::Kill(kill)) => {
+                self.client.consume(incoming.buffered);
+                kill::kill(self, kill).await.map(|()| Attempt::Done)
+            }
+            Ok(Plan::ChangeUser) => self.change_user(*incoming).await.map(|()| Attempt::Done),
+        }
+    }
+
+    /// COM_STMT_CLOSE has no answer: it goes with the next command that does.
+    fn close_statement(&mut self, places: &[(ServerId, u32)]) {
+        for (server, id) in places {
+            if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == *server) {
+                let payload = [&[Command::StmtClose as u8][..], &id.to_le_bytes()].concat();
+                frame(&mut backend.ahead, 0, &payload);
+            }
+        }
+    }
+
+    async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Step_<Attempt> {
+        if let Some(attempt) = self.prepare(&mut run, incoming).await? {
+            return Ok(attempt);
+        }
+        if run.tunnel {
+            return Err(self.tunnel(&run, *incoming).await);
+        }
+        self.send(&run, incoming).await?;
+        let result = self.answer(&mut run, incoming).await;
+        if matches!(result, Ok(Attempt::Done)) {
+            self.count(&run, started);
+        }
+        result
+    }
+
+    /// Brings the backend to where the command can run. `Some`: it cannot now.
+    async fn prepare(&mut self, run: &mut Run, incoming: &Incoming) -> Step_<Option<Attempt>> {
+        loop {
+            let step = self.session.next_step(run, &self.topology.load());
+            let next = match step {
+                Step::Go => return Ok(None),
+                Step::Fail(failure) => Next::Fail(failure),
+                Step::Connect => match backends::open(self, run.route.server).await {
+                    Ok(()) => Next::Continue,
+                    Err(error) => match self.not_connected(run, &error) {
+                        Ok(next) => next,
+                        Err(refusal) => {
+                            // The next look must not come at once: nothing may have changed.
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                            return Ok(Some(Attempt::Again(Some(refusal))));
+                        }
+                    },
+                },
+                Step::Reopen => {
+                    self.drop_backend(run.route.server);
+                    match self.session.backend_closed(run.route.server) {
+                        Ok(()) => Next::Continue,
+                        Err(bound) => Next::Lost(bound),
+                    }
+                }
+                Step::Inject { server, what, payload } => self.inject(run, server, what, &payload).await,
+            };
+            match next {
+                Next::Continue => {}
+                Next::ToPrimary(reason) => match crate::route::primary(&self.topology.load(), reason) {
+                    Ok(route) => run.route = route,
+                    Err(refusal) => return Ok(Some(Attempt::Again(Some(refusal)))),
+                },
+                Next::Fail(failure) => {
+                    self.refuse(*incoming, &failure).await?;
+                    return Ok(Some(Attempt::Done));
+                }
+                Next::Lost(bound) => {
+                    let failure = Failure::StateLost { server: self.shared.address(run.route.server), bound };
+                    self.refuse(*incoming, &failure).await?;
+                    return Err(End::Broken);
+                }
+            }
+        }
+    }
+
+    async fn inject(&mut self, run: &mut Run, server: ServerId, what: Prelude, payload: &[u8]) -> Next {
+        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
+            return Next::Lost("connection");
+        };
+        match inject::inject(backend, what, payload, OWN_COMMAND_DEADLINE).await {
+            Ok(answer) => self.session.injected(run, server, what, answer),
+            Err(error) => {
+                tracing::debug!(backend = &*self.shared.address(server), %error, "backend lost");
+                self.topology.hint(server);
+                self.drop_backend(server);
+                match self.session.backend_closed(server) {
+                    Ok(()) => Next::Continue,
+                    Err(bound) => Next::Lost(bound),
+                }
+            }
+        }
+    }
+
+    /// A backend could not be opened: the replica's reads go elsewhere, the primary's statements wait.
+    fn not_connected(&mut self, run: &Run, error: &conn::ConnectError) -> Result<Next, Refusal> {
+        use crate::route::{Reason, Target};
+        self.topology.hint(run.route.server);
+        self.shared.metrics.server(run.route.server).error(crate::telemetry::Fault::Backend);
+        if run.route.target == Target::Replica {
+            return Ok(Next::ToPrimary(Reason::NoReplica));
+        }
+        match error.refused() {
+            Some(err) => Ok(Next::Fail(Failure::Server(err.clone()))),
+            None => Err(Refusal::NoPrimary(error.to_string())),
+        }
+    }
+
+    /// Sends the command. What the socket does not take is the server's loss to tell: the answer says.
+    async fn send(&mut self, run: &Run, incoming: &mut Incoming) -> Step_<()> {
+        let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
+        let mut edit = match self.session.edit(run, payload, incoming.complete) {
+            Ok(edit) => edit,
+            Err(malformed) => {
+                let _ = self.refuse(*incoming, &Failure::Malformed(malformed)).await;
+                return Err(End::Broken);
+            }
+        };
+        if edit == Edit::NeedsWhole {
+            edit = self.edit_whole(run, incoming).await?;
+        }
+        self.write(run.route.server, edit, incoming).await
+    }
+
+    async fn write(&mut self, server: ServerId, edit: Edit, incoming: &mut Incoming) -> Step_<()> {
+        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
+            return Ok(());
+        };
+        let command = &mut self.client.received_mut()[..incoming.buffered];
+        let place = HEADER_LEN + STATEMENT_ID.start..HEADER_LEN + STATEMENT_ID.end;
+        let named = match edit {
+            Edit::StatementId(id) => command.get_mut(place.clone()).map(|bytes| {
+                let named = bytes.to_vec();
+                bytes.copy_from_slice(&id.to_le_bytes());
+                named
+            }),
+            _ => None,
+        };
+        // A failed write is not an error yet: the server may have said why before it closed, and the answer tells.
+        if let Edit::Payload(payload) = edit {
+            let mut framed = Vec::with_capacity(payload.len() + HEADER_LEN);
+            frame(&mut framed, 0, &payload);
+            let _ = backend.send(&framed).await;
+        } else if incoming.complete {
+            let _ = backend.send(command).await;
+            // As the client named it: the command may have to be sent elsewhere.
+            if let Some(named) = named {
+                command[place].copy_from_slice(&named);
+            }
+        } else {
+            incoming.buffered = 0;
+            if let Err(Broken::Client) = upload(&mut self.client, Some(backend), Until::EndOfCommand).await {
+                return Err(End::ClientLeft);
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives all of a long command, to write it anew.
+    async fn edit_whole(&mut self, run: &Run, incoming: &mut Incoming) -> Step_<Edit> {
+        let payload = super::upload::whole(&mut self.client).await.map_err(|_| End::ClientLeft)?;
+        *incoming = Incoming { buffered: 0, complete: true };
+        self.session.edit(run, &payload, true).map_err(|_| End::Broken).map(|edit| match edit {
+            Edit::Payload(payload) => Edit::Payload(payload),
+            _ => Edit::Payload(payload),
+        })
+    }
+
+    /// Passes the answer on.
+    async fn answer(&mut self, run: &mut Run, incoming: &mut Incoming) -> Step_<Attempt> {
+        let server = run.route.server;
+        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
+            return Ok(Attempt::Again(None));
+        };
+        let _in_flight = self.shared.metrics.server(server).in_flight_guard();
+        let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run);
+        let stop = loop {
+            match relay.until_stop().await {
+                Stop::LocalInfile => {
+                    relay.client.consume(std::mem::take(&mut incoming.buffered));
+                    let sent = async {
+                        relay.client.flush().await.map_err(|_| Broken::Client)?;
+                        upload(relay.client, Some(relay.backend), Until::EmptyPacket).await
+                    };
+                    match sent.await {
+                        Err(Broken::Client) => break Stop::ClientGone,
+                        // The server's answer, if it gave one, is what counts.
+                        Ok(()) | Err(Broken::Backend(_)) => relay.tracker.local_infile_sent(),
+                    }
+                }
+                stop => break stop,
+            }
+        };
+        let (answered, next_seq) = (relay.answered, relay.next_seq);
+        match stop {
+            Stop::Done => {
+                let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
+                self.session.finished(run, payload);
+                self.client.consume(incoming.buffered);
+                Ok(Attempt::Done)
+            }
+            Stop::ClientGone | Stop::LocalInfile => Err(End::ClientLeft),
+            Stop::BackendLost(how) => self.lost(run, incoming, answered, next_seq, &how).await,
+        }
+    }
+
+    /// The backend was lost with the command on it. Only a proven read of whose answer nothing came is sent again.
+    async fn lost(
+        &mut self,
+        run: &Run,
+        incoming: &mut Incoming,
+        answered: bool,
+        next_seq: Option<u8>,
+        how: &str,
+    ) -> Step_<Attempt> {
+        let server = run.route.server;
+        tracing::debug!(backend = &*self.shared.address(server), error = how, "backend lost during a statement");
+        self.topology.hint(server);
+        self.shared.metrics.server(server).error(crate::telemetry::Fault::Backend);
+        self.drop_backend(server);
+        let state = self.session.backend_closed(server);
+        let whole = incoming.complete && incoming.buffered > 0;
+        if run.repeatable && !answered && whole && state.is_ok() && self.repeats < REPEATS_MAX {
+            self.repeats += 1;
+            return Ok(Attempt::Again(None));
+        }
+        self.client.consume(std::mem::take(&mut incoming.buffered));
+        let Some(seq) = next_seq else { return Err(End::Broken) };
+        let failure = Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
+        let told = self.client.fail(seq, &failure).await;
+        if told.is_err() || state.is_err() { Err(End::Broken) } else { Ok(Attempt::Done) }
+    }
+
+    /// Answers the command with an error, and takes the rest of it from the wire.
+    async fn refuse(&mut self, incoming: Incoming, failure: &Failure) -> Step_<()> {
+        self.shared.metrics.failed(failure.fault());
+        self.discard(incoming).await?;
+        self.client.fail(1, failure).await.map_err(|_| End::ClientLeft)
+    }
+
+    async fn discard(&mut self, incoming: Incoming) -> Step_<()> {
+        if incoming.complete {
+            self.client.consume(incoming.buffered);
+            return Ok(());
+        }
+        upload(&mut self.client, None, Until::EndOfCommand).await.map_err(|_| End::ClientLeft)
+    }
+
+    pub(super) async fn flushed(&mut self) -> Step_<Attempt> {
+        self.client.flush().await.map(|()| Attempt::Done).map_err(|_| End::ClientLeft)
+    }
+
+    /// Counts a command that was answered to its end.
+    fn count(&mut self, run: &Run, started: Instant) {
+        self.repeats = 0;
+        self.meter.query(crate::telemetry::Query {
+            server: run.route.server,
+            target: run.route.target,
+            command: run.command.index(),
+            reason: run.route.reason.index(),
+            elapsed: started.elapsed(),
+        });
+    }
+
+    /// Keeps the registry's word for what binds the session.
+    fn show_bound(&mut self) {
+        let bound = self.session.bound();
+        if bound != self.bound_shown {
+            self.bound_shown = bound;
+            self.entry.show_pin(bound);
+        }
+    }
+
+    pub(super) fn drop_backend(&mut self, server: ServerId) {
+        self.backends.retain(|backend| backend.server != server);
+        self.show_backends();
+    }
+}

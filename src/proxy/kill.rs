@@ -1,0 +1,88 @@
+//! KILL: the connection ids that clients know are the proxy's; what runs, runs under the servers' own ids.
+
+use super::client::{Driver, End};
+use super::inject;
+use super::link::BackendLink;
+use crate::conn;
+use crate::session::{Answer, Failure, Prelude};
+use crate::sql::Kill;
+use crate::topology::ServerId;
+use crate::wire::{self, Capabilities, OkPacket};
+use std::time::{Duration, Instant};
+
+/// Longest a server may take to accept a connection and a KILL.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Ends another connection or its statement, with the rights of the client that asks: the servers decide.
+pub(super) async fn kill(driver: &mut Driver, kill: Kill) -> Result<(), End> {
+    let victim = u32::try_from(kill.id).ok().and_then(|id| driver.shared.registry.find(id));
+    let Some(victim) = victim else { return answer(driver, Err(Failure::UnknownThread(kill.id))).await };
+    if victim.id == driver.entry.id {
+        answer(driver, Err(Failure::Killed)).await?;
+        return if kill.query_only { Ok(()) } else { Err(End::ClientLeft) };
+    }
+    let row = victim.row();
+    if row.backends.is_empty() && row.user != driver.identity.user.name {
+        return answer(driver, Err(Failure::NotOwner(kill.id))).await;
+    }
+    for (server, thread_id) in row.backends {
+        if let Err(failure) = at_server(driver, server, thread_id, kill).await {
+            return answer(driver, Err(failure)).await;
+        }
+    }
+    if !kill.query_only {
+        victim.end();
+    }
+    answer(driver, Ok(())).await
+}
+
+async fn answer(driver: &mut Driver, result: Result<(), Failure>) -> Result<(), End> {
+    let capabilities = driver.identity.capabilities;
+    match result {
+        Ok(()) => {
+            driver.client.queue_ok(&OkPacket::new(driver.session.status()), capabilities);
+            driver.flushed().await.map(|_| ())
+        }
+        Err(failure) => {
+            driver.shared.metrics.failed(failure.fault());
+            driver.client.fail(1, &failure).await.map_err(|_| End::ClientLeft)
+        }
+    }
+}
+
+/// A connection of its own, since the session's backends may be busy or in a transaction.
+async fn at_server(driver: &Driver, server: ServerId, thread_id: u32, kill: Kill) -> Result<(), Failure> {
+    let address = driver.shared.address(server);
+    let lost = |how: String| Failure::OutcomeUnknown { server: address.clone(), how };
+    let login = conn::Login {
+        user: &driver.identity.user.name,
+        password: &driver.identity.user.password,
+        schema: None,
+        capabilities: Capabilities::DEPRECATE_EOF,
+        collation: driver.identity.collation,
+        max_packet: driver.identity.max_packet,
+        attributes: &driver.identity.attributes,
+    };
+    let deadline = Instant::now() + DEADLINE;
+    let backend = conn::connect(&address, &driver.shared.backend_tls(), &login, deadline)
+        .await
+        .map_err(|error| error.refused().map_or_else(|| lost(error.to_string()), |err| Failure::Server(err.clone())))?;
+    let mut link = BackendLink {
+        server,
+        stream: backend.stream,
+        thread_id: backend.thread_id,
+        capabilities: backend.capabilities,
+        ahead: Vec::new(),
+        tail: Vec::new(),
+        counted: driver.shared.metrics.server(server).connection_guard(),
+    };
+    let text = format!("KILL {} {thread_id}", if kill.query_only { "QUERY" } else { "CONNECTION" });
+    let payload = wire::query_payload(&text, link.capabilities);
+    match inject::inject(&mut link, Prelude::Track, &payload, DEADLINE).await {
+        // It ended by itself meanwhile.
+        Ok(Answer::Err(err)) if err.code == 1094 => Ok(()),
+        Ok(Answer::Err(err)) => Err(Failure::Server(err)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(lost(error.to_string())),
+    }
+}

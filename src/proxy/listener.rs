@@ -1,0 +1,98 @@
+//! Accepting clients, within limits, and draining.
+
+use super::Shared;
+use crate::telemetry::Refusal;
+use crate::session::Failure;
+use crate::wire::ErrPacket;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Accepts clients until `shutdown` resolves, then lets the sessions end: idle ones at once, the others when they have
+/// finished what they run, at the latest after the drain limit.
+pub async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: impl Future<Output = ()>) {
+    tokio::pin!(shutdown);
+    let mut spare = Spare::open();
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => admit(stream, peer, &shared),
+                Err(error) => spare.accept_failed(&listener, &shared, &error).await,
+            },
+        }
+    }
+    drop(listener);
+    drain(&shared).await;
+}
+
+fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+    if shared.metrics.clients() >= shared.live.load().limits.max_clients {
+        shared.metrics.client_refused(Refusal::TooManyClients);
+        tokio::spawn(turn_away(stream, Failure::TooManyClients));
+        return;
+    }
+    shared.metrics.client_connected();
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        super::login::client(stream, peer, shared.clone()).await;
+        shared.metrics.client_gone();
+    });
+}
+
+/// An error instead of a greeting.
+async fn turn_away(mut stream: TcpStream, failure: Failure) {
+    let mut payload = Vec::new();
+    ErrPacket::from(&failure).encode_before_greeting(&mut payload);
+    let mut packet = Vec::new();
+    crate::wire::frame(&mut packet, 0, &payload);
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&packet)).await;
+}
+
+/// A file descriptor kept for the moment when there is no other: with it a client is told so instead of being left waiting.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn open() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    async fn accept_failed(&mut self, listener: &TcpListener, shared: &Shared, error: &io::Error) {
+        let exhausted = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+        if !exhausted {
+            // A connection that was gone before it was accepted, or a passing fault of the network.
+            tracing::debug!(%error, "accept");
+            return;
+        }
+        shared.metrics.client_refused(Refusal::NoDescriptors);
+        tracing::warn!(%error, clients = shared.metrics.clients(), "no file descriptors left for a client");
+        self.0 = None;
+        if let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_millis(10), listener.accept()).await {
+            turn_away(stream, Failure::TooManyClients).await;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.0 = File::open("/dev/null").ok();
+    }
+}
+
+async fn drain(shared: &Shared) {
+    let limit = shared.live.load().limits.drain_timeout;
+    let deadline = Instant::now() + limit;
+    tracing::info!(clients = shared.registry.len(), limit_ms = limit.as_millis() as u64, "draining");
+    shared.registry.drain();
+    while !shared.registry.is_empty() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let left = shared.registry.len();
+    if left > 0 {
+        tracing::warn!(clients = left, "drain limit reached, ending the sessions that still run");
+        shared.registry.end_all();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,207 @@
+//! A client from its first byte to its first command: greeting, authentication, and a first look at its schema.
+
+use super::Shared;
+use super::client::{Driver, End};
+use super::link::ClientLink;
+use crate::conn::{self, Identity, LoginError};
+use crate::session::{self, Failure, Session};
+use crate::telemetry::Refusal;
+use crate::topology::{Flavor, Hello, Topology};
+use crate::wire::{ErrPacket, HEADER_LEN, OkPacket, Status};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// How long a schema that a server accepted for a user is taken to be there without asking again.
+const SCHEMA_KNOWN_FOR: Duration = Duration::from_secs(5);
+/// Most pairs of user and schema remembered.
+const SCHEMAS_KNOWN_MAX: usize = 4096;
+
+/// Logins with a schema are checked at a server, so that a wrong one is told at once; a burst of them asks once.
+#[derive(Default)]
+pub struct KnownSchemas(Mutex<HashMap<(Arc<str>, Vec<u8>), Instant>>);
+
+impl KnownSchemas {
+    fn knows(&self, user: &Arc<str>, schema: &[u8], now: Instant) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(user.clone(), schema.to_vec())).is_some_and(|until| *until > now)
+    }
+
+    fn learn(&self, user: &Arc<str>, schema: &[u8], now: Instant) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= SCHEMAS_KNOWN_MAX {
+            known.retain(|_, until| *until > now);
+        }
+        if known.len() < SCHEMAS_KNOWN_MAX {
+            known.insert((user.clone(), schema.to_vec()), now + SCHEMA_KNOWN_FOR);
+        }
+    }
+}
+
+/// Serves one client to its end.
+pub(super) async fn client(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    let entry = shared.registry.insert(peer, Instant::now());
+    tokio::select! {
+        () = serve(stream, &shared, &entry) => {}
+        () = entry.ended() => {}
+    }
+    shared.registry.remove(entry.id);
+}
+
+async fn serve(stream: TcpStream, shared: &Arc<Shared>, entry: &Arc<conn::Session>) {
+    let topology = shared.topology.clone();
+    let greeted = greeting(&topology.load());
+    let hello = match greeted {
+        Ok((hello, flavor)) => (hello, flavor),
+        Err(why) => {
+            shared.metrics.client_refused(Refusal::NoServer);
+            let err = ErrPacket::new(1105, *b"HY000", format!("dbproxy: {why}"));
+            return conn::turn_away(stream, &err).await;
+        }
+    };
+    let timeout = shared.live.load().limits.login_timeout;
+    let authenticated =
+        conn::greet_and_authenticate(stream, &shared.frontend, &hello.0, entry.id, Instant::now() + timeout).await;
+    let client = match authenticated {
+        Ok(client) => client,
+        Err(error) => return refused(shared, entry, &error),
+    };
+    let mut driver = driver(shared, entry, client, &hello);
+    if driver.accept_login().await.is_ok() {
+        shared.metrics.client_accepted();
+        let end = driver.serve().await;
+        tracing::debug!(session = entry.id, ?end, "client gone");
+    }
+}
+
+fn refused(shared: &Shared, entry: &conn::Session, error: &LoginError) {
+    shared.metrics.client_refused(error.refusal());
+    tracing::info!(session = entry.id, client = %entry.client, error = %error, "login refused");
+}
+
+fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client, hello: &(Hello, Flavor)) -> Driver {
+    let conn::Client { stream, identity, next_seq } = client;
+    let session = new_session(shared, &identity, hello);
+    Driver {
+        topology: shared.topology.clone(),
+        entry: entry.clone(),
+        client: ClientLink::new(stream),
+        session,
+        backends: Vec::new(),
+        roll: entry.id.wrapping_mul(0x9e37_79b9),
+        repeats: 0,
+        login_seq: next_seq,
+        bound_shown: None,
+        meter: shared.metrics.meter(),
+        identity,
+        shared: shared.clone(),
+    }
+}
+
+fn new_session(shared: &Shared, identity: &Identity, hello: &(Hello, Flavor)) -> Session {
+    let login = session::Login {
+        capabilities: identity.capabilities,
+        collation: u16::from(identity.collation.id()),
+        schema: identity.schema.clone(),
+        status: Status(hello.0.status),
+        flavor: hello.1,
+    };
+    Session::new(shared.live.load().session_policy(), login)
+}
+
+/// What a client is greeted with: what all servers can do, and the lowest version among them.
+fn greeting(topology: &Topology) -> Result<(Hello, Flavor), String> {
+    let mut seen = topology.servers.iter().filter_map(|server| Some((server.hello.as_deref()?, server.flavor?)));
+    let Some((first, flavor)) = seen.next() else {
+        return Err(format!("no server of cluster {} has answered yet", topology.cluster));
+    };
+    let mut hello = first.clone();
+    for (other, _) in seen {
+        hello.capabilities &= other.capabilities;
+        if version_key(&other.version) < version_key(&hello.version) {
+            hello.version.clone_from(&other.version);
+        }
+    }
+    Ok((hello, flavor))
+}
+
+/// Numbers of a version, for comparing; MariaDB's prefix for old replicas is no part of it.
+fn version_key(version: &[u8]) -> Vec<u32> {
+    let text = String::from_utf8_lossy(version);
+    let text = text.strip_prefix("5.5.5-").unwrap_or(&text);
+    text.split(|c: char| !c.is_ascii_digit()).take(3).map(|number| number.parse().unwrap_or(0)).collect()
+}
+
+impl Driver {
+    /// Ends the connection phase with OK, once a server has accepted the schema, if one is named.
+    async fn accept_login(&mut self) -> Result<(), End> {
+        self.entry.show_login(&self.identity.user.name, self.session.schema());
+        if let Err(err) = self.check_login().await {
+            self.shared.metrics.client_refused(Refusal::AccessDenied);
+            self.client.queue_err(self.login_seq, &err);
+            let _ = self.client.flush().await;
+            return Err(End::Broken);
+        }
+        let seq = self.login_seq;
+        let mut payload = Vec::new();
+        OkPacket::new(self.session.status()).encode(self.identity.capabilities, &mut payload);
+        self.client.queue_packet(seq, &payload);
+        self.client.flush().await.map_err(|_| End::ClientLeft)
+    }
+
+    async fn check_login(&mut self) -> Result<(), ErrPacket> {
+        let Some(schema) = self.session.schema().map(<[u8]>::to_vec) else { return Ok(()) };
+        let user = self.identity.user.name.clone();
+        let now = Instant::now();
+        if self.shared.schemas.knows(&user, &schema, now) {
+            return Ok(());
+        }
+        let route = self.session.login_route(&self.topology.load(), self.roll);
+        // With no server at hand the login is taken on trust: statements will wait, and say why they fail.
+        let Ok(route) = route else { return Ok(()) };
+        match super::backends::open(self, route.server).await {
+            Ok(()) => {
+                self.shared.schemas.learn(&user, &schema, now);
+                Ok(())
+            }
+            Err(error) => {
+                self.topology.hint(route.server);
+                error.refused().map_or(Ok(()), |err| Err(err.clone()))
+            }
+        }
+    }
+
+    /// COM_CHANGE_USER: everything of the old session ends; nothing of it if authentication fails is left either.
+    pub(super) async fn change_user(&mut self, incoming: super::link::Incoming) -> Result<(), End> {
+        let payload = self.client.received()[HEADER_LEN..incoming.buffered].to_vec();
+        self.client.consume(incoming.buffered);
+        let hello = greeting(&self.topology.load());
+        let Ok(hello) = hello else {
+            let failure = Failure::NoPrimary {
+                cluster: self.shared.cluster(),
+                waited: Duration::ZERO,
+                why: "no server has answered yet".to_owned(),
+            };
+            let _ = self.client.fail(1, &failure).await;
+            return Err(End::Broken);
+        };
+        let deadline = Instant::now() + self.shared.live.load().limits.login_timeout;
+        let changed =
+            conn::change_user(&mut self.client.stream, &self.shared.frontend, &self.identity, &payload, deadline).await;
+        let (identity, next_seq) = match changed {
+            Ok(changed) => changed,
+            Err(error) => {
+                refused(&self.shared, &self.entry, &error);
+                return Err(End::Broken);
+            }
+        };
+        self.backends.clear();
+        self.session = new_session(&self.shared, &identity, &hello);
+        (self.identity, self.login_seq) = (identity, next_seq);
+        self.show_backends();
+        self.accept_login().await
+    }
+}
+

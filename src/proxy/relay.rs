@@ -1,0 +1,164 @@
+//! An answer on its way from a server to the client: read, judged by header, passed on. Nothing is gathered: at most one
+//! chunk waits for a client that does not read, and then the server is not read from either.
+
+use super::link::{BackendLink, ClientLink, poll_chunk};
+use crate::session::{Run, Session};
+use crate::wire::{HEADER_LEN, Header, Kind, Malformed, Tracker, frame};
+use std::io;
+use std::task::{Context, Poll, ready};
+
+/// How a relay stops.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The answer is over.
+    Done,
+    /// The server asks for the client's file.
+    LocalInfile,
+    /// The client left.
+    ClientGone,
+    /// The server closed, or broke the protocol.
+    BackendLost(String),
+}
+
+/// One answer.
+pub(super) struct Relay<'a> {
+    pub(super) client: &'a mut ClientLink,
+    pub(super) backend: &'a mut BackendLink,
+    pub(super) session: &'a mut Session,
+    pub(super) run: &'a mut Run,
+    pub(super) tracker: Tracker,
+    /// Something of the answer has come.
+    pub(super) answered: bool,
+    /// Sequence number for a packet behind the last one passed on; `None` inside a packet.
+    pub(super) next_seq: Option<u8>,
+}
+
+impl<'a> Relay<'a> {
+    pub(super) fn new(
+        client: &'a mut ClientLink,
+        backend: &'a mut BackendLink,
+        session: &'a mut Session,
+        run: &'a mut Run,
+    ) -> Self {
+        let tracker = Tracker::new(run.expect, backend.capabilities);
+        Self { client, backend, session, run, tracker, answered: false, next_seq: Some(1) }
+    }
+
+    /// Goes on until the answer is over or something else must happen. Cancel-safe: what was read is passed on or kept.
+    pub(super) async fn until_stop(&mut self) -> Stop {
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Stop> {
+        loop {
+            if self.client.has_output() || self.tracker.is_done() {
+                match ready!(self.client.poll_flush(cx)) {
+                    Ok(()) => {}
+                    Err(_) => return Poll::Ready(Stop::ClientGone),
+                }
+            }
+            if self.tracker.is_done() {
+                return Poll::Ready(Stop::Done);
+            }
+            match self.poll_answer(cx) {
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Ok(Some(stop))) => return Poll::Ready(stop),
+                Poll::Ready(Err(error)) => return Poll::Ready(Stop::BackendLost(error.to_string())),
+                Poll::Pending => {
+                    ready!(self.client.poll_gone(cx));
+                    return Poll::Ready(Stop::ClientGone);
+                }
+            }
+        }
+    }
+
+    /// Reads one chunk of the answer and passes it on.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Stop>>> {
+        let (tail, stream) = (&mut self.backend.tail, &mut self.backend.stream);
+        let mut pass = Pass {
+            client: self.client,
+            session: self.session,
+            run: self.run,
+            tracker: &mut self.tracker,
+            next_seq: &mut self.next_seq,
+        };
+        let result = ready!(poll_chunk(stream, cx, |cx, bytes| {
+            if bytes.is_empty() {
+                return Ok(Passed::Closed);
+            }
+            if tail.is_empty() {
+                let (used, passed) = pass.chunk(cx, bytes)?;
+                tail.extend_from_slice(&bytes[used..]);
+                Ok(passed)
+            } else {
+                tail.extend_from_slice(bytes);
+                let all = std::mem::take(tail);
+                let (used, passed) = pass.chunk(cx, &all)?;
+                tail.extend_from_slice(&all[used..]);
+                Ok(passed)
+            }
+        }))?;
+        let stop = match result {
+            Ok(Passed::Closed) => Some(Stop::BackendLost("it closed the connection".to_owned())),
+            Ok(Passed::LocalInfile) => Some(Stop::LocalInfile),
+            Ok(Passed::Chunk) => None,
+            Err(Broken::Client) => Some(Stop::ClientGone),
+            Err(Broken::Backend(how)) => Some(Stop::BackendLost(how.to_string())),
+        };
+        self.answered |= !matches!(stop, Some(Stop::BackendLost(_)));
+        Poll::Ready(Ok(stop))
+    }
+}
+
+enum Passed {
+    Chunk,
+    LocalInfile,
+    Closed,
+}
+
+enum Broken {
+    Client,
+    Backend(Malformed),
+}
+
+/// What passing bytes on needs of a relay, while the backend's stream is borrowed.
+struct Pass<'a> {
+    client: &'a mut ClientLink,
+    session: &'a mut Session,
+    run: &'a mut Run,
+    tracker: &'a mut Tracker,
+    next_seq: &'a mut Option<u8>,
+}
+
+impl Pass<'_> {
+    /// Passes on what of `bytes` can be judged; returns how many bytes that were.
+    fn chunk(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<(usize, Passed), Broken> {
+        // bytes[from..to] are judged, unchanged, and not sent yet.
+        let (mut from, mut to) = (0, 0);
+        let mut passed = Passed::Chunk;
+        loop {
+            let scan = self.tracker.scan(&bytes[to..]).map_err(Broken::Backend)?;
+            to += scan.pass;
+            let Some((kind, len)) = scan.event else { break };
+            let packet = &bytes[to..to + len];
+            let payload = &packet[HEADER_LEN..];
+            let changed = self.session.on_packet(self.run, kind, payload).map_err(Broken::Backend)?;
+            if let Some(changed) = changed {
+                self.client.queue(&bytes[from..to]);
+                let seq = Header::peek(packet).map_or(0, |header| header.seq);
+                let mut framed = Vec::with_capacity(changed.len() + HEADER_LEN);
+                frame(&mut framed, seq, &changed);
+                self.client.queue(&framed);
+                from = to + len;
+            }
+            to += len;
+            if kind == Kind::LocalInfile {
+                passed = Passed::LocalInfile;
+                break;
+            }
+        }
+        *self.next_seq = self.tracker.next_seq();
+        self.client.send(cx, &bytes[from..to]).map_err(|_| Broken::Client)?;
+        Ok((to, passed))
+    }
+}

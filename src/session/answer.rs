@@ -1,0 +1,258 @@
+//! What a server's answer tells of the session, and what of it the client gets to see.
+
+use super::statements::{Prepared, PreparedOn};
+use super::{Failure, Run, Session};
+use crate::route::{Reason, Target};
+use crate::sql::{CharsetFamily, Effect, Hold, Why};
+use crate::topology::{GtidSet, ServerId};
+use crate::wire::{Capabilities, Command, ErrPacket, Kind, Malformed, OkPacket, PrepareOk, SessionChange, Status};
+
+/// The answer to an injected command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// OK, or a result without rows.
+    Ok,
+    /// A statement was prepared.
+    Prepared(PrepareOk),
+    /// The first row, each column `None` for NULL.
+    Row(Vec<Option<Vec<u8>>>),
+    /// ERR.
+    Err(ErrPacket),
+}
+
+/// How a run goes on after an injected command.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Next {
+    /// Ask [`Session::next_step`] again.
+    Continue,
+    /// Not on this replica: on the primary, for this reason.
+    ToPrimary(Reason),
+    /// It cannot run; the session goes on.
+    Fail(Failure),
+    /// It cannot run, and state of the session is lost.
+    Lost(&'static str),
+}
+
+impl Session {
+    /// A packet of the answer that may change what is known of the session. `payload` is without header.
+    /// Returns what the client gets instead; `None`: the packet as it is.
+    ///
+    /// # Errors
+    /// When the packet cannot be read: that backend must be closed.
+    pub fn on_packet(&mut self, run: &mut Run, kind: Kind, payload: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
+        match kind {
+            Kind::Ok(status) => {
+                self.on_status(run, status);
+                run.saw_eof = false;
+                if status.has(Status::SESSION_STATE_CHANGED) {
+                    return self.on_changes(run, payload).map(Some);
+                }
+                Ok(None)
+            }
+            Kind::Eof(status) => {
+                self.on_status(run, status);
+                run.saw_eof = true;
+                Ok(None)
+            }
+            Kind::Err => {
+                run.saw_error = true;
+                Ok(None)
+            }
+            Kind::LocalInfile => Ok(None),
+            Kind::PrepareOk => self.on_prepare_ok(run, payload).map(Some),
+        }
+    }
+
+    fn on_status(&mut self, run: &mut Run, status: Status) {
+        if run.route.target == Target::Primary {
+            self.state.status = status;
+        }
+        run.saw_cursor |= status.has(Status::CURSOR_EXISTS);
+    }
+
+    fn on_changes(&mut self, run: &mut Run, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let ok = OkPacket::decode(payload, self.capabilities())?;
+        let mut explained = false;
+        for change in ok.changes() {
+            match change? {
+                SessionChange::SystemVariable { name, value } => self.on_variable(run, name, value),
+                SessionChange::Schema(name) => {
+                    explained = true;
+                    self.on_schema(run, name);
+                }
+                SessionChange::StateChanged(true) => run.saw_state_change = true,
+                SessionChange::Gtids(text) => self.on_gtids(run, text),
+                SessionChange::StateChanged(false)
+                | SessionChange::TransactionCharacteristics(_)
+                | SessionChange::TransactionState(_)
+                | SessionChange::Other { .. } => {}
+            }
+        }
+        if explained {
+            run.saw_state_change = false;
+        }
+        Ok(self.shown_to_client(&ok))
+    }
+
+    /// The OK as the client would have had it without our own tracking.
+    fn shown_to_client(&self, ok: &OkPacket<'_>) -> Vec<u8> {
+        if !self.capabilities.has(Capabilities::SESSION_TRACK) {
+            return ok.encode_without_changes();
+        }
+        let own_settings = self.state.pin == Some(Hold::SessionTracking);
+        ok.encode_with_changes(|change| match change {
+            SessionChange::Schema(_) => true,
+            SessionChange::SystemVariable { name, .. } => own_settings || TRACKED_BY_DEFAULT.contains(&name),
+            _ => own_settings,
+        })
+    }
+
+    fn on_variable(&mut self, run: &mut Run, name: &[u8], value: &[u8]) {
+        match name {
+            b"last_gtid" => self.on_gtids(run, value),
+            b"character_set_client" => {
+                self.charset_changed(run);
+                self.state.charset.family = CharsetFamily::of_charset(&String::from_utf8_lossy(value));
+            }
+            b"character_set_results" | b"character_set_connection" | b"collation_connection" => {
+                self.charset_changed(run);
+            }
+            b"autocommit" => {}
+            _ => self.pin(Hold::SessionVariable),
+        }
+    }
+
+    fn charset_changed(&mut self, run: &Run) {
+        let server = run.route.server;
+        let charset = &mut self.state.charset;
+        charset.version = charset.version.wrapping_add(1);
+        (charset.home, charset.known) = (Some(server), None);
+        if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) {
+            backend.charset = charset.version;
+        }
+    }
+
+    fn on_schema(&mut self, run: &Run, name: &[u8]) {
+        self.state.schema = if name.is_empty() { None } else { Some(name.to_vec()) };
+        if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
+            backend.schema.clone_from(&self.state.schema);
+        }
+    }
+
+    fn on_gtids(&mut self, run: &mut Run, text: &[u8]) {
+        run.saw_gtid = true;
+        if text.is_empty() {
+            return;
+        }
+        let parsed = std::str::from_utf8(text).ok().and_then(|text| GtidSet::parse(self.flavor, text).ok());
+        match parsed {
+            Some(position) => self.state.writes.reached(&position),
+            None => self.state.writes.lost_track(),
+        }
+    }
+
+    fn on_prepare_ok(&mut self, run: &mut Run, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let ok = PrepareOk::decode(payload)?;
+        run.prepared = Some(ok);
+        let on = PreparedOn { server: run.route.server, id: ok.id, typed: false };
+        let prepared = Prepared {
+            text: self.preparing.take(),
+            facts: run.facts.unwrap_or(super::plan::READ),
+            params: ok.params,
+            types: None,
+            on: vec![on],
+            cursor: None,
+            long_data: None,
+        };
+        let id = self.statements.insert(prepared);
+        run.statement = Some(id);
+        let mut shown = payload.to_vec();
+        if let Some(place) = shown.get_mut(crate::wire::STATEMENT_ID) {
+            place.copy_from_slice(&id.to_le_bytes());
+        }
+        Ok(shown)
+    }
+
+    fn pin(&mut self, hold: Hold) {
+        if self.state.pin.is_none() || hold == Hold::SessionTracking {
+            self.state.pin = Some(hold);
+        }
+    }
+
+    /// The run's answer is over (or its command has none).
+    pub fn finished(&mut self, run: &Run, payload: &[u8]) {
+        let server = run.route.server;
+        if run.command != Command::StmtSendLongData {
+            self.state.last = Some(server);
+        }
+        match run.command {
+            Command::StmtSendLongData => self.bind(run, None, Some(server)),
+            Command::StmtExecute | Command::StmtBulkExecute => self.bind(run, run.saw_cursor.then_some(server), None),
+            Command::StmtReset if !run.saw_error => self.bind(run, None, None),
+            Command::ResetConnection if !run.saw_error => self.reset_done(run),
+            Command::SetOption if !run.saw_error => self.multi_statements(payload.get(1) == Some(&0)),
+            _ => {}
+        }
+        if run.route.target == Target::Replica {
+            self.state.replica = Some(server);
+            return;
+        }
+        if !matches!(run.command, Command::StmtPrepare | Command::ResetConnection) {
+            self.hold_on(run);
+            self.follow_writes(run);
+        }
+        self.state.holder = if self.state.pin.is_some() || self.in_transaction() { Some(server) } else { None };
+    }
+
+    /// Long data is used up by an execute; a cursor stays until the next execute or reset.
+    fn bind(&mut self, run: &Run, cursor: Option<ServerId>, long_data: Option<ServerId>) {
+        if let Some(prepared) = run.statement.and_then(|id| self.statements.find_mut(id)) {
+            (prepared.cursor, prepared.long_data) = (cursor, long_data);
+        }
+    }
+
+    fn reset_done(&mut self, run: &Run) {
+        self.reset();
+        let resets = self.state.resets;
+        if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
+            (backend.resets, backend.charset, backend.tracks) = (resets, 0, false);
+        }
+    }
+
+    /// What the statement leaves behind that no other backend can be given.
+    fn hold_on(&mut self, run: &Run) {
+        let Some(facts) = run.facts else {
+            if run.saw_state_change && run.command != Command::InitDb {
+                self.pin(Hold::Unclassified);
+            }
+            return;
+        };
+        // These may have done part of their work before an error.
+        let despite_error = [Hold::Routine, Hold::MultiStatement, Hold::Unclassified, Hold::TextPrepared];
+        match facts.hold {
+            Some(hold) if !run.saw_error || despite_error.contains(&hold) => self.pin(hold),
+            Some(_) => {}
+            None if run.saw_state_change && facts.effect != Effect::SessionState => self.pin(Hold::Unclassified),
+            None => {}
+        }
+    }
+
+    /// A write of which no position is known makes every replica unfit for this session's reads.
+    fn follow_writes(&mut self, run: &Run) {
+        let Some(facts) = run.facts else { return };
+        let writes = matches!(facts.effect, Effect::Write | Effect::Unknown | Effect::Admin)
+            || facts.why == Why::SideEffectFunction;
+        if !writes || run.saw_error || run.saw_gtid || self.in_transaction() {
+            return;
+        }
+        // A result set that ended in an EOF packet could not carry the position; a server without GTIDs has none.
+        if run.saw_eof || !run.gtids {
+            self.state.writes.lost_track();
+        }
+    }
+}
+
+/// Servers report these unless told otherwise, to clients that can read it.
+/// <https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_session_track_system_variables>
+const TRACKED_BY_DEFAULT: [&[u8]; 5] =
+    [b"autocommit", b"character_set_client", b"character_set_connection", b"character_set_results", b"time_zone"];

@@ -1,0 +1,218 @@
+//! The session's backends as the machine sees them, and what must be done to one before a command can run there.
+
+use super::state::CharsetVariables;
+use super::{Answer, Failure, Next, Run, Session};
+use crate::route::{Reason, Target};
+use crate::topology::{Flavor, GtidSet, ServerId, Topology};
+use crate::wire::{self, Capabilities, Command, Status};
+
+/// One open backend: how far it has been brought.
+#[derive(Clone, Debug)]
+pub(super) struct Backend {
+    pub(super) server: ServerId,
+    pub(super) schema: Option<Vec<u8>>,
+    pub(super) charset: u32,
+    pub(super) resets: u32,
+    /// It reports changes of session state.
+    pub(super) tracks: bool,
+}
+
+/// What must happen next for a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Open a backend at this server, then call [`Session::connected`].
+    Connect,
+    /// Run this command at that server, keep its answer from the client, then call [`Session::injected`].
+    Inject {
+        /// Where.
+        server: ServerId,
+        /// What for.
+        what: Prelude,
+        /// The command's payload.
+        payload: Vec<u8>,
+    },
+    /// Close the backend at this server, call [`Session::backend_closed`], and ask again.
+    Reopen,
+    /// Send the client's command.
+    Go,
+    /// It cannot run.
+    Fail(Failure),
+}
+
+/// What an injected command is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Prelude {
+    /// COM_RESET_CONNECTION, as the client's other backend had one.
+    Reset,
+    /// Make the server report changes of session state.
+    Track,
+    /// Ask which character set the session has.
+    LearnCharset,
+    /// Set it.
+    Charset,
+    /// Change the default schema.
+    Schema,
+    /// Prepare the statement that is to be executed.
+    Prepare,
+    /// Wait for the session's own write.
+    Wait,
+}
+
+const TRACK_MYSQL: &str = "SET session_track_gtids=OWN_GTID, session_track_schema=1, session_track_state_change=1, \
+     session_track_system_variables='autocommit,character_set_client,character_set_connection,\
+     character_set_results,collation_connection,time_zone'";
+const TRACK_MARIADB: &str = "SET session_track_schema=1, session_track_state_change=1, \
+     session_track_system_variables='autocommit,character_set_client,character_set_connection,\
+     character_set_results,collation_connection,time_zone,last_gtid'";
+
+impl Session {
+    /// A backend was opened at that server with [`Session::schema`] as default schema and the client's login otherwise.
+    /// `status` are the flags of the server's OK.
+    pub fn connected(&mut self, server: ServerId, status: Status, primary: bool) {
+        self.backends.retain(|backend| backend.server != server);
+        let schema = self.state.schema.clone();
+        self.backends.push(Backend { server, schema, charset: 0, resets: 0, tracks: false });
+        if primary {
+            self.state.status = status;
+        }
+    }
+
+    /// The next step of a run.
+    pub fn next_step(&self, run: &Run, topology: &Topology) -> Step {
+        let server = run.route.server;
+        let Some(backend) = self.backends.iter().find(|backend| backend.server == server) else {
+            return Step::Connect;
+        };
+        let inject = |what, payload| Step::Inject { server, what, payload };
+        if backend.resets != self.state.resets {
+            return inject(Prelude::Reset, vec![Command::ResetConnection as u8]);
+        }
+        if run.route.target == Target::Primary && !backend.tracks {
+            let text = match self.flavor {
+                Flavor::MySql => TRACK_MYSQL,
+                Flavor::MariaDb => TRACK_MARIADB,
+            };
+            return inject(Prelude::Track, self.query(text));
+        }
+        if let Some(step) = self.charset_step(backend) {
+            return step;
+        }
+        if backend.schema != self.state.schema {
+            let Some(schema) = &self.state.schema else { return Step::Reopen };
+            return inject(Prelude::Schema, [&[Command::InitDb as u8], &schema[..]].concat());
+        }
+        if let Some(step) = self.prepare_step(run) {
+            return step;
+        }
+        if run.route.wait && self.state.writes.caught_up != Some(server) {
+            if let Some(text) = self.wait_statement(run, topology) {
+                return inject(Prelude::Wait, self.query(&text));
+            }
+        }
+        Step::Go
+    }
+
+    fn query(&self, text: &str) -> Vec<u8> {
+        wire::query_payload(text, self.capabilities)
+    }
+
+    fn charset_step(&self, backend: &Backend) -> Option<Step> {
+        let charset = &self.state.charset;
+        if backend.charset == charset.version {
+            return None;
+        }
+        let (server, what, payload) = match (&charset.known, charset.home) {
+            (Some(known), _) => (backend.server, Prelude::Charset, self.query(&known.statement())),
+            (None, Some(home)) => (home, Prelude::LearnCharset, self.query(CharsetVariables::QUERY)),
+            (None, None) => return None,
+        };
+        Some(Step::Inject { server, what, payload })
+    }
+
+    fn prepare_step(&self, run: &Run) -> Option<Step> {
+        let server = run.route.server;
+        let id = run.statement?;
+        let prepared = self.statements.find(id)?;
+        if prepared.on(server).is_some() {
+            return None;
+        }
+        let Some(text) = &prepared.text else {
+            return Some(Step::Fail(Failure::UnknownStatement {
+                id,
+                command: "mysqld_stmt_execute",
+                flavor: self.flavor,
+            }));
+        };
+        let payload = [&[Command::StmtPrepare as u8], &text[..]].concat();
+        Some(Step::Inject { server, what: Prelude::Prepare, payload })
+    }
+
+    /// <https://dev.mysql.com/doc/refman/8.4/en/gtid-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/master_gtid_wait>
+    fn wait_statement(&self, run: &Run, topology: &Topology) -> Option<String> {
+        let crate::route::Written::Upto(written) = self.state.writes.view() else { return None };
+        let executed = topology.server(run.route.server).and_then(|server| server.gtid_executed.as_ref());
+        if executed.is_some_and(|executed| executed.covers(written)) {
+            return None;
+        }
+        let seconds = self.policy.gtid_wait.as_secs_f64();
+        Some(match written {
+            GtidSet::MySql(set) => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', {seconds:.3})"),
+            GtidSet::MariaDb(position) => format!("SELECT MASTER_GTID_WAIT('{position}', {seconds:.3})"),
+        })
+    }
+
+    /// An injected command was answered.
+    pub fn injected(&mut self, run: &mut Run, at: ServerId, what: Prelude, answer: Answer) -> Next {
+        let primary = run.route.target == Target::Primary;
+        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == at) else {
+            return Next::Continue;
+        };
+        let (resets, charset, schema) = (self.state.resets, self.state.charset.version, self.state.schema.clone());
+        match (what, answer) {
+            (Prelude::Prepare | Prelude::Schema | Prelude::Wait, Answer::Err(_)) if !primary => {
+                return Next::ToPrimary(Reason::ReplicaBehind);
+            }
+            (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),
+            (Prelude::Reset, _) => (backend.resets, backend.charset, backend.tracks) = (resets, 0, false),
+            (Prelude::Track, _) => backend.tracks = true,
+            (Prelude::Charset, _) => backend.charset = charset,
+            (Prelude::Schema, _) => backend.schema = schema,
+            (Prelude::LearnCharset, Answer::Row(row)) => match CharsetVariables::from_row(&row) {
+                Some(known) => self.state.charset.known = Some(known),
+                None => return Next::Lost("character_set"),
+            },
+            (Prelude::Prepare, Answer::Prepared(ok)) => self.prepared_again(run, at, ok),
+            (Prelude::Wait, Answer::Row(row)) if row.first() == Some(&Some(b"0".to_vec())) => {
+                self.state.writes.caught_up = Some(at);
+            }
+            (Prelude::Wait, _) => return Next::ToPrimary(Reason::ReplicaBehind),
+            (Prelude::LearnCharset | Prelude::Prepare, _) => return Next::Lost("answer of another kind"),
+        }
+        Next::Continue
+    }
+
+    fn prepared_again(&mut self, run: &Run, at: ServerId, ok: wire::PrepareOk) {
+        if let Some(prepared) = run.statement.and_then(|id| self.statements.find_mut(id)) {
+            prepared.on.push(super::statements::PreparedOn { server: at, id: ok.id, typed: false });
+        }
+    }
+
+    /// COM_RESET_CONNECTION succeeded, or there was no backend to reset.
+    pub(super) fn reset(&mut self) {
+        self.statements.clear();
+        self.state.resets = self.state.resets.wrapping_add(1);
+        self.state.pin = None;
+        self.state.holder = None;
+        self.state.charset.version = 0;
+        self.state.charset.home = None;
+        self.state.charset.known = None;
+        // The servers' own default from here on, which may be any.
+        self.state.charset.family = crate::sql::CharsetFamily::Unknown;
+    }
+
+    /// COM_SET_OPTION succeeded.
+    pub(super) fn multi_statements(&mut self, on: bool) {
+        let flag = Capabilities::MULTI_STATEMENTS;
+        self.capabilities = if on { self.capabilities | flag } else { self.capabilities & !flag };
+    }
+}

@@ -1,0 +1,382 @@
+//! From a client's command to a plan: answer it, run it somewhere, or say why not.
+
+use super::statements::Prepared;
+use super::{Failure, Session};
+use crate::route::{self, Reason, Refusal, Route, Target};
+use crate::sql::{self, Effect, Facts, Why};
+use crate::topology::{ServerId, Topology};
+use crate::wire::{self, Capabilities, Command, Expect, Malformed};
+
+/// The facts of a proven read, for decisions that are about none in particular.
+pub(super) const READ: Facts =
+    Facts { effect: Effect::Read, why: Why::PlainRead, hold: None, sets_charset: false, kill: None };
+
+/// What to do with a command.
+#[derive(Debug)]
+pub enum Plan {
+    /// Run it.
+    Run(Run),
+    /// Answer OK without asking anybody.
+    Ok,
+    /// Answer nothing, there is nothing to do.
+    Nothing,
+    /// Close these statements at these backends, answer nothing.
+    CloseStatement(Vec<(ServerId, u32)>),
+    /// No server can take it now: wait for another topology, or say so.
+    Refuse(Refusal),
+    /// Answer that it failed; the session goes on.
+    Fail(Failure),
+    /// What the session held on that server is of no use any more: close that backend and answer that it failed.
+    Abandon {
+        /// The server.
+        server: ServerId,
+        /// What to tell the client.
+        failure: Failure,
+        /// State went with it that cannot be had again: the client's connection ends.
+        fatal: bool,
+    },
+    /// End another connection, or its statement.
+    Kill(sql::Kill),
+    /// Authenticate anew: COM_CHANGE_USER.
+    ChangeUser,
+    /// The client is leaving.
+    Quit,
+}
+
+/// A command on its way to a server and back.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Where, and why there.
+    pub route: Route,
+    /// Which command.
+    pub command: Command,
+    /// What its answer looks like.
+    pub expect: Expect,
+    /// It is a proven read: it may be sent again if nothing of an answer was seen.
+    pub repeatable: bool,
+    /// From here on the connection is the client's alone, until it closes (a replication stream).
+    pub tunnel: bool,
+    pub(super) facts: Option<Facts>,
+    /// The client's statement id that it names, or will get.
+    pub(super) statement: Option<u32>,
+    /// The primary reports GTIDs.
+    pub(super) gtids: bool,
+    /// A GTID was reported in the answer.
+    pub(super) saw_gtid: bool,
+    /// The answer ended in an error.
+    pub(super) saw_error: bool,
+    /// The answer ended in a packet that cannot carry session state.
+    pub(super) saw_eof: bool,
+    /// The answer left a cursor open.
+    pub(super) saw_cursor: bool,
+    /// State of the session changed, and no change that was named explains it.
+    pub(super) saw_state_change: bool,
+    /// The prepared statement that COM_STMT_PREPARE answered with.
+    pub(super) prepared: Option<wire::PrepareOk>,
+}
+
+/// How the command's bytes must differ from the client's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Edit {
+    /// Not at all.
+    None,
+    /// Another statement id in the same place.
+    StatementId(u32),
+    /// This payload instead.
+    Payload(Vec<u8>),
+    /// It cannot be told from the beginning: the whole payload is needed.
+    NeedsWhole,
+}
+
+impl Session {
+    /// Plans a command. `payload` is its payload without headers, whole or (`complete` false) its first part;
+    /// `roll` and `load` as for [`route::decide`].
+    ///
+    /// # Errors
+    /// When the bytes are no command: the connection must be closed.
+    pub fn plan(
+        &mut self,
+        payload: &[u8],
+        complete: bool,
+        topology: &Topology,
+        roll: u32,
+        load: impl Fn(ServerId) -> u32,
+    ) -> Result<Plan, Malformed> {
+        let byte = *payload.first().ok_or(Malformed::Truncated("command"))?;
+        let Some(command) = Command::from_byte(byte) else { return Ok(Plan::Fail(Failure::UnknownCommand)) };
+        Ok(match command {
+            Command::Quit => Plan::Quit,
+            Command::Ping => Plan::Ok,
+            Command::ChangeUser => Plan::ChangeUser,
+            Command::Query => self.plan_query(payload, complete, topology, roll, load)?,
+            Command::StmtPrepare => self.plan_prepare(payload, complete, topology, roll, load),
+            Command::StmtExecute | Command::StmtBulkExecute => {
+                self.plan_execute(command, payload, topology, roll, load)?
+            }
+            Command::StmtFetch | Command::StmtReset => self.plan_on_bound(command, payload, topology)?,
+            Command::StmtSendLongData => self.plan_long_data(payload, topology)?,
+            Command::StmtClose => self.plan_close(payload)?,
+            Command::ProcessKill => {
+                let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
+                let id = reader.u32_le("connection id")?;
+                if id >= self.policy.connection_ids_from {
+                    Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
+                } else {
+                    self.plan_on_primary(Run::new(command, Expect::OnePacket), topology)
+                }
+            }
+            Command::ResetConnection if self.backends.is_empty() => {
+                self.reset();
+                Plan::Ok
+            }
+            other => match expectation(other) {
+                Some(expect) => self.plan_on_primary(Run::new(other, expect), topology),
+                None => Plan::Fail(Failure::UnknownCommand),
+            },
+        })
+    }
+
+    fn plan_query(
+        &mut self,
+        payload: &[u8],
+        complete: bool,
+        topology: &Topology,
+        roll: u32,
+        load: impl Fn(ServerId) -> u32,
+    ) -> Result<Plan, Malformed> {
+        let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
+        let facts = self.classify(text, complete, topology);
+        // Smaller ids are the servers' own: the primary knows them.
+        if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
+            return Ok(Plan::Kill(kill));
+        }
+        let run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
+        Ok(self.plan_routed(run, &facts, topology, roll, load))
+    }
+
+    fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
+        if complete {
+            sql::classify(text, self.lexis(topology))
+        } else {
+            let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
+            sql::classify_prefix(text, self.lexis(topology), may_be_multi)
+        }
+    }
+
+    /// Takes the decision and everything that hangs on it.
+    fn plan_routed(
+        &mut self,
+        mut run: Run,
+        facts: &Facts,
+        topology: &Topology,
+        roll: u32,
+        load: impl Fn(ServerId) -> u32,
+    ) -> Plan {
+        match self.decide(facts, topology, roll, load) {
+            Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
+            Ok(route) => {
+                run.route = route;
+                run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
+                run.gtids = topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
+                Plan::Run(run)
+            }
+            Err(refusal) => Plan::Refuse(refusal),
+        }
+    }
+
+    fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
+        match route::primary(topology, Reason::Command) {
+            Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
+            Ok(route) => {
+                run.route = route;
+                Plan::Run(run)
+            }
+            Err(refusal) => Plan::Refuse(refusal),
+        }
+    }
+
+    /// The transaction, or what pins, is on a server that no longer is the primary.
+    fn abandon_holder(&mut self, primary: ServerId) -> Plan {
+        let server = self.state.holder.unwrap_or(primary);
+        let failure = Failure::PrimaryChanged { bound: self.bound().unwrap_or("transaction") };
+        Plan::Abandon { server, failure, fatal: self.state.pin.is_some() }
+    }
+
+    fn plan_prepare(
+        &mut self,
+        payload: &[u8],
+        complete: bool,
+        topology: &Topology,
+        roll: u32,
+        load: impl Fn(ServerId) -> u32,
+    ) -> Plan {
+        if self.statements.len() >= self.policy.prepared_max {
+            let limit = self.policy.prepared_max as u64;
+            return Plan::Fail(Failure::Limit("the number of prepared statements of a session", limit));
+        }
+        let text = &payload[1..];
+        let facts = self.classify(text, complete, topology);
+        let room = self.policy.prepared_text_total_max.saturating_sub(self.statements.text_bytes());
+        let keep = complete && text.len() <= self.policy.prepared_text_max.min(room);
+        let run = Run { facts: Some(facts), ..Run::new(Command::StmtPrepare, Expect::Prepared) };
+        self.preparing = keep.then(|| text.into());
+        // A text that is not kept can run only where it is prepared: where anything can.
+        if keep { self.plan_routed(run, &facts, topology, roll, load) } else { self.plan_on_primary(run, topology) }
+    }
+
+    fn plan_execute(
+        &mut self,
+        command: Command,
+        payload: &[u8],
+        topology: &Topology,
+        roll: u32,
+        load: impl Fn(ServerId) -> u32,
+    ) -> Result<Plan, Malformed> {
+        let named = wire::statement_id(payload)?;
+        let id = self.statements.resolve(named);
+        let Some(prepared) = self.statements.find(id) else {
+            return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
+        };
+        let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
+        let run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
+        if bound {
+            return Ok(self.plan_on_primary(run, topology));
+        }
+        Ok(self.plan_routed(run, &facts, topology, roll, load))
+    }
+
+    /// COM_STMT_FETCH and COM_STMT_RESET: where the cursor or the long data is, or where the statement is at all.
+    fn plan_on_bound(&mut self, command: Command, payload: &[u8], topology: &Topology) -> Result<Plan, Malformed> {
+        let named = wire::statement_id(payload)?;
+        let id = self.statements.resolve(named);
+        let (function, expect) = match command {
+            Command::StmtFetch => ("mysqld_stmt_fetch", Expect::Rows),
+            _ => ("mysqld_stmt_reset", Expect::OnePacket),
+        };
+        let Some(prepared) = self.statements.find(id) else { return Ok(unknown_statement(named, function, self)) };
+        let run = Run { statement: Some(id), ..Run::new(command, expect) };
+        match prepared.cursor.or(prepared.long_data).or(prepared.on.first().map(|on| on.server)) {
+            Some(server) => Ok(Plan::Run(Run { route: at(server, topology), ..run })),
+            None => Ok(self.plan_on_primary(run, topology)),
+        }
+    }
+
+    /// Long data goes to the primary, and the execute after it too: where that will run is not known yet.
+    fn plan_long_data(&mut self, payload: &[u8], topology: &Topology) -> Result<Plan, Malformed> {
+        let id = self.statements.resolve(wire::statement_id(payload)?);
+        if self.statements.find(id).is_none() {
+            return Ok(Plan::Nothing);
+        }
+        let run = Run { statement: Some(id), ..Run::new(Command::StmtSendLongData, Expect::Nothing) };
+        Ok(self.plan_on_primary(run, topology))
+    }
+
+    fn plan_close(&mut self, payload: &[u8]) -> Result<Plan, Malformed> {
+        let id = self.statements.resolve(wire::statement_id(payload)?);
+        Ok(match self.statements.remove(id) {
+            Some(prepared) => Plan::CloseStatement(prepared.on.iter().map(|on| (on.server, on.id)).collect()),
+            None => Plan::Nothing,
+        })
+    }
+
+    /// How the run's command must be written for its server. `complete` as for [`Session::plan`].
+    ///
+    /// # Errors
+    /// When the command's own bytes are not as they must be.
+    pub fn edit(&mut self, run: &Run, payload: &[u8], complete: bool) -> Result<Edit, Malformed> {
+        let Some(id) = run.statement else { return Ok(Edit::None) };
+        let Some(prepared) = self.statements.find_mut(id) else { return Ok(Edit::None) };
+        let Some(on) = prepared.on.iter().position(|on| on.server == run.route.server) else { return Ok(Edit::None) };
+        let types = match run.command {
+            Command::StmtExecute => wire::execute_types(payload, prepared.params, self.capabilities),
+            Command::StmtBulkExecute => wire::bulk_types(payload, prepared.params),
+            _ => return Ok(Edit::StatementId(prepared.on[on].id)),
+        };
+        let types = match types {
+            Err(_) if !complete => return Ok(Edit::NeedsWhole),
+            other => other?,
+        };
+        Ok(prepared.with_types(on, payload, types, complete))
+    }
+}
+
+impl Prepared {
+    fn with_types(&mut self, on: usize, payload: &[u8], types: Option<wire::Types<'_>>, complete: bool) -> Edit {
+        let id = self.on[on].id;
+        match types {
+            Some(types) => match (types.sent, &self.types) {
+                (Some(sent), _) => {
+                    if self.types.as_deref() != Some(sent) {
+                        self.types = Some(sent.into());
+                        self.on.iter_mut().for_each(|on| on.typed = false);
+                    }
+                    self.on[on].typed = true;
+                    Edit::StatementId(id)
+                }
+                (None, Some(_)) if !self.on[on].typed && !complete => Edit::NeedsWhole,
+                (None, Some(known)) if !self.on[on].typed => {
+                    self.on[on].typed = true;
+                    Edit::Payload(wire::rewrite_execute(payload, id, Some((types, known))))
+                }
+                (None, _) => Edit::StatementId(id),
+            },
+            None => Edit::StatementId(id),
+        }
+    }
+}
+
+impl Run {
+    fn new(command: Command, expect: Expect) -> Self {
+        let nowhere = Route {
+            server: ServerId(0),
+            target: Target::Primary,
+            epoch: crate::topology::Epoch(0),
+            reason: Reason::Command,
+            wait: false,
+        };
+        Self {
+            route: nowhere,
+            command,
+            expect,
+            repeatable: false,
+            tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
+            facts: None,
+            statement: None,
+            gtids: false,
+            saw_gtid: false,
+            saw_error: false,
+            saw_eof: false,
+            saw_cursor: false,
+            saw_state_change: false,
+            prepared: None,
+        }
+    }
+}
+
+/// The answer's shape of a command that goes to the primary as it is; `None` for what a server does not take from a client.
+fn expectation(command: Command) -> Option<Expect> {
+    match command {
+        Command::InitDb
+        | Command::Statistics
+        | Command::Debug
+        | Command::SetOption
+        | Command::ResetConnection
+        | Command::RegisterSlave
+        | Command::Refresh
+        | Command::Shutdown => Some(Expect::OnePacket),
+        Command::FieldList => Some(Expect::Rows),
+        Command::ProcessInfo => Some(Expect::Results),
+        Command::BinlogDump | Command::BinlogDumpGtid => Some(Expect::Nothing),
+        _ => None,
+    }
+}
+
+fn at(server: ServerId, topology: &Topology) -> Route {
+    let primary = topology.primary().is_some_and(|primary| primary.id == server);
+    let target = if primary { Target::Primary } else { Target::Replica };
+    Route { server, target, epoch: topology.epoch, reason: Reason::LastServer, wait: false }
+}
+
+fn unknown_statement(id: u32, command: &'static str, session: &Session) -> Plan {
+    Plan::Fail(Failure::UnknownStatement { id, command, flavor: session.flavor })
+}

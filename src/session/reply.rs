@@ -1,0 +1,186 @@
+//! What a client is told when its statement cannot run. The only file that picks error numbers and SQLSTATEs.
+//!
+//! Numbers: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>; where a server would have
+//! said it, it is the server's own number and text.
+
+use crate::topology::Flavor;
+use crate::wire::{ErrPacket, Malformed};
+use std::time::Duration;
+
+/// Why a statement or a client was refused, or cut off.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Failure {
+    /// The server's own word.
+    Server(ErrPacket),
+    /// Nobody took writes for as long as the statement could wait.
+    NoPrimary {
+        /// Configured name.
+        cluster: String,
+        /// How long the statement waited.
+        waited: Duration,
+        /// What was seen.
+        why: String,
+    },
+    /// Several servers are writable.
+    Conflict {
+        /// Configured name.
+        cluster: String,
+        /// Their addresses.
+        servers: Vec<String>,
+    },
+    /// The backend was lost while the statement ran: it may have been executed.
+    OutcomeUnknown {
+        /// The server's address.
+        server: String,
+        /// How the connection was lost.
+        how: String,
+    },
+    /// The backend was lost before the statement was sent, and the session's state with it.
+    StateLost {
+        /// The server's address.
+        server: String,
+        /// What bound the session to it.
+        bound: &'static str,
+    },
+    /// The cluster has another primary than the one that holds the open transaction.
+    PrimaryChanged {
+        /// What bound the session to the old one.
+        bound: &'static str,
+    },
+    /// No such prepared statement.
+    UnknownStatement {
+        /// As the client named it.
+        id: u32,
+        /// The server's function that says so in its message.
+        command: &'static str,
+        /// Whose message it is.
+        flavor: Flavor,
+    },
+    /// No such command.
+    UnknownCommand,
+    /// Bytes that are no packet of the protocol.
+    Malformed(Malformed),
+    /// The proxy has as many clients as it may.
+    TooManyClients,
+    /// KILL of a connection that is not there.
+    UnknownThread(u64),
+    /// KILL of somebody else's connection.
+    NotOwner(u64),
+    /// The session was killed.
+    Killed,
+    /// The proxy is going away.
+    ShuttingDown,
+    /// A limit of the proxy's: which, and what it is.
+    Limit(&'static str, u64),
+    /// The server broke the protocol.
+    ServerMalformed {
+        /// The server's address.
+        server: String,
+        /// How.
+        how: String,
+    },
+}
+
+/// Whose fault a failure is; also its metric label.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fault {
+    /// The client's.
+    Client,
+    /// A server's, or the cluster's.
+    Backend,
+    /// The proxy's, or its operator's limits.
+    Proxy,
+}
+
+impl Failure {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownStatement { .. }
+            | Self::UnknownCommand
+            | Self::Malformed(_)
+            | Self::UnknownThread(_)
+            | Self::NotOwner(_)
+            | Self::Killed => Fault::Client,
+            Self::Server(_)
+            | Self::NoPrimary { .. }
+            | Self::Conflict { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::StateLost { .. }
+            | Self::PrimaryChanged { .. }
+            | Self::ServerMalformed { .. } => Fault::Backend,
+            Self::TooManyClients | Self::ShuttingDown | Self::Limit(..) => Fault::Proxy,
+        }
+    }
+
+    fn number(&self) -> (u16, &'static [u8; 5]) {
+        match self {
+            Self::Server(err) => (err.code, b"HY000"),
+            // ER_READ_ONLY_MODE: what a server says that takes no writes now.
+            Self::NoPrimary { .. } | Self::Conflict { .. } => (1836, b"HY000"),
+            // CR_SERVER_LOST: what a client library says of a connection that was lost during a statement.
+            Self::OutcomeUnknown { .. } | Self::StateLost { .. } | Self::ServerMalformed { .. } => (2013, b"HY000"),
+            // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
+            Self::PrimaryChanged { .. } => (1213, b"40001"),
+            Self::UnknownStatement { .. } => (1243, b"HY000"),
+            Self::UnknownCommand => (1047, b"08S01"),
+            Self::Malformed(_) => (1835, b"HY000"),
+            Self::TooManyClients => (1040, b"08004"),
+            Self::UnknownThread(_) => (1094, b"HY000"),
+            Self::NotOwner(_) => (1095, b"HY000"),
+            Self::Killed => (1317, b"70100"),
+            Self::ShuttingDown => (1053, b"08S01"),
+            Self::Limit(..) => (1041, b"HY000"),
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Server(err) => String::from_utf8_lossy(&err.message).into_owned(),
+            Self::NoPrimary { cluster, waited, why } => {
+                format!("dbproxy: cluster {cluster} has had no primary for {:.1} s: {why}", waited.as_secs_f64())
+            }
+            Self::Conflict { cluster, servers } => format!(
+                "dbproxy: writes to cluster {cluster} are stopped: {} are all writable; \
+                 set read_only=1 on those that are not the primary",
+                servers.join(" and ")
+            ),
+            Self::OutcomeUnknown { server, how } => format!(
+                "dbproxy: lost connection to {server} during the statement ({how}); whether it was executed is not known"
+            ),
+            Self::StateLost { server, bound } => {
+                format!("dbproxy: lost connection to {server}, and with it state of this session ({bound})")
+            }
+            Self::PrimaryChanged { bound } => format!(
+                "dbproxy: the primary changed; what this session held on the old one ({bound}) was rolled back or lost; \
+                 try restarting transaction"
+            ),
+            Self::UnknownStatement { id, command, flavor } => {
+                let function = match flavor {
+                    Flavor::MySql => "mysql_stmt_precheck",
+                    Flavor::MariaDb => command,
+                };
+                format!("Unknown prepared statement handler ({id}) given to {function}")
+            }
+            Self::UnknownCommand => "Unknown command".to_owned(),
+            Self::Malformed(how) => format!("Malformed communication packet: {how}"),
+            Self::TooManyClients => "Too many connections".to_owned(),
+            Self::UnknownThread(id) => format!("Unknown thread id: {id}"),
+            Self::NotOwner(id) => format!("You are not owner of thread {id}"),
+            Self::Killed => "Query execution was interrupted".to_owned(),
+            Self::ShuttingDown => "Server shutdown in progress".to_owned(),
+            Self::Limit(which, limit) => format!("dbproxy: {which} is limited to {limit}"),
+            Self::ServerMalformed { server, how } => format!("dbproxy: {server} broke the protocol: {how}"),
+        }
+    }
+}
+
+impl From<&Failure> for ErrPacket {
+    fn from(failure: &Failure) -> Self {
+        if let Failure::Server(err) = failure {
+            return err.clone();
+        }
+        let (code, sql_state) = failure.number();
+        Self { code, sql_state: *sql_state, message: failure.message().into_bytes() }
+    }
+}

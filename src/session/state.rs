@@ -1,0 +1,140 @@
+//! What a session's statements left behind, as the servers reported it: typed, so that another backend can be given it.
+
+use crate::route::Written;
+use crate::sql::{CharsetFamily, Hold};
+use crate::topology::{GtidSet, ServerId};
+use crate::wire::Status;
+
+/// The state that follows a session, and the state that binds it.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    /// Status flags of the last answer of a primary.
+    pub(super) status: Status,
+    /// Default schema.
+    pub(super) schema: Option<Vec<u8>>,
+    /// Character set and collation.
+    pub(super) charset: Charset,
+    /// COM_RESET_CONNECTIONs so far: a backend that has seen fewer is behind.
+    pub(super) resets: u32,
+    /// Why the session must stay on its primary backend.
+    pub(super) pin: Option<Hold>,
+    /// The server whose backend holds the open transaction, or what pins.
+    pub(super) holder: Option<ServerId>,
+    /// The server that ran the previous statement.
+    pub(super) last: Option<ServerId>,
+    /// The replica that the session reads from.
+    pub(super) replica: Option<ServerId>,
+    /// What it wrote.
+    pub(super) writes: OwnWrites,
+}
+
+/// The character set of a session. The servers report names of character sets, not the collation that `SET NAMES ... COLLATE`
+/// chose, so another backend can follow only after the one that ran the SET was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Charset {
+    /// Changes so far; 0 is what the client's login says.
+    pub(super) version: u32,
+    /// The server whose backend ran the last change.
+    pub(super) home: Option<ServerId>,
+    /// What that server said, once asked.
+    pub(super) known: Option<CharsetVariables>,
+    /// The family of `character_set_client`.
+    pub(super) family: CharsetFamily,
+}
+
+/// The three variables that a character set is made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct CharsetVariables {
+    pub(super) client: String,
+    pub(super) results: Option<String>,
+    pub(super) collation: String,
+}
+
+/// The session's own writes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OwnWrites {
+    position: Option<GtidSet>,
+    untracked: bool,
+    /// The replica that is proven to have them.
+    pub(super) caught_up: Option<ServerId>,
+}
+
+impl OwnWrites {
+    /// The server reported a position.
+    pub(super) fn reached(&mut self, position: &GtidSet) {
+        match &mut self.position {
+            Some(known) => known.merge(position),
+            None => self.position = Some(position.clone()),
+        }
+        self.untracked = false;
+        self.caught_up = None;
+    }
+
+    /// Something may have been written, and no position was reported.
+    pub(super) fn lost_track(&mut self) {
+        self.untracked = true;
+        self.caught_up = None;
+    }
+
+    /// For the decision.
+    pub(super) fn view(&self) -> Written<'_> {
+        match (&self.position, self.untracked) {
+            (_, true) => Written::Untracked,
+            (Some(position), false) => Written::Upto(position),
+            (None, false) => Written::Nothing,
+        }
+    }
+}
+
+impl CharsetVariables {
+    /// From the answer to [`CharsetVariables::QUERY`].
+    pub(super) fn from_row(row: &[Option<Vec<u8>>]) -> Option<Self> {
+        let text = |value: &Option<Vec<u8>>| value.as_ref().and_then(|bytes| name(bytes));
+        match row {
+            [client, results, collation] => {
+                Some(Self { client: text(client)?, results: text(results), collation: text(collation)? })
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks a backend for them.
+    pub(super) const QUERY: &'static str =
+        "SELECT @@character_set_client, @@character_set_results, @@collation_connection";
+
+    /// Gives them to a backend.
+    pub(super) fn statement(&self) -> String {
+        let results = self.results.as_deref().unwrap_or("NULL");
+        format!(
+            "SET character_set_client={}, character_set_results={results}, collation_connection={}",
+            self.client, self.collation
+        )
+    }
+}
+
+/// A name that may stand unquoted in a statement of ours; anything else is no name of a character set.
+fn name(bytes: &[u8]) -> Option<String> {
+    let plain = bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    if bytes.is_empty() || !plain { None } else { String::from_utf8(bytes.to_vec()).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lying_server_cannot_put_a_statement_into_the_set() {
+        let row = [Some(b"utf8mb4; DROP TABLE t".to_vec()), None, Some(b"utf8mb4_bin".to_vec())];
+        assert_eq!(CharsetVariables::from_row(&row), None);
+    }
+
+    #[test]
+    fn results_without_conversion_are_carried_as_null() {
+        let row = [Some(b"latin1".to_vec()), None, Some(b"latin1_bin".to_vec())];
+        let known = CharsetVariables::from_row(&row).expect("three plain values");
+        assert_eq!(
+            known.statement(),
+            "SET character_set_client=latin1, character_set_results=NULL, collation_connection=latin1_bin"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! The session's prepared statements: its own ids, and each backend's id for them.
+
+use crate::sql::Facts;
+use crate::topology::ServerId;
+use std::collections::HashMap;
+
+/// One prepared statement.
+#[derive(Clone, Debug)]
+pub(super) struct Prepared {
+    /// Its text, to prepare it again elsewhere; `None` when it was too long to keep.
+    pub(super) text: Option<Box<[u8]>>,
+    /// What it does when executed.
+    pub(super) facts: Facts,
+    /// Parameters.
+    pub(super) params: u16,
+    /// Parameter types as the client sent them last.
+    pub(super) types: Option<Box<[u8]>>,
+    /// Where it is prepared.
+    pub(super) on: Vec<PreparedOn>,
+    /// The server that holds its open cursor.
+    pub(super) cursor: Option<ServerId>,
+    /// The server that was sent long data for its next execution.
+    pub(super) long_data: Option<ServerId>,
+}
+
+/// A statement on one backend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PreparedOn {
+    pub(super) server: ServerId,
+    pub(super) id: u32,
+    /// That backend was sent the parameter types.
+    pub(super) typed: bool,
+}
+
+/// All of a session's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Statements {
+    by_id: HashMap<u32, Prepared, foldhash::fast::RandomState>,
+    last: u32,
+    text_bytes: usize,
+}
+
+impl Statements {
+    /// Adds one and returns its id for the client.
+    pub(super) fn insert(&mut self, prepared: Prepared) -> u32 {
+        loop {
+            self.last = self.last.wrapping_add(1);
+            let usable = self.last != 0 && self.last != crate::wire::LAST_PREPARED;
+            if usable && !self.by_id.contains_key(&self.last) {
+                break;
+            }
+        }
+        self.text_bytes += prepared.text.as_ref().map_or(0, |text| text.len());
+        self.by_id.insert(self.last, prepared);
+        self.last
+    }
+
+    /// The id that the client means.
+    pub(super) fn resolve(&self, id: u32) -> u32 {
+        if id == crate::wire::LAST_PREPARED { self.last } else { id }
+    }
+
+    pub(super) fn find(&self, id: u32) -> Option<&Prepared> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn find_mut(&mut self, id: u32) -> Option<&mut Prepared> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: u32) -> Option<Prepared> {
+        let removed = self.by_id.remove(&id)?;
+        self.text_bytes -= removed.text.as_ref().map_or(0, |text| text.len());
+        Some(removed)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Bytes of text kept.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.by_id.clear();
+        self.text_bytes = 0;
+    }
+
+    /// A backend is gone, and what it had prepared with it. Says whether a cursor or long data went too.
+    pub(super) fn backend_closed(&mut self, server: ServerId) -> bool {
+        let mut lost = false;
+        for prepared in self.by_id.values_mut() {
+            prepared.on.retain(|on| on.server != server);
+            for place in [&mut prepared.cursor, &mut prepared.long_data] {
+                if *place == Some(server) {
+                    *place = None;
+                    lost = true;
+                }
+            }
+        }
+        lost
+    }
+}
+
+impl Prepared {
+    /// Its id on that server's backend.
+    pub(super) fn on(&self, server: ServerId) -> Option<&PreparedOn> {
+        self.on.iter().find(|on| on.server == server)
+    }
+}

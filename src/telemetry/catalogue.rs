@@ -1,0 +1,119 @@
+//! Every metric by name, with the help that `/metrics` and `docs/metrics.md` show.
+
+/// How a metric behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Type {
+    /// Only rises, until the process ends.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Metric {
+    /// `dbproxy_<room>_<noun>_<unit or total>`.
+    pub name: &'static str,
+    /// How it behaves.
+    pub kind: Type,
+    /// Its label names.
+    pub labels: &'static [&'static str],
+    /// What it counts.
+    pub help: &'static str,
+}
+
+impl Type {
+    /// Prometheus's word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Type::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Type::Gauge, labels, help }
+}
+
+pub(super) const INFO: Metric = gauge("dbproxy_proxy_info", &["version"], "1, labelled with the version.");
+pub(super) const UPTIME: Metric = gauge("dbproxy_proxy_uptime_seconds", &[], "Seconds since start.");
+pub(super) const CLIENTS: Metric = gauge("dbproxy_proxy_clients", &[], "Clients connected, those logging in included.");
+pub(super) const ACCEPTED: Metric =
+    counter("dbproxy_proxy_clients_accepted_total", &[], "Clients that got a session: their login succeeded.");
+pub(super) const REFUSED: Metric =
+    counter("dbproxy_proxy_clients_refused_total", &["reason"], "Clients that did not get a session, by reason.");
+pub(super) const BYTES: Metric = counter(
+    "dbproxy_proxy_client_bytes_total",
+    &["direction"],
+    "Bytes of MySQL packets read from (in) and written to (out) clients, in the command phase.",
+);
+pub(super) const QUERIES: Metric = counter(
+    "dbproxy_proxy_queries_total",
+    &["server", "role", "command"],
+    "Commands that a server answered, by the role that they were routed to.",
+);
+pub(super) const QUERY_SECONDS: Metric = Metric {
+    name: "dbproxy_proxy_query_seconds",
+    kind: Type::Histogram,
+    labels: &["role", "command"],
+    help: "Seconds from a command's arrival to the end of its answer.",
+};
+pub(super) const RUNNING: Metric =
+    gauge("dbproxy_proxy_queries_running", &["server"], "Commands sent to the server and not answered to the end.");
+pub(super) const DECISIONS: Metric =
+    counter("dbproxy_route_decisions_total", &["role", "reason"], "Routing decisions, by role and reason.");
+pub(super) const CONNECTIONS: Metric = gauge(
+    "dbproxy_conn_backend_connections",
+    &["server"],
+    "Connections open to the server, the monitor's not counted.",
+);
+pub(super) const OPENED: Metric =
+    counter("dbproxy_conn_backend_opened_total", &["server"], "Connections opened to the server.");
+pub(super) const ERRORS: Metric = counter(
+    "dbproxy_conn_backend_errors_total",
+    &["server", "fault"],
+    "Connections to the server that could not be opened or broke, by whose fault it was.",
+);
+pub(super) const EPOCH: Metric =
+    gauge("dbproxy_topology_epoch", &["cluster"], "Epoch: rises whenever the server that takes the writes changes.");
+pub(super) const SERVER_UP: Metric =
+    gauge("dbproxy_topology_server_up", &["server"], "1 if the server may be used, else 0.");
+pub(super) const SERVER_ROLE: Metric =
+    gauge("dbproxy_topology_server_role", &["server", "role"], "1 for the role that the server has, else 0.");
+pub(super) const SERVER_LAG: Metric = gauge(
+    "dbproxy_topology_server_lag_seconds",
+    &["server"],
+    "Replication lag; NaN where it is not known, and for the primary.",
+);
+pub(super) const RELOADS: Metric =
+    counter("dbproxy_config_reloads_total", &["outcome"], "Reloads on SIGHUP, applied or refused.");
+
+/// All of them, in the order of the documentation.
+pub const METRICS: &[Metric] = &[
+    INFO,
+    UPTIME,
+    CLIENTS,
+    ACCEPTED,
+    REFUSED,
+    BYTES,
+    QUERIES,
+    QUERY_SECONDS,
+    RUNNING,
+    DECISIONS,
+    CONNECTIONS,
+    OPENED,
+    ERRORS,
+    EPOCH,
+    SERVER_UP,
+    SERVER_ROLE,
+    SERVER_LAG,
+    RELOADS,
+];

@@ -1,0 +1,356 @@
+//! Follows a server's answer from its packet headers and first bytes: what may pass unread, what must be looked at,
+//! and when the answer is over. Rows are never decoded and never gathered.
+//!
+//! ```text
+//!            ┌────────────── OK/EOF with MORE_RESULTS ─────────────┐
+//!            ▼                                                     │
+//!  Start ─ count ─► Columns ─(last)─► [ColumnsEof] ─► Rows ─ OK/EOF ─► Done
+//!    ├─ OK / ERR ──────────────────────────────────────── ERR ────► Done
+//!    ├─ 0xfb ─► LocalInfile ─(client's file sent)─► Start
+//!    └─ prepare OK ─► Params ─► [ParamsEof] ─► Columns ─► [ColumnsEof] ─► Done
+//! ```
+//! The states in brackets exist only without CLIENT_DEPRECATE_EOF.
+//! <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_com_query_response.html>
+
+use super::{Capabilities, HEADER_LEN, Header, MAX_PAYLOAD, Malformed, Reader, Status};
+
+/// The shape of the answer to a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// No answer at all (COM_STMT_CLOSE, COM_STMT_SEND_LONG_DATA, COM_QUIT).
+    Nothing,
+    /// One packet: OK, EOF, ERR, or a plain string (COM_STATISTICS).
+    OnePacket,
+    /// OK, ERR, or result sets (COM_QUERY, COM_STMT_EXECUTE).
+    Results,
+    /// COM_STMT_PREPARE's.
+    Prepared,
+    /// Rows or column definitions up to OK, EOF or ERR (COM_STMT_FETCH, COM_FIELD_LIST).
+    Rows,
+}
+
+/// A packet that must be looked at before it is passed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// OK, also with header 0xfe where the client deprecates EOF.
+    Ok(Status),
+    /// EOF.
+    Eof(Status),
+    /// ERR.
+    Err,
+    /// The server asks for the client's file.
+    LocalInfile,
+    /// The first packet of a prepared statement.
+    PrepareOk,
+}
+
+/// What one look at the bytes found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scan {
+    /// So many bytes from the start may be passed on as they are.
+    pub pass: usize,
+    /// Then comes this packet, of so many bytes with its header, whole.
+    pub event: Option<(Kind, usize)>,
+    /// Without an event: bytes needed from `pass` on before a further look is of use (0: everything was passed).
+    pub wants: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Start,
+    OnePacket,
+    Prepare,
+    Params { left: u16, columns: u16 },
+    ParamsEof { columns: u16 },
+    PreparedColumns { left: u16 },
+    PreparedColumnsEof,
+    Columns { left: u64 },
+    ColumnsEof,
+    Rows,
+    Done,
+}
+
+/// Follows one answer.
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    state: State,
+    capabilities: Capabilities,
+    /// Payload bytes of the current packet still to pass.
+    skip: usize,
+    /// The next packet continues one of the greatest length.
+    continued: bool,
+    /// Sequence number behind the last header seen.
+    seq: u8,
+}
+
+impl Tracker {
+    /// Starts at the first byte of an answer, on a connection with these capabilities.
+    pub fn new(expect: Expect, capabilities: Capabilities) -> Self {
+        let state = match expect {
+            Expect::Nothing => State::Done,
+            Expect::OnePacket => State::OnePacket,
+            Expect::Results => State::Start,
+            Expect::Prepared => State::Prepare,
+            Expect::Rows => State::Rows,
+        };
+        Self { state, capabilities, skip: 0, continued: false, seq: 1 }
+    }
+
+    /// Whether the answer is over.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done && self.skip == 0 && !self.continued
+    }
+
+    /// Looks at the next bytes of the answer; `bytes` starts where the last look's `pass` and event ended.
+    ///
+    /// # Errors
+    /// When the bytes cannot be an answer: the connection is then of no further use.
+    pub fn scan(&mut self, bytes: &[u8]) -> Result<Scan, Malformed> {
+        let mut pass = 0;
+        loop {
+            if self.skip > 0 {
+                let n = self.skip.min(bytes.len() - pass);
+                self.skip -= n;
+                pass += n;
+                if self.skip > 0 {
+                    return Ok(Scan { pass, event: None, wants: 0 });
+                }
+            }
+            let rest = &bytes[pass..];
+            if self.is_done() {
+                return if rest.is_empty() {
+                    Ok(Scan { pass, event: None, wants: 0 })
+                } else {
+                    Err(Malformed::Trailing("answer"))
+                };
+            }
+            let Some(header) = Header::peek(rest) else {
+                let wants = if rest.is_empty() { 0 } else { HEADER_LEN };
+                return Ok(Scan { pass, event: None, wants });
+            };
+            if self.continued {
+                self.pass_packet(header);
+                pass += HEADER_LEN;
+                continue;
+            }
+            let payload = &rest[HEADER_LEN..];
+            let wants = HEADER_LEN + self.bytes_needed(header, payload);
+            if rest.len() < wants {
+                return Ok(Scan { pass, event: None, wants });
+            }
+            match self.step(header, payload)? {
+                Some(kind) => {
+                    self.seq = header.seq.wrapping_add(1);
+                    return Ok(Scan { pass, event: Some((kind, HEADER_LEN + header.len)), wants: 0 });
+                }
+                None => {
+                    self.pass_packet(header);
+                    pass += HEADER_LEN;
+                }
+            }
+        }
+    }
+
+    /// The client's file was sent (its empty packet too): the server's answer goes on.
+    pub fn local_infile_sent(&mut self) {
+        self.state = State::Start;
+    }
+
+    /// Sequence number that the next packet of the answer has; `None` inside a packet.
+    pub fn next_seq(&self) -> Option<u8> {
+        (self.skip == 0 && !self.continued).then_some(self.seq)
+    }
+
+    fn pass_packet(&mut self, header: Header) {
+        self.seq = header.seq.wrapping_add(1);
+        self.skip = header.len;
+        self.continued = header.len == MAX_PAYLOAD;
+    }
+
+    fn deprecates_eof(&self) -> bool {
+        self.capabilities.has(Capabilities::DEPRECATE_EOF)
+    }
+
+    /// Payload bytes that must be there before `step` can judge this packet.
+    fn bytes_needed(&self, header: Header, payload: &[u8]) -> usize {
+        let Some(&first) = payload.first() else { return header.len.min(1) };
+        let whole = match self.state {
+            State::Start | State::Prepare | State::OnePacket => true,
+            State::ColumnsEof | State::ParamsEof { .. } | State::PreparedColumnsEof => true,
+            State::Rows => self.ends_rows(header, first),
+            State::Params { .. } | State::PreparedColumns { .. } | State::Columns { .. } | State::Done => false,
+        };
+        // A plain string as the single packet (statistics) may be long, but is never longer than a packet.
+        if whole { header.len } else { 1 }
+    }
+
+    fn ends_rows(&self, header: Header, first: u8) -> bool {
+        match first {
+            0xff => true,
+            0xfe if self.deprecates_eof() => header.len < MAX_PAYLOAD,
+            0xfe => header.len < 9,
+            _ => false,
+        }
+    }
+
+    fn step(&mut self, header: Header, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
+        let payload = payload.get(..header.len).unwrap_or(payload);
+        match self.state {
+            State::Start => self.start(payload),
+            State::OnePacket => self.one_packet(payload),
+            State::Prepare => self.prepare(payload),
+            State::Params { left, columns } => {
+                self.state = match left.saturating_sub(1) {
+                    0 if self.deprecates_eof() => Self::prepared_columns(columns),
+                    0 => State::ParamsEof { columns },
+                    left => State::Params { left, columns },
+                };
+                Ok(None)
+            }
+            State::ParamsEof { columns } => {
+                self.state = Self::prepared_columns(columns);
+                Ok(None)
+            }
+            State::PreparedColumns { left } => {
+                self.state = match left.saturating_sub(1) {
+                    0 if self.deprecates_eof() => State::Done,
+                    0 => State::PreparedColumnsEof,
+                    left => State::PreparedColumns { left },
+                };
+                Ok(None)
+            }
+            State::PreparedColumnsEof => {
+                self.state = State::Done;
+                Ok(None)
+            }
+            State::Columns { left } => {
+                self.state = self.columns(left.saturating_sub(1));
+                Ok(None)
+            }
+            State::ColumnsEof => self.columns_eof(payload),
+            State::Rows => self.rows(header, payload),
+            State::Done => Err(Malformed::Trailing("answer")),
+        }
+    }
+
+    fn start(&mut self, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
+        match payload.first() {
+            None => Err(Malformed::Truncated("first packet of an answer")),
+            Some(0x00) => self.ok(payload),
+            Some(0xff) => Ok(self.err(payload)),
+            Some(0xfb) => Ok(Some(Kind::LocalInfile)),
+            Some(_) => {
+                let mut reader = Reader::new(payload);
+                let count = reader.lenenc_int("column count")?;
+                let optional = Capabilities::OPTIONAL_RESULTSET_METADATA | Capabilities::MARIADB_CACHE_METADATA;
+                let optional = self.capabilities.0 & optional.0 != 0;
+                let skipped = optional && !reader.is_empty() && reader.u8("metadata flag")? == 0;
+                self.state = self.columns(if skipped { 0 } else { count });
+                Ok(None)
+            }
+        }
+    }
+
+    fn columns(&self, left: u64) -> State {
+        match left {
+            0 if self.deprecates_eof() => State::Rows,
+            0 => State::ColumnsEof,
+            left => State::Columns { left },
+        }
+    }
+
+    /// The EOF behind the column definitions: with an open cursor the answer ends here.
+    fn columns_eof(&mut self, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
+        if payload.first() == Some(&0xff) {
+            return Ok(self.err(payload));
+        }
+        let status = eof_status(payload)?;
+        if status.has(Status::CURSOR_EXISTS) {
+            return self.end_of_result(Kind::Eof(status), status);
+        }
+        self.state = State::Rows;
+        Ok(None)
+    }
+
+    fn rows(&mut self, header: Header, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
+        match payload.first() {
+            Some(&first) if self.ends_rows(header, first) => match first {
+                0xff => Ok(self.err(payload)),
+                _ if self.deprecates_eof() => self.ok(payload),
+                _ => {
+                    let status = eof_status(payload)?;
+                    self.end_of_result(Kind::Eof(status), status)
+                }
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn ok(&mut self, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
+        let status = ok_status(payload)?;
+        self.end_of_result(Kind::Ok(status), status)
+    }
+
+    fn end_of_result(&mut self, kind: Kind, status: Status) -> Result<Option<Kind>, Malformed> {
+        self.state = if status.has(Status::MORE_RESULTS_EXISTS) { State::Start } else { State::Done };
+        Ok(Some(kind))
+    }
+
+    /// MariaDB's progress reports are ERR packets with number 65535 and end nothing.
+    fn err(&mut self, payload: &[u8]) -> Option<Kind> {
+        let progress =
+            self.capabilities.has(Capabilities::MARIADB_PROGRESS) && payload.get(1..3) == Some(&[0xff, 0xff]);
+        if progress {
+            return None;
+        }
+        self.state = State::Done;
+        Some(Kind::Err)
+    }
+
+    fn one_packet(&mut self, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
+        match payload.first() {
+            Some(0x00) => self.ok(payload),
+            Some(0xff) => Ok(self.err(payload)),
+            Some(0xfe) if payload.len() < 9 && !self.deprecates_eof() => {
+                let status = eof_status(payload)?;
+                self.end_of_result(Kind::Eof(status), status)
+            }
+            Some(0xfe) => self.ok(payload),
+            _ => {
+                self.state = State::Done;
+                Ok(None)
+            }
+        }
+    }
+
+    fn prepare(&mut self, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
+        if payload.first() == Some(&0xff) {
+            return Ok(self.err(payload));
+        }
+        let ok = super::PrepareOk::decode(payload)?;
+        let (params, columns) = if ok.metadata_follows { (ok.params, ok.columns) } else { (0, 0) };
+        self.state = if params > 0 { State::Params { left: params, columns } } else { Self::prepared_columns(columns) };
+        Ok(Some(Kind::PrepareOk))
+    }
+
+    fn prepared_columns(columns: u16) -> State {
+        if columns > 0 { State::PreparedColumns { left: columns } } else { State::Done }
+    }
+}
+
+fn eof_status(payload: &[u8]) -> Result<Status, Malformed> {
+    let mut reader = Reader::new(payload);
+    if reader.u8("EOF header")? != 0xfe {
+        return Err(Malformed::Invalid("EOF header"));
+    }
+    reader.u16_le("EOF warnings")?;
+    Ok(Status(reader.u16_le("EOF status flags")?))
+}
+
+fn ok_status(payload: &[u8]) -> Result<Status, Malformed> {
+    let mut reader = Reader::new(payload);
+    reader.u8("OK header")?;
+    reader.lenenc_int("OK affected rows")?;
+    reader.lenenc_int("OK last insert id")?;
+    Ok(Status(reader.u16_le("OK status flags")?))
+}

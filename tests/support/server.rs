@@ -1,0 +1,298 @@
+//! One server of a cluster: its files, its process, a root connection to it.
+
+use super::sql::{Client, Login, Rows, ServerError};
+use super::template::{Template, as_root};
+use super::{Flavor, Install, Lifetime, Options, background, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
+
+/// A mysqld or mariadbd of this harness, on 127.0.0.1. All methods take `&self`: tests share servers with their threads.
+#[derive(Debug)]
+pub struct Server {
+    /// Product.
+    pub flavor: Flavor,
+    /// `server_id`: 1 for the first primary, then 2, 3, ...
+    pub id: u32,
+    /// Port on 127.0.0.1.
+    pub port: u16,
+    /// Its files: `my.cnf`, `error.log`, `data/`.
+    pub dir: PathBuf,
+    install: &'static Install,
+    lifetime: Lifetime,
+    process: Mutex<Option<Child>>,
+    root: Mutex<Option<Client>>,
+}
+
+impl Server {
+    /// Lays out the files of a server from the template; does not start it.
+    pub fn lay_out(
+        install: &'static Install,
+        template: &Template,
+        dir: &Path,
+        id: u32,
+        port: u16,
+        options: &Options,
+    ) -> Self {
+        std::fs::create_dir_all(dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
+        template.copy_to(&dir.join("data"));
+        let text = configuration(install, template, dir, id, port, options);
+        std::fs::write(dir.join("my.cnf"), text).expect("my.cnf of a server");
+        Self {
+            flavor: install.flavor,
+            id,
+            port,
+            dir: dir.to_owned(),
+            install,
+            lifetime: options.lifetime,
+            process: Mutex::new(None),
+            root: Mutex::new(None),
+        }
+    }
+
+    /// The install that it runs from.
+    pub fn install(&self) -> &'static Install {
+        self.install
+    }
+
+    /// `127.0.0.1:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The rows of a statement run as root; panics when it fails. The connection is kept between calls.
+    pub fn sql(&self, sql: &str) -> Rows {
+        self.try_sql(sql).unwrap_or_else(|error| panic!("server {} on port {}: {sql}: {error}", self.id, self.port))
+    }
+
+    /// The rows of a statement run as root, or the server's error.
+    pub fn try_sql(&self, sql: &str) -> Result<Rows, ServerError> {
+        let mut root = self.root.lock().expect("nobody panics holding it");
+        if root.is_none() {
+            *root = Some(self.connect(("root", ""))?);
+        }
+        let outcome = root.as_mut().expect("just connected").try_query(sql);
+        // An error that no server sent: the connection is broken, the next statement opens another.
+        if outcome.as_ref().is_err_and(|error| error.code == 0) {
+            *root = None;
+        }
+        outcome
+    }
+
+    /// The first cell of a statement run as root.
+    pub fn value(&self, sql: &str) -> String {
+        let rows = self.sql(sql);
+        let cell = rows.first().and_then(|row| row.first()).unwrap_or_else(|| panic!("{sql}: no row"));
+        cell.clone().unwrap_or_else(|| "NULL".to_owned())
+    }
+
+    /// A new connection as `(user, password)`, past any proxy.
+    pub fn connect(&self, (user, password): (&str, &str)) -> Result<Client, ServerError> {
+        Client::connect(&Login::new(self.port, user, password))
+    }
+
+    /// The server's process, `None` when it is not running.
+    pub fn pid(&self) -> Option<u32> {
+        self.child().as_ref().map(Child::id)
+    }
+
+    /// Starts the process and returns at once; [`Self::wait_until_ready`] waits for it.
+    pub fn start(&self) {
+        let mut child = self.child();
+        assert!(child.is_none(), "server {} is running already", self.id);
+        let started =
+            background::spawn(self.command()).unwrap_or_else(|error| panic!("cannot start a server: {error}"));
+        std::fs::write(self.dir.join("pid"), started.id().to_string()).expect("pid file");
+        *child = Some(started);
+    }
+
+    /// Waits until the server answers a statement; panics with the end of its log when its process ends instead.
+    pub fn wait_until_ready(&self) {
+        wait_for(&format!("server {} in {}", self.id, self.dir.display()), || {
+            if let Some(Ok(Some(status))) = self.child().as_mut().map(Child::try_wait) {
+                panic!("server {} ended ({status}) instead of starting:\n{}", self.id, self.log_tail());
+            }
+            self.try_sql("SELECT 1").ok()
+        });
+    }
+
+    /// Ends the process at once, as a crash does.
+    pub fn kill9(&self) {
+        self.end(Signal::KILL);
+    }
+
+    /// Shuts the server down in order.
+    pub fn stop(&self) {
+        self.end(Signal::TERM);
+    }
+
+    /// Starts it again after a stop or a kill (or stops it first), and waits until it is ready.
+    pub fn restart(&self) {
+        if self.pid().is_some() {
+            self.stop();
+        }
+        self.start();
+        self.wait_until_ready();
+    }
+
+    /// Stops the process in its tracks: it accepts connections in the kernel, and says nothing. Until [`Self::resume`].
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Closes or opens the server for writes, for everybody (MySQL: `super_read_only`; MariaDB: `read_only`).
+    pub fn set_read_only(&self, read_only: bool) {
+        let sql = match (self.flavor, read_only) {
+            (Flavor::MySql, true) => "SET GLOBAL super_read_only = 1",
+            (_, true) => "SET GLOBAL read_only = 1",
+            (_, false) => "SET GLOBAL read_only = 0",
+        };
+        self.sql(sql);
+    }
+
+    /// The last lines of the server's error log.
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read(self.dir.join("error.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    fn command(&self) -> Command {
+        let server = self.install.command();
+        let mut command = match self.lifetime {
+            // The kernel kills the server when the process that started it is gone.
+            Lifetime::Scope => {
+                let mut command = Command::new("setpriv");
+                command.args(["--pdeathsig", "KILL", "--"]).arg(server.get_program()).args(server.get_args());
+                command
+            }
+            Lifetime::Detached => {
+                let mut command = Command::new("setsid");
+                command.arg(server.get_program()).args(server.get_args());
+                command
+            }
+        };
+        command.arg(format!("--defaults-file={}/my.cnf", self.dir.display())).args(as_root());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.pid().unwrap_or_else(|| panic!("server {} is not running", self.id));
+        kill_process(pid_of(pid), signal).unwrap_or_else(|error| panic!("cannot signal server {}: {error}", self.id));
+    }
+
+    fn end(&self, signal: Signal) {
+        self.signal(signal);
+        let child = self.child().take();
+        wait_for("the end of a server", {
+            let mut child = child.expect("it was just signalled");
+            move || child.try_wait().expect("a child of ours")
+        });
+        *self.root.lock().expect("nobody panics holding it") = None;
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let child = self.child().take();
+        if let (Some(mut child), Lifetime::Scope) = (child, self.lifetime) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn pid_of(pid: u32) -> Pid {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id is positive")
+}
+
+/// The option file of one server. The socket is relative, so that the length of the directory's name does not matter.
+fn configuration(install: &Install, template: &Template, dir: &Path, id: u32, port: u16, options: &Options) -> String {
+    let mut text = format!(
+        "[mysqld]\ndatadir={dir}/data\nlog_error={dir}/error.log\npid_file={dir}/mysqld.pid\nsocket=mysqld.sock\n\
+         port={port}\nbind_address=127.0.0.1\nserver_id={id}\nreport_host=127.0.0.1\nreport_port={port}\n\
+         ssl_ca={tls}/ca.pem\nssl_cert={tls}/server-cert.pem\nssl_key={tls}/server-key.pem\n{COMMON}",
+        dir = dir.display(),
+        tls = template.tls().display(),
+    );
+    let durable = u8::from(options.durable);
+    // Not durable still survives the death of the server's process: the writes have reached the kernel.
+    let flush = if options.durable { 1 } else { 2 };
+    let _ = write!(text, "sync_binlog={durable}\ninnodb_flush_log_at_trx_commit={flush}\n");
+    let _ = writeln!(text, "max_connections={}", options.max_connections);
+    text.push_str(match install.flavor {
+        Flavor::MySql => MYSQL,
+        Flavor::MariaDb => MARIADB,
+    });
+    // The first server is the primary; the others come up closed for writes, also after a restart.
+    if id > 1 {
+        text.push_str(match install.flavor {
+            Flavor::MySql => "super_read_only=ON\n",
+            Flavor::MariaDb => "read_only=ON\n",
+        });
+    }
+    for option in &install.options {
+        let _ = writeln!(text, "{option}");
+    }
+    text + &options.server_options
+}
+
+const COMMON: &str = "\
+skip_name_resolve=ON
+log_bin=binlog
+local_infile=ON
+secure_file_priv=
+max_allowed_packet=64M
+character_set_server=utf8mb4
+innodb_buffer_pool_size=64M
+innodb_log_buffer_size=8M
+innodb_flush_method=fsync
+innodb_use_native_aio=OFF
+table_open_cache=400
+back_log=512
+skip_external_locking
+";
+
+/// `performance_schema` is what a monitor reads replication from; its histories, which nobody reads here, are kept small
+/// (by default a server takes 150 MiB more), and the log writer threads, which spin, are off.
+const MYSQL: &str = "\
+gtid_mode=ON
+enforce_gtid_consistency=ON
+log_replica_updates=ON
+replica_preserve_commit_order=ON
+performance_schema=ON
+performance_schema_digests_size=200
+performance_schema_error_size=200
+performance_schema_events_statements_history_long_size=100
+performance_schema_events_transactions_history_long_size=100
+performance_schema_events_waits_history_long_size=100
+performance_schema_events_stages_history_long_size=100
+performance_schema_accounts_size=20
+performance_schema_hosts_size=20
+performance_schema_users_size=20
+key_buffer_size=1M
+innodb_log_writer_threads=OFF
+innodb_redo_log_capacity=32M
+mysqlx=OFF
+";
+
+const MARIADB: &str = "\
+binlog_format=ROW
+gtid_strict_mode=ON
+log_slave_updates=ON
+innodb_log_file_size=32M
+plugin_load_add=auth_ed25519
+";
