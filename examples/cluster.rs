@@ -68,7 +68,8 @@ fn start(flavor: &str, dir: &str, port: &str, durable: bool) -> Result<(), Strin
 fn stop(dir: &Path) -> Result<(), String> {
     let dir = std::fs::canonicalize(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     let entries = std::fs::read_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    let servers: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.join("my.cnf").exists()).collect();
+    let servers: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.join("my.cnf").exists()).collect();
     if servers.is_empty() {
         return Err(format!("{} has no cluster", dir.display()));
     }

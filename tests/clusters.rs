@@ -146,7 +146,8 @@ fn a_panicking_test_leaves_its_logs_only() {
 fn waits_to_be_killed() {
     let cluster = Cluster::start(any_flavor(), Options::default());
     println!("\npids {:?} dir {}", pids(&cluster), cluster.dir.display());
-    std::thread::sleep(support::PATIENCE);
+    // Longer than the killer needs, and not for ever, should nobody come.
+    std::thread::park_timeout(support::PATIENCE);
 }
 
 #[test]

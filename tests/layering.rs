@@ -47,7 +47,11 @@ const ROOMS: &[Room] = &[
     // A server's greeting is read by `wire`.
     room("control", Kind::Shell, &["wire", "topology", "config", "telemetry", "conn"]),
     // `explain` asks `sql` and `route`; the admin port speaks `wire`.
-    room("admin", Kind::Shell, &["wire", "sql", "topology", "route", "session", "config", "telemetry", "conn", "control"]),
+    room(
+        "admin",
+        Kind::Shell,
+        &["wire", "sql", "topology", "route", "session", "config", "telemetry", "conn", "control"],
+    ),
     room(
         "cli",
         Kind::Program,
@@ -122,7 +126,8 @@ fn the_source_keeps_the_import_law() {
 #[test]
 fn every_folder_is_a_room_of_the_table() {
     let found: BTreeSet<_> = source_files().iter().map(|file| file.room().to_owned()).collect();
-    let known: BTreeSet<_> = ROOMS.iter().map(|room| room.name.to_owned()).chain(["lib".into(), "main".into()]).collect();
+    let known: BTreeSet<_> =
+        ROOMS.iter().map(|room| room.name.to_owned()).chain(["lib".into(), "main".into()]).collect();
     let strangers: Vec<_> = found.difference(&known).collect();
     assert!(strangers.is_empty(), "no rooms of the table in tests/layering.rs: {strangers:?}");
 }
@@ -189,7 +194,8 @@ fn imports(code: &str) -> Vec<(usize, String)> {
 
 /// First names of what a path goes on with: one, or those of a group.
 fn heads(rest: &str) -> Vec<String> {
-    let word = |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let word =
+        |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let Some(group) = rest.strip_prefix('{') else { return vec![word(rest)] };
     let (mut depth, mut start, mut heads) = (0_usize, 0, Vec::new());
     for (at, c) in group.char_indices() {
@@ -236,7 +242,10 @@ fn a_room_may_name_what_the_table_says() {
 #[test]
 fn a_room_may_not_name_a_room_below_or_beside_it() {
     assert_eq!(complaints("sql/mod.rs", "\nuse crate::route::Reason;\n"), ["src/sql/mod.rs:2: sql may not name route"]);
-    assert_eq!(complaints("proxy/mod.rs", "use crate::control::Monitor;\n"), ["src/proxy/mod.rs:1: proxy may not name control"]);
+    assert_eq!(
+        complaints("proxy/mod.rs", "use crate::control::Monitor;\n"),
+        ["src/proxy/mod.rs:1: proxy may not name control"]
+    );
     assert_eq!(complaints("control/a/b.rs", "fn f() { crate::proxy::run() }\n").len(), 1);
 }
 

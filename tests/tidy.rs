@@ -32,15 +32,12 @@ struct Measured {
 }
 
 fn measure(file: &SourceFile) -> Vec<Measured> {
-    let mut all = vec![Measured {
-        name: file.path.clone(),
-        line: 1,
-        lines: file.production_lines(),
-        limit: FILE_LINES_MAX,
-    }];
+    let mut all =
+        vec![Measured { name: file.path.clone(), line: 1, lines: file.production_lines(), limit: FILE_LINES_MAX }];
     let code = file.production();
     for at in occurrences(&code, "fn") {
-        let name: String = code[at + 2..].trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let name: String =
+            code[at + 2..].trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         // `fn(u8)` is a type.
         if name.is_empty() {
             continue;
@@ -120,7 +117,10 @@ fn an_exception_allows_exactly_its_length() {
     let text = || function("long", 80);
     assert_eq!(complaints(text(), &[("room/file.rs long", 80)]), Vec::<String>::new());
     assert_eq!(complaints(text(), &[("room/file.rs long", 79)]).len(), 1);
-    assert_eq!(complaints(text(), &[("room/file.rs long", 81)]), ["room/file.rs long is down to 80: lower its exception"]);
+    assert_eq!(
+        complaints(text(), &[("room/file.rs long", 81)]),
+        ["room/file.rs long is down to 80: lower its exception"]
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Reads snapshots; changes nothing. Imports `conn`, `config`, `telemetry`, `topology`; is handed its listeners.
 
 pub mod http;
+pub mod sql;
 pub mod status;
 
 use crate::config::Live;

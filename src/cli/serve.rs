@@ -8,7 +8,8 @@ use dbproxy::admin::{View, http};
 use dbproxy::config::{Config, Live};
 use dbproxy::conn::{Registry, TopologyPublisher, TopologyWatch, topology_channel};
 use dbproxy::telemetry::{LABELS, LogHandle, Metrics};
-use dbproxy::topology::{ServerId, Topology};
+use dbproxy::topology::{self, ServerId, Topology};
+use dbproxy::{control, proxy};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -121,13 +122,9 @@ async fn end_sessions(proxy: &mut JoinHandle<()>, signals: &mut Signals, shared:
             request = signals.next() => if request == Request::Drain { break },
         }
     }
-    let left = shared.registry.list();
-    warn!(state = "draining", "{} sessions are cut off", left.len());
-    for row in left {
-        if let Some(session) = shared.registry.find(row.id) {
-            session.kill.notify_one();
-        }
-    }
+    let left = shared.registry.len();
+    warn!(state = "draining", "{left} sessions are cut off");
+    shared.registry.end_all();
     let _ = tokio::time::timeout(LAST_WORDS, proxy).await;
     Exit::Bad
 }
@@ -157,20 +154,38 @@ fn serve_operator(shared: &Shared) -> Result<Vec<JoinHandle<()>>> {
 
 /// The control plane: it alone publishes.
 fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, shared: &Shared) -> JoinHandle<()> {
-    let mut draining = shared.draining.clone();
-    tokio::spawn(async move {
-        let _both = (publisher, hints);
-        let _ = draining.wait_for(|draining| *draining).await;
-    })
+    let config = shared.live.snapshot();
+    let policy = control::Policy {
+        user: config.monitor.user.clone(),
+        tls: config.backend.tls.clone(),
+        interval: config.monitor.interval,
+        timeout: config.monitor.timeout,
+        connect_timeout: config.backend.connect_timeout,
+    };
+    let first = Topology::clone(&shared.topology.load());
+    let live = shared.live.clone();
+    let judging = move || topology::Policy { lag_limit: live.load().routing.lag_limit, ..topology::Policy::default() };
+    // Goes on while the sessions drain: they still route. Ends when it is aborted.
+    tokio::spawn(control::run(first, policy, judging, publisher, hints, std::future::pending()))
 }
 
 /// The data plane: ends when it drains and no session is left.
 fn start_proxy(listener: TcpListener, shared: &Shared) -> JoinHandle<()> {
+    let users = shared.live.load().users.iter().map(|u| (u.name.to_string(), Arc::new(u.clone()))).collect();
+    let plane = Arc::new(proxy::Shared {
+        live: shared.live.clone(),
+        topology: shared.topology.clone(),
+        registry: shared.registry.clone(),
+        metrics: shared.metrics.clone(),
+        frontend: Arc::new(dbproxy::conn::Frontend { users }),
+        backend_tls: arc_swap::ArcSwap::from_pointee(dbproxy::conn::BackendTls),
+        schemas: proxy::KnownSchemas::default(),
+    });
     let mut draining = shared.draining.clone();
-    tokio::spawn(async move {
-        let _listener = listener;
+    let shutdown = async move {
         let _ = draining.wait_for(|draining| *draining).await;
-    })
+    };
+    tokio::spawn(proxy::serve(listener, plane, shutdown))
 }
 
 fn bind(key: &str, address: SocketAddr, backlog: u32) -> Result<TcpListener> {

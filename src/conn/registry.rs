@@ -111,10 +111,26 @@ impl Registry {
         self.len() == 0
     }
 
+    fn all(&self) -> Vec<Arc<Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Asks every session to end when it next has nothing to lose.
+    pub fn drain(&self) {
+        for session in self.all() {
+            session.draining.store(true, Ordering::Relaxed);
+            session.drain.notify_one();
+        }
+    }
+
+    /// Ends every session now.
+    pub fn end_all(&self) {
+        self.all().iter().for_each(|session| session.end());
+    }
+
     /// All of them, by id.
     pub fn list(&self) -> Vec<SessionRow> {
-        let sessions: Vec<_> = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        let mut rows: Vec<_> = sessions.iter().map(|session| session.row()).collect();
+        let mut rows: Vec<_> = self.all().iter().map(|session| session.row()).collect();
         rows.sort_unstable_by_key(|row| row.id);
         rows
     }

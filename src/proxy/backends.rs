@@ -1,7 +1,7 @@
 //! Opening a session's backends, and saying which it has.
 
 use super::client::Driver;
-use super::link::BackendLink;
+use super::link::{BackendLink, Counted};
 use crate::conn::{self, ConnectError};
 use crate::topology::ServerId;
 use std::time::Instant;
@@ -31,7 +31,7 @@ pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), Co
         capabilities: backend.capabilities,
         ahead: Vec::new(),
         tail: Vec::new(),
-        counted: shared.metrics.server(server).connection_guard(),
+        _counted: Counted::new(&shared.metrics, server),
     });
     driver.show_backends();
     Ok(())

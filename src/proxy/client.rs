@@ -2,16 +2,18 @@
 //! machine says.
 
 use super::kill;
-use super::link::{BackendLink, ClientLink, Incoming};
+use super::link::{BackendLink, ClientLink, InFlight, Incoming};
 use super::relay::{Relay, Stop};
 use super::upload::{Broken, Until, upload};
 use super::{Shared, backends, inject};
 use crate::conn::{self, TopologyWatch};
 use crate::route::Refusal;
 use crate::session::{Edit, Failure, Next, Plan, Prelude, Run, Session, Step};
+use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
-use crate::wire::{Capabilities, Command, Expect, HEADER_LEN, OkPacket, STATEMENT_ID, frame};
+use crate::wire::{Command, HEADER_LEN, OkPacket, STATEMENT_ID, frame};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -40,7 +42,8 @@ enum Attempt {
     Again(Option<Refusal>),
 }
 
-type Step_<T> = Result<T, End>;
+/// A result, or the end of the client's connection.
+type Outcome<T> = Result<T, End>;
 
 /// The task's state.
 pub(super) struct Driver {
@@ -73,7 +76,7 @@ impl Driver {
         }
     }
 
-    async fn one_command(&mut self) -> Step_<()> {
+    async fn one_command(&mut self) -> Outcome<()> {
         let most = self.shared.live.load().limits.statement_buffer_bytes;
         let incoming = match self.client.incoming(most) {
             Some(incoming) => incoming,
@@ -92,7 +95,7 @@ impl Driver {
     }
 
     /// Idle: waits for the client, and notices backends that close meanwhile.
-    async fn wait_for_command(&mut self, most: usize) -> Step_<Incoming> {
+    async fn wait_for_command(&mut self, most: usize) -> Outcome<Incoming> {
         loop {
             enum Event {
                 Received(bool),
@@ -100,7 +103,7 @@ impl Driver {
                 Drain,
             }
             let idle = self.client.received().is_empty() && self.session.bound().is_none();
-            let (client, backends, entry) = (&mut self.client, &mut self.backends, &self.entry);
+            let (client, backends, entry) = (&mut self.client, &mut self.backends, self.entry.clone());
             let drain = entry.drained();
             tokio::pin!(drain);
             let event = std::future::poll_fn(|cx| {
@@ -131,7 +134,7 @@ impl Driver {
     }
 
     /// An idle backend closed. What it said before is the client's to know only if the client loses something.
-    async fn backend_gone_while_idle(&mut self, index: usize, said: &[u8]) -> Step_<()> {
+    async fn backend_gone_while_idle(&mut self, index: usize, said: &[u8]) -> Outcome<()> {
         let server = self.backends[index].server;
         self.drop_backend(server);
         if self.session.backend_closed(server).is_ok() {
@@ -143,7 +146,7 @@ impl Driver {
         Err(End::Broken)
     }
 
-    async fn run_command(&mut self, mut incoming: Incoming, started: Instant) -> Step_<()> {
+    async fn run_command(&mut self, mut incoming: Incoming, started: Instant) -> Outcome<()> {
         let deadline = started + self.shared.live.load().routing.write_wait;
         loop {
             match self.attempt(&mut incoming, started).await? {
@@ -165,7 +168,7 @@ impl Driver {
     }
 
     /// Waits until the topology is published anew, a little while at most; `false` when the deadline has passed.
-    async fn wait_for_topology(&mut self, deadline: Instant) -> Step_<bool> {
+    async fn wait_for_topology(&mut self, deadline: Instant) -> Outcome<bool> {
         if Instant::now() >= deadline {
             return Ok(false);
         }
@@ -178,12 +181,12 @@ impl Driver {
         Ok(true)
     }
 
-    async fn attempt(&mut self, incoming: &mut Incoming, started: Instant) -> Step_<Attempt> {
+    async fn attempt(&mut self, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
         self.roll = self.roll.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let plan = {
             let topology = self.topology.load();
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
-            let load = |server| self.shared.metrics.server(server).in_flight();
+            let load = |server| self.shared.metrics.server(server).in_flight.load(Ordering::Relaxed);
             self.session.plan(payload, incoming.complete, &topology, self.roll >> 8, load)
         };
         match plan {
@@ -197,7 +200,7 @@ impl Driver {
             Ok(Plan::Ok) => {
                 self.client.consume(incoming.buffered);
                 self.client.queue_ok(&OkPacket::new(self.session.status()), self.identity.capabilities);
-                self.flushed().await
+                self.flushed().await.map(|()| Attempt::Done)
             }
             Ok(Plan::Nothing) => {
                 self.discard(*incoming).await?;
@@ -233,7 +236,7 @@ impl Driver {
         }
     }
 
-    async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Step_<Attempt> {
+    async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
         if let Some(attempt) = self.prepare(&mut run, incoming).await? {
             return Ok(attempt);
         }
@@ -249,7 +252,7 @@ impl Driver {
     }
 
     /// Brings the backend to where the command can run. `Some`: it cannot now.
-    async fn prepare(&mut self, run: &mut Run, incoming: &Incoming) -> Step_<Option<Attempt>> {
+    async fn prepare(&mut self, run: &mut Run, incoming: &Incoming) -> Outcome<Option<Attempt>> {
         loop {
             let step = self.session.next_step(run, &self.topology.load());
             let next = match step {
@@ -316,7 +319,7 @@ impl Driver {
     fn not_connected(&mut self, run: &Run, error: &conn::ConnectError) -> Result<Next, Refusal> {
         use crate::route::{Reason, Target};
         self.topology.hint(run.route.server);
-        self.shared.metrics.server(run.route.server).error(crate::telemetry::Fault::Backend);
+        self.shared.metrics.server(run.route.server).error(Fault::Backend);
         if run.route.target == Target::Replica {
             return Ok(Next::ToPrimary(Reason::NoReplica));
         }
@@ -327,7 +330,7 @@ impl Driver {
     }
 
     /// Sends the command. What the socket does not take is the server's loss to tell: the answer says.
-    async fn send(&mut self, run: &Run, incoming: &mut Incoming) -> Step_<()> {
+    async fn send(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<()> {
         let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
         let mut edit = match self.session.edit(run, payload, incoming.complete) {
             Ok(edit) => edit,
@@ -342,7 +345,7 @@ impl Driver {
         self.write(run.route.server, edit, incoming).await
     }
 
-    async fn write(&mut self, server: ServerId, edit: Edit, incoming: &mut Incoming) -> Step_<()> {
+    async fn write(&mut self, server: ServerId, edit: Edit, incoming: &mut Incoming) -> Outcome<()> {
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
             return Ok(());
         };
@@ -377,7 +380,7 @@ impl Driver {
     }
 
     /// Receives all of a long command, to write it anew.
-    async fn edit_whole(&mut self, run: &Run, incoming: &mut Incoming) -> Step_<Edit> {
+    async fn edit_whole(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<Edit> {
         let payload = super::upload::whole(&mut self.client).await.map_err(|_| End::ClientLeft)?;
         *incoming = Incoming { buffered: 0, complete: true };
         self.session.edit(run, &payload, true).map_err(|_| End::Broken).map(|edit| match edit {
@@ -387,12 +390,12 @@ impl Driver {
     }
 
     /// Passes the answer on.
-    async fn answer(&mut self, run: &mut Run, incoming: &mut Incoming) -> Step_<Attempt> {
+    async fn answer(&mut self, run: &mut Run, incoming: &mut Incoming) -> Outcome<Attempt> {
         let server = run.route.server;
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
             return Ok(Attempt::Again(None));
         };
-        let _in_flight = self.shared.metrics.server(server).in_flight_guard();
+        let in_flight = InFlight::new(&self.shared.metrics, server);
         let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run);
         let stop = loop {
             match relay.until_stop().await {
@@ -412,6 +415,7 @@ impl Driver {
             }
         };
         let (answered, next_seq) = (relay.answered, relay.next_seq);
+        drop(in_flight);
         match stop {
             Stop::Done => {
                 let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
@@ -432,11 +436,11 @@ impl Driver {
         answered: bool,
         next_seq: Option<u8>,
         how: &str,
-    ) -> Step_<Attempt> {
+    ) -> Outcome<Attempt> {
         let server = run.route.server;
         tracing::debug!(backend = &*self.shared.address(server), error = how, "backend lost during a statement");
         self.topology.hint(server);
-        self.shared.metrics.server(server).error(crate::telemetry::Fault::Backend);
+        self.shared.metrics.server(server).error(Fault::Backend);
         self.drop_backend(server);
         let state = self.session.backend_closed(server);
         let whole = incoming.complete && incoming.buffered > 0;
@@ -452,13 +456,13 @@ impl Driver {
     }
 
     /// Answers the command with an error, and takes the rest of it from the wire.
-    async fn refuse(&mut self, incoming: Incoming, failure: &Failure) -> Step_<()> {
-        self.shared.metrics.failed(failure.fault());
+    async fn refuse(&mut self, incoming: Incoming, failure: &Failure) -> Outcome<()> {
+        self.shared.metrics.statement_failed(fault(failure));
         self.discard(incoming).await?;
         self.client.fail(1, failure).await.map_err(|_| End::ClientLeft)
     }
 
-    async fn discard(&mut self, incoming: Incoming) -> Step_<()> {
+    async fn discard(&mut self, incoming: Incoming) -> Outcome<()> {
         if incoming.complete {
             self.client.consume(incoming.buffered);
             return Ok(());
@@ -466,8 +470,8 @@ impl Driver {
         upload(&mut self.client, None, Until::EndOfCommand).await.map_err(|_| End::ClientLeft)
     }
 
-    pub(super) async fn flushed(&mut self) -> Step_<Attempt> {
-        self.client.flush().await.map(|()| Attempt::Done).map_err(|_| End::ClientLeft)
+    pub(super) async fn flushed(&mut self) -> Outcome<()> {
+        self.client.flush().await.map_err(|_| End::ClientLeft)
     }
 
     /// Counts a command that was answered to its end.
@@ -476,7 +480,7 @@ impl Driver {
         self.meter.query(crate::telemetry::Query {
             server: run.route.server,
             target: run.route.target,
-            command: run.command.index(),
+            command: crate::telemetry::command_label(run.command as u8),
             reason: run.route.reason.index(),
             elapsed: started.elapsed(),
         });
@@ -494,5 +498,14 @@ impl Driver {
     pub(super) fn drop_backend(&mut self, server: ServerId) {
         self.backends.retain(|backend| backend.server != server);
         self.show_backends();
+    }
+}
+
+/// Whose fault a failure is, for the metrics.
+pub(super) fn fault(failure: &Failure) -> Fault {
+    match failure.fault() {
+        crate::session::Fault::Client => Fault::Client,
+        crate::session::Fault::Backend => Fault::Backend,
+        crate::session::Fault::Proxy => Fault::Proxy,
     }
 }

@@ -1,8 +1,8 @@
 //! KILL: the connection ids that clients know are the proxy's; what runs, runs under the servers' own ids.
 
-use super::client::{Driver, End};
+use super::client::{Driver, End, fault};
 use super::inject;
-use super::link::BackendLink;
+use super::link::{BackendLink, Counted};
 use crate::conn;
 use crate::session::{Answer, Failure, Prelude};
 use crate::sql::Kill;
@@ -41,10 +41,10 @@ async fn answer(driver: &mut Driver, result: Result<(), Failure>) -> Result<(), 
     match result {
         Ok(()) => {
             driver.client.queue_ok(&OkPacket::new(driver.session.status()), capabilities);
-            driver.flushed().await.map(|_| ())
+            driver.flushed().await
         }
         Err(failure) => {
-            driver.shared.metrics.failed(failure.fault());
+            driver.shared.metrics.statement_failed(fault(&failure));
             driver.client.fail(1, &failure).await.map_err(|_| End::ClientLeft)
         }
     }
@@ -74,7 +74,7 @@ async fn at_server(driver: &Driver, server: ServerId, thread_id: u32, kill: Kill
         capabilities: backend.capabilities,
         ahead: Vec::new(),
         tail: Vec::new(),
-        counted: driver.shared.metrics.server(server).connection_guard(),
+        _counted: Counted::new(&driver.shared.metrics, server),
     };
     let text = format!("KILL {} {thread_id}", if kill.query_only { "QUERY" } else { "CONNECTION" });
     let payload = wire::query_payload(&text, link.capabilities);

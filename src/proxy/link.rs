@@ -2,12 +2,14 @@
 
 use crate::conn::Stream;
 use crate::session::Failure;
+use crate::telemetry::Metrics;
 use crate::topology::ServerId;
-use crate::telemetry::ConnectionGuard;
 use crate::wire::{Capabilities, ErrPacket, HEADER_LEN, Header, MAX_PAYLOAD, OkPacket, frame};
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -213,7 +215,43 @@ pub(super) struct BackendLink {
     /// Bytes of an answer that could not be judged yet.
     pub(super) tail: Vec<u8>,
     /// Counts it for as long as it lives.
-    pub(super) counted: ConnectionGuard,
+    pub(super) _counted: Counted,
+}
+
+/// Counts an open connection to a server for as long as it lives.
+pub(super) struct Counted {
+    metrics: Arc<Metrics>,
+    server: ServerId,
+}
+
+impl Counted {
+    pub(super) fn new(metrics: &Arc<Metrics>, server: ServerId) -> Self {
+        metrics.server(server).opened();
+        Self { metrics: metrics.clone(), server }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.server(self.server).closed();
+    }
+}
+
+/// Counts a command in flight for as long as it lives.
+pub(super) struct InFlight<'a>(&'a AtomicU32);
+
+impl<'a> InFlight<'a> {
+    pub(super) fn new(metrics: &'a Metrics, server: ServerId) -> Self {
+        let in_flight = &metrics.server(server).in_flight;
+        in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(in_flight)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl BackendLink {

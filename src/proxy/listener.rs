@@ -1,19 +1,19 @@
 //! Accepting clients, within limits, and draining.
 
 use super::Shared;
-use crate::telemetry::Refusal;
 use crate::session::Failure;
+use crate::telemetry::Refusal;
 use crate::wire::ErrPacket;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Accepts clients until `shutdown` resolves, then lets the sessions end: idle ones at once, the others when they have
-/// finished what they run, at the latest after the drain limit.
+/// finished what they run. Returns when none is left; whoever waits for that has a limit, and [`crate::conn::Registry::end_all`].
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: impl Future<Output = ()>) {
     tokio::pin!(shutdown);
     let mut spare = Spare::open();
@@ -81,18 +81,10 @@ impl Spare {
     }
 }
 
+/// Sessions that log in now are told too: they are looked at again and again.
 async fn drain(shared: &Shared) {
-    let limit = shared.live.load().limits.drain_timeout;
-    let deadline = Instant::now() + limit;
-    tracing::info!(clients = shared.registry.len(), limit_ms = limit.as_millis() as u64, "draining");
-    shared.registry.drain();
-    while !shared.registry.is_empty() && Instant::now() < deadline {
+    while !shared.registry.is_empty() {
+        shared.registry.drain();
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let left = shared.registry.len();
-    if left > 0 {
-        tracing::warn!(clients = left, "drain limit reached, ending the sessions that still run");
-        shared.registry.end_all();
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -16,6 +16,8 @@ use tokio::net::TcpStream;
 
 /// How long a schema that a server accepted for a user is taken to be there without asking again.
 const SCHEMA_KNOWN_FOR: Duration = Duration::from_secs(5);
+/// Most bytes of prepared statements' text kept for one session, to prepare them again elsewhere.
+const PREPARED_TEXT_TOTAL_MAX: usize = 64 << 20;
 /// Most pairs of user and schema remembered.
 const SCHEMAS_KNOWN_MAX: usize = 4096;
 
@@ -103,12 +105,20 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
 fn new_session(shared: &Shared, identity: &Identity, hello: &(Hello, Flavor)) -> Session {
     let login = session::Login {
         capabilities: identity.capabilities,
-        collation: u16::from(identity.collation.id()),
+        collation: u16::from(identity.collation),
         schema: identity.schema.clone(),
         status: Status(hello.0.status),
         flavor: hello.1,
     };
-    Session::new(shared.live.load().session_policy(), login)
+    let config = shared.live.load();
+    let policy = session::Policy {
+        gtid_wait: config.routing.gtid_wait,
+        prepared_text_max: config.limits.statement_buffer_bytes,
+        prepared_text_total_max: PREPARED_TEXT_TOTAL_MAX,
+        prepared_max: config.limits.max_prepared_statements as usize,
+        connection_ids_from: conn::FIRST_ID,
+    };
+    Session::new(policy, login)
 }
 
 /// What a client is greeted with: what all servers can do, and the lowest version among them.
@@ -204,4 +214,3 @@ impl Driver {
         self.accept_login().await
     }
 }
-

@@ -15,6 +15,7 @@ mod tunnel;
 mod upload;
 
 pub use listener::serve;
+pub use login::KnownSchemas;
 
 use crate::config::Live;
 use crate::conn::{BackendTls, Frontend, Registry, TopologyWatch};

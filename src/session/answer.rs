@@ -5,7 +5,7 @@ use super::{Failure, Run, Session};
 use crate::route::{Reason, Target};
 use crate::sql::{CharsetFamily, Effect, Hold, Why};
 use crate::topology::{GtidSet, ServerId};
-use crate::wire::{Capabilities, Command, ErrPacket, Kind, Malformed, OkPacket, PrepareOk, SessionChange, Status};
+use crate::wire::{Command, ErrPacket, Kind, Malformed, OkPacket, PrepareOk, SessionChange, Status};
 
 /// The answer to an injected command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,7 +73,7 @@ impl Session {
     fn on_changes(&mut self, run: &mut Run, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
         let ok = OkPacket::decode(payload, self.capabilities())?;
         let mut explained = false;
-        for change in ok.changes() {
+        for change in ok.session_changes() {
             match change? {
                 SessionChange::SystemVariable { name, value } => self.on_variable(run, name, value),
                 SessionChange::Schema(name) => {
@@ -91,20 +91,19 @@ impl Session {
         if explained {
             run.saw_state_change = false;
         }
-        Ok(self.shown_to_client(&ok))
+        self.shown_to_client(&ok)
     }
 
     /// The OK as the client would have had it without our own tracking.
-    fn shown_to_client(&self, ok: &OkPacket<'_>) -> Vec<u8> {
-        if !self.capabilities.has(Capabilities::SESSION_TRACK) {
-            return ok.encode_without_changes();
-        }
+    fn shown_to_client(&self, ok: &OkPacket<'_>) -> Result<Vec<u8>, Malformed> {
+        let mut shown = Vec::new();
         let own_settings = self.state.pin == Some(Hold::SessionTracking);
-        ok.encode_with_changes(|change| match change {
+        ok.encode_keeping(self.capabilities, &mut shown, |change| match change {
             SessionChange::Schema(_) => true,
-            SessionChange::SystemVariable { name, .. } => own_settings || TRACKED_BY_DEFAULT.contains(&name),
+            SessionChange::SystemVariable { name, .. } => own_settings || TRACKED_BY_DEFAULT.contains(name),
             _ => own_settings,
-        })
+        })?;
+        Ok(shown)
     }
 
     fn on_variable(&mut self, run: &mut Run, name: &[u8], value: &[u8]) {

@@ -8,7 +8,7 @@ use crate::wire::{ErrPacket, Malformed};
 use std::time::Duration;
 
 /// Why a statement or a client was refused, or cut off.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Failure {
     /// The server's own word.
     Server(ErrPacket),

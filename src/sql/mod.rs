@@ -1,7 +1,27 @@
 //! Statement text to [`Facts`]. Imports nothing of dbproxy; no parser's tree leaves this room.
 //!
 //! Statements are bytes in the client's character set. A statement is a plain read only when that is proven;
-//! whatever cannot be proven is [`Effect::Unknown`] or worse.
+//! whatever cannot be proven is [`Effect::Unknown`] or worse. What goes where, and every word that is given as a reason,
+//! is told in `docs/routing.md`.
+//!
+//! `lexer` cuts the bytes as the servers do, `words` knows keywords and functions, `scan` walks the tokens once and keeps
+//! the verdict, `statement`, `describe` and `session_state` know the statements by their first words.
+//!
+//! Text alone cannot show what a view or a table's default calls: a read through a view that calls a writing function is
+//! taken for a plain read. The replica refuses it (error 1290, `read_only`), and nothing has run.
+
+mod charset;
+mod describe;
+mod lexer;
+mod scan;
+mod session_state;
+mod statement;
+mod words;
+
+pub use charset::CharsetFamily;
+
+use scan::Scan;
+use words::Key;
 
 /// How the bytes of a string literal or comment are to be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,88 +44,135 @@ pub enum Flavor {
     MariaDb,
 }
 
-/// Character sets by what their multi-byte characters may hide.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum CharsetFamily {
-    /// Every byte below 0x80 is that ASCII character, always (utf8mb4, latin1, binary, euckr, ujis, ...).
-    AsciiSafe,
-    /// gbk
-    Gbk,
-    /// big5
-    Big5,
-    /// sjis, cp932
-    Sjis,
-    /// gb18030
-    Gb18030,
-    /// Not known: nothing can be proven.
-    Unknown,
+/// Declares an enum of words that operators see: the variants, all of them in order, and the word of each.
+macro_rules! spoken {
+    ($(#[$outer:meta])* $name:ident { $($(#[$inner:meta])* $variant:ident => $word:literal,)+ }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum $name {
+            $($(#[$inner])* $variant,)+
+        }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word for it in `docs/routing.md`, in labels and in logs.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+    };
 }
 
-/// What a statement does, as far as routing cares.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Effect {
-    /// Proven to change nothing: may run on a replica.
-    Read,
-    /// Reads what the session's previous statement left on its server (SHOW WARNINGS, ROW_COUNT(), FOUND_ROWS(), @@warning_count).
-    Diagnostics,
-    /// Changes data or schema.
-    Write,
-    /// BEGIN, START TRANSACTION, COMMIT, ROLLBACK, SAVEPOINT, RELEASE SAVEPOINT, SET TRANSACTION...
-    Transaction,
-    /// Changes state of the session only (SET, USE).
-    SessionState,
-    /// KILL with a literal id.
-    Kill,
-    /// Administration, and everything else understood that is no read.
-    Admin,
-    /// Not understood.
-    Unknown,
+spoken! {
+    /// What a statement does, as far as routing cares.
+    Effect {
+        /// Proven to change nothing: may run on a replica.
+        Read => "read",
+        /// Reads what the session's previous statement left on its server (SHOW WARNINGS, ROW_COUNT(), FOUND_ROWS(),
+        /// `@@warning_count`).
+        Diagnostics => "diagnostics",
+        /// Changes data or schema.
+        Write => "write",
+        /// BEGIN, START TRANSACTION, COMMIT, ROLLBACK, SAVEPOINT, RELEASE SAVEPOINT, SET TRANSACTION, XA.
+        Transaction => "transaction",
+        /// Changes state of the session only (SET, USE, PREPARE).
+        SessionState => "session_state",
+        /// KILL with a literal id; [`Facts::kill`] has it.
+        Kill => "kill",
+        /// Understood, and neither a write nor a read that a replica may run: administration, locking reads, reads of what
+        /// belongs to one server or one connection.
+        Admin => "admin",
+        /// Not understood, or what it does is not to be seen in its text.
+        Unknown => "unknown",
+    }
 }
 
-/// Why a session must stay on one backend after this statement, if it succeeded.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum Hold {
-    TemporaryTable,
-    TableLock,
-    UserLock,
-    Xa,
-    Handler,
-    UserVariable,
-    TextPrepared,
-    Routine,
-    MultiStatement,
-    Unclassified,
-    SessionVariable,
-    SessionTracking,
+spoken! {
+    /// Why a session must stay on one backend after this statement, if it succeeded. Where there are several, the one
+    /// that is hardest to let go is given.
+    Hold {
+        /// CREATE TEMPORARY TABLE.
+        TemporaryTable => "temporary_table",
+        /// LOCK TABLES, LOCK INSTANCE, FLUSH TABLES WITH READ LOCK or FOR EXPORT, BACKUP STAGE, BACKUP LOCK.
+        TableLock => "table_lock",
+        /// GET_LOCK().
+        UserLock => "user_lock",
+        /// XA START, XA END, XA PREPARE.
+        Xa => "xa",
+        /// HANDLER OPEN, HANDLER READ.
+        Handler => "handler",
+        /// `@x` read or assigned.
+        UserVariable => "user_variable",
+        /// PREPARE, EXECUTE, DEALLOCATE PREPARE as text.
+        TextPrepared => "text_prepared",
+        /// CALL, or a function that is not a known built-in: it may take locks, set variables, make temporary tables.
+        Routine => "routine",
+        /// More than one statement in the packet.
+        MultiStatement => "multi_statement",
+        /// Not understood.
+        Unclassified => "unclassified",
+        /// SET of a session variable, SET ROLE, SET TRANSACTION.
+        SessionVariable => "session_variable",
+        /// SET of a `session_track_` variable: from now on the server may not say what changed.
+        SessionTracking => "session_tracking",
+    }
 }
 
-/// Why a statement was classified as it was: the first thing found that decided it. Words are documented in `docs/routing.md`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[allow(missing_docs)]
-pub enum Why {
-    PlainRead,
-    LockingRead,
-    SelectInto,
-    UserVariable,
-    SystemVariable,
-    UnknownFunction,
-    SideEffectFunction,
-    ExecutableComment,
-    OptimizerHint,
-    MultiStatement,
-    Unterminated,
-    CharsetUnproven,
-    TooLong,
-    Write,
-    Ddl,
-    Transaction,
-    SessionState,
-    Admin,
-    Call,
-    Diagnostics,
-    Kill,
-    NotUnderstood,
+spoken! {
+    /// Why a statement was classified as it was: the first thing found that decided it.
+    Why {
+        /// Every part of it is known to change nothing.
+        PlainRead => "plain_read",
+        /// FOR UPDATE, FOR SHARE, LOCK IN SHARE MODE.
+        LockingRead => "locking_read",
+        /// INTO OUTFILE, INTO DUMPFILE, INTO variable.
+        SelectInto => "select_into",
+        /// `@x` or `:=`.
+        UserVariable => "user_variable",
+        /// `@@x`, other than the few that name the server.
+        SystemVariable => "system_variable",
+        /// A call that is not a known built-in.
+        UnknownFunction => "unknown_function",
+        /// A built-in that locks, waits, reads files or moves a sequence.
+        SideEffectFunction => "side_effect_function",
+        /// Reads what belongs to one server or one connection.
+        ServerState => "server_state",
+        /// `/*! */` or `/*M! */`.
+        ExecutableComment => "executable_comment",
+        /// `/*+ SET_VAR() */` or `/*+ RESOURCE_GROUP() */`.
+        OptimizerHint => "optimizer_hint",
+        /// A second statement after `;`.
+        MultiStatement => "multi_statement",
+        /// A string, quoted name or comment without end.
+        Unterminated => "unterminated",
+        /// Its bytes may mean something else in the session's character set.
+        CharsetUnproven => "charset_unproven",
+        /// Too long to be looked at whole.
+        TooLong => "too_long",
+        /// INSERT, UPDATE, DELETE, REPLACE, LOAD DATA.
+        Write => "write",
+        /// CREATE, ALTER, DROP, TRUNCATE, RENAME.
+        Ddl => "ddl",
+        /// Begins, ends or marks a transaction.
+        Transaction => "transaction",
+        /// SET, USE, PREPARE.
+        SessionState => "session_state",
+        /// Administration.
+        Admin => "admin",
+        /// CALL, DO, EXECUTE.
+        Call => "call",
+        /// About the previous statement, or SQL_CALC_FOUND_ROWS, which the next one asks about.
+        Diagnostics => "diagnostics",
+        /// KILL.
+        Kill => "kill",
+        /// The words are not known.
+        NotUnderstood => "not_understood",
+    }
 }
 
 /// `KILL [CONNECTION | QUERY] id` with a literal id.
@@ -126,32 +193,49 @@ pub struct Facts {
     pub why: Why,
     /// What the session must hold on to if it succeeds.
     pub hold: Option<Hold>,
-    /// It may change the character set of the session (SET NAMES, SET CHARACTER SET, SET character_set_..., SET collation_connection).
+    /// It may change the character set of the session (SET NAMES, SET CHARACTER SET, SET character_set_..., SET
+    /// collation_connection), or is not understood well enough to exclude that.
     pub sets_charset: bool,
     /// The connection to kill.
     pub kill: Option<Kill>,
 }
 
 /// Classifies one statement (or packet of statements). Never panics, never allocates, one pass over the bytes.
-pub fn classify(_sql: &[u8], _lexis: Lexis) -> Facts {
-    Facts {
-        effect: Effect::Unknown,
-        why: Why::NotUnderstood,
-        hold: Some(Hold::Unclassified),
-        sets_charset: false,
-        kill: None,
-    }
+#[must_use]
+pub fn classify(sql: &[u8], lexis: Lexis) -> Facts {
+    let mut scan = Scan::new(sql, lexis);
+    statement::read(&mut scan);
+    scan.facts()
 }
 
-impl Why {
-    /// As shown to people and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        "why"
+/// Classifies a statement too long to be held whole by its first bytes. Never [`Effect::Read`].
+///
+/// A data change is told by its first word if it can be the only statement of its packet (`may_be_multi` is false if the
+/// client did not ask for `CLIENT_MULTI_STATEMENTS`); what the head shows of user variables and unknown functions is held,
+/// what comes after the head is not seen. Anything else is [`Effect::Unknown`] and held.
+#[must_use]
+pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
+    let mut scan = Scan::new(head, lexis);
+    let known = !may_be_multi
+        && match scan.advance().key() {
+            Key::Insert | Key::Replace => {
+                statement::insert(&mut scan);
+                true
+            }
+            Key::Update | Key::Delete => {
+                statement::write(&mut scan);
+                true
+            }
+            Key::Load => {
+                statement::load(&mut scan);
+                true
+            }
+            _ => false,
+        };
+    scan.forgive_the_cut();
+    let facts = scan.facts();
+    if known && facts.effect == Effect::Write {
+        return Facts { why: Why::TooLong, ..facts };
     }
-}
-impl Hold {
-    /// As shown to people and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        "hold"
-    }
+    Facts { effect: Effect::Unknown, why: Why::TooLong, hold: Some(Hold::Unclassified), sets_charset: true, kill: None }
 }

@@ -82,6 +82,11 @@ pub(super) const ERRORS: Metric = counter(
     &["server", "fault"],
     "Connections to the server that could not be opened or broke, by whose fault it was.",
 );
+pub(super) const FAILED: Metric = counter(
+    "dbproxy_proxy_statements_failed_total",
+    &["fault"],
+    "Statements that dbproxy itself answered with an error, by whose fault it was.",
+);
 pub(super) const EPOCH: Metric =
     gauge("dbproxy_topology_epoch", &["cluster"], "Epoch: rises whenever the server that takes the writes changes.");
 pub(super) const SERVER_UP: Metric =
@@ -111,6 +116,7 @@ pub const METRICS: &[Metric] = &[
     CONNECTIONS,
     OPENED,
     ERRORS,
+    FAILED,
     EPOCH,
     SERVER_UP,
     SERVER_ROLE,

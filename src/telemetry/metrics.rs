@@ -23,6 +23,7 @@ pub struct Metrics {
     started: Instant,
     clients: AtomicU32,
     accepted: Counter,
+    failed: Box<[Counter]>,
     refused: Box<[Counter]>,
     reloads_applied: Counter,
     reloads_refused: Counter,
@@ -77,6 +78,7 @@ impl Metrics {
             labels,
             started: now,
             clients: AtomicU32::new(0),
+            failed: Fault::WORDS.iter().map(|word| series.counter(&m::FAILED, &[word])).collect(),
             accepted: series.counter(&m::ACCEPTED, &[]),
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
             reloads_applied: series.counter(&m::RELOADS, &["applied"]),
@@ -100,6 +102,11 @@ impl Metrics {
     /// What is counted of one server. An id that is out of range counts where nobody looks.
     pub fn server(&self, id: ServerId) -> &ServerMetrics {
         self.servers.get(usize::from(id.0)).unwrap_or(&self.nowhere)
+    }
+
+    /// A statement could not be run, or not to its end; the client was told.
+    pub fn statement_failed(&self, fault: Fault) {
+        self.failed[fault.index()].increment(1);
     }
 
     /// A client connected.

@@ -23,7 +23,7 @@ pub fn read_answer(bytes: &[u8], expect: Expect, capabilities: Capabilities) -> 
     let mut packets = Packets(bytes);
     let first = packets.next().ok_or(Malformed::Truncated("answer"))?;
     match (first.first(), expect) {
-        (Some(0xff), _) => Ok(OwnAnswer::Err(ErrPacket::decode(first, capabilities)?)),
+        (Some(0xff), _) => Ok(OwnAnswer::Err(ErrPacket::decode(first)?)),
         (_, Expect::Prepared) => Ok(OwnAnswer::Prepared(PrepareOk::decode(first)?)),
         (Some(0x00 | 0xfe), _) => Ok(OwnAnswer::Ok),
         _ => {

@@ -3,6 +3,7 @@
 //! Protocol facts: <https://dev.mysql.com/doc/dev/mysql-server/latest/PAGE_PROTOCOL.html> and
 //! <https://mariadb.com/docs/server/reference/clientserver-protocol>.
 
+mod answer;
 mod auth;
 mod auth_packet;
 mod capability;
@@ -19,6 +20,7 @@ mod statement;
 mod status;
 mod tracker;
 
+pub use answer::{OwnAnswer, read_answer};
 pub use auth::{AuthPlugin, ED25519_NONCE_LEN, respond, same_password, scramble_nonce, veil, verify};
 pub use auth_packet::{AUTH_MORE_DATA_HEADER, AUTH_SWITCH_HEADER, AuthMoreData, AuthSwitchRequest, ChangeUser};
 pub use capability::Capabilities;

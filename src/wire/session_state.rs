@@ -98,7 +98,8 @@ fn decode_entry(kind: u8, data: &[u8]) -> Result<SessionChange<'_>, Malformed> {
     let mut reader = Reader::new(data);
     let change = match kind {
         SCHEMA => SessionChange::Schema(reader.lenenc_bytes("tracked schema")?),
-        STATE_CHANGE => SessionChange::StateChanged(reader.lenenc_bytes("tracked state change")? == b"1"),
+        // The one entry without a length of its own (seen on MySQL 9.7 and MariaDB 10.11).
+        STATE_CHANGE => SessionChange::StateChanged(reader.take_rest() == b"1"),
         GTIDS => {
             if reader.u8("GTID encoding")? != 0 {
                 return Ok(SessionChange::Other { kind, data });
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ENTRIES: &[u8] = b"\x00\x0f\x0aautocommit\x03OFF\x01\x05\x04test\x02\x02\x011\x03\x07\x00\x05uuid:\x04\x01\x00\x05\x09\x08T_______\x09\x01z";
+    const ENTRIES: &[u8] = b"\x00\x0f\x0aautocommit\x03OFF\x01\x05\x04test\x02\x011\x03\x07\x00\x05uuid:\x04\x01\x00\x05\x09\x08T_______\x09\x01z";
 
     #[test]
     fn every_kind_is_read() {

@@ -354,3 +354,174 @@ fn ok_status(payload: &[u8]) -> Result<Status, Malformed> {
     reader.lenenc_int("OK last insert id")?;
     Ok(Status(reader.u16_le("OK status flags")?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame;
+    use proptest::prelude::*;
+
+    const OLD: Capabilities = Capabilities::PROTOCOL_41;
+    const NEW: Capabilities = Capabilities(Capabilities::PROTOCOL_41.0 | Capabilities::DEPRECATE_EOF.0);
+    const MORE: u16 = 0x0008;
+
+    fn ok(header: u8, status: u16) -> Vec<u8> {
+        let [low, high] = status.to_le_bytes();
+        vec![header, 0, 0, low, high, 0, 0]
+    }
+
+    fn eof(status: u16) -> Vec<u8> {
+        let [low, high] = status.to_le_bytes();
+        vec![0xfe, 0, 0, low, high]
+    }
+
+    fn stream(payloads: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut seq = 1;
+        for payload in payloads {
+            seq = frame(&mut out, seq, payload);
+        }
+        out
+    }
+
+    /// Scans in steps of `step` bytes; returns the events' kinds and how many bytes were used until the answer was over.
+    fn run(expect: Expect, capabilities: Capabilities, bytes: &[u8], step: usize) -> (Vec<Kind>, usize) {
+        let mut tracker = Tracker::new(expect, capabilities);
+        let (mut kinds, mut used, mut seen) = (Vec::new(), 0, 0);
+        while !tracker.is_done() {
+            let scan = tracker.scan(&bytes[used..seen]).expect("a proper answer");
+            used += scan.pass;
+            match scan.event {
+                Some((kind, len)) => {
+                    kinds.push(kind);
+                    used += len;
+                }
+                None if tracker.is_done() => {}
+                None => {
+                    assert!(seen < bytes.len(), "the answer should be over");
+                    seen = (seen + step).min(bytes.len());
+                }
+            }
+        }
+        (kinds, used)
+    }
+
+    fn column() -> Vec<u8> {
+        b"\x03def\x00\x00\x00\x01a\x00\x0c\x3f\x00\x01\x00\x00\x00\x03\x81\x00\x00\x00\x00".to_vec()
+    }
+
+    #[test]
+    fn a_result_set_ends_at_its_second_eof() {
+        let bytes = stream(&[vec![1], column(), eof(2), b"\x011".to_vec(), b"\x012".to_vec(), eof(2)]);
+        assert_eq!(run(Expect::Results, OLD, &bytes, 3), (vec![Kind::Eof(Status(2))], bytes.len()));
+    }
+
+    #[test]
+    fn with_eof_deprecated_a_result_set_ends_at_ok() {
+        let bytes = stream(&[vec![1], column(), b"\x011".to_vec(), ok(0xfe, 2)]);
+        assert_eq!(run(Expect::Results, NEW, &bytes, 3), (vec![Kind::Ok(Status(2))], bytes.len()));
+    }
+
+    #[test]
+    fn a_row_that_starts_with_0xfe_is_no_end() {
+        let mut row = vec![0xfe, 0, 0, 0, 1, 0, 0, 0, 0];
+        row.resize(MAX_PAYLOAD + 100, b'x');
+        for (capabilities, end) in [(NEW, ok(0xfe, 2)), (OLD, eof(2))] {
+            let mut packets = vec![vec![1], column()];
+            if capabilities == OLD {
+                packets.push(eof(2));
+            }
+            packets.extend([row.clone(), end]);
+            let bytes = stream(&packets);
+            assert_eq!(run(Expect::Results, capabilities, &bytes, 65536).1, bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_row_of_exactly_one_packet_is_followed_by_an_empty_one_that_is_no_row() {
+        let mut row = vec![0xfd, 0xfb, 0xff, 0xff];
+        row.resize(MAX_PAYLOAD, 0xff);
+        let bytes = stream(&[vec![1], column(), row, ok(0xfe, 2)]);
+        assert_eq!(run(Expect::Results, NEW, &bytes, 1 << 20), (vec![Kind::Ok(Status(2))], bytes.len()));
+    }
+
+    #[test]
+    fn further_results_follow_while_the_flag_says_so() {
+        let bytes = stream(&[ok(0, MORE), vec![1], column(), b"\x011".to_vec(), ok(0xfe, MORE), ok(0, 2)]);
+        let (kinds, used) = run(Expect::Results, NEW, &bytes, 4);
+        assert_eq!((kinds.len(), used), (3, bytes.len()));
+    }
+
+    #[test]
+    fn an_error_in_the_middle_of_rows_ends_the_answer() {
+        let bytes = stream(&[vec![1], column(), b"\x011".to_vec(), b"\xff\x25\x05#70100stop".to_vec()]);
+        assert_eq!(run(Expect::Results, NEW, &bytes, 5), (vec![Kind::Err], bytes.len()));
+    }
+
+    #[test]
+    fn an_open_cursor_ends_the_answer_behind_the_columns() {
+        let bytes = stream(&[vec![1], column(), eof(0x42)]);
+        assert_eq!(run(Expect::Results, OLD, &bytes, 2), (vec![Kind::Eof(Status(0x42))], bytes.len()));
+    }
+
+    #[test]
+    fn a_prepared_statement_ends_behind_its_last_definition() {
+        let first = vec![0, 7, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0];
+        let bytes = stream(&[first.clone(), column(), column(), eof(2), column(), eof(2)]);
+        assert_eq!(run(Expect::Prepared, OLD, &bytes, 3), (vec![Kind::PrepareOk], bytes.len()));
+        let bytes = stream(&[first, column(), column(), column()]);
+        assert_eq!(run(Expect::Prepared, NEW, &bytes, 3), (vec![Kind::PrepareOk], bytes.len()));
+        let bytes = stream(&[vec![0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]]);
+        assert_eq!(run(Expect::Prepared, NEW, &bytes, 3).1, bytes.len());
+    }
+
+    #[test]
+    fn a_progress_report_is_passed_and_ends_nothing() {
+        let capabilities = NEW | Capabilities::MARIADB_PROGRESS;
+        let bytes = stream(&[b"\xff\xff\xff\x01\x01\x01\x00\x00\x00\x03abc".to_vec(), ok(0, 2)]);
+        assert_eq!(run(Expect::Results, capabilities, &bytes, 3), (vec![Kind::Ok(Status(2))], bytes.len()));
+    }
+
+    #[test]
+    fn the_servers_wish_for_a_file_stops_the_answer_until_it_was_sent() {
+        let mut tracker = Tracker::new(Expect::Results, NEW);
+        let bytes = stream(&[b"\xfbfile".to_vec()]);
+        assert_eq!(tracker.scan(&bytes).expect("legal").event, Some((Kind::LocalInfile, 9)));
+        tracker.local_infile_sent();
+        let answer = stream(&[ok(0, 2)]);
+        assert_eq!(tracker.scan(&answer).expect("legal").event, Some((Kind::Ok(Status(2)), 11)));
+        assert!(tracker.is_done());
+    }
+
+    #[test]
+    fn bytes_behind_the_end_are_the_servers_fault() {
+        let mut tracker = Tracker::new(Expect::OnePacket, NEW);
+        let mut bytes = stream(&[ok(0, 2)]);
+        tracker.scan(&bytes).expect("legal");
+        bytes.drain(..);
+        assert_eq!(tracker.scan(b"more"), Err(Malformed::Trailing("answer")));
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_arrive_makes_no_difference(rows in 0..40usize, step in 1..200usize, old: bool) {
+            let capabilities = if old { OLD } else { NEW };
+            let mut packets = vec![vec![2], column(), column()];
+            if old { packets.push(eof(2)); }
+            packets.extend((0..rows).map(|n| vec![1, b'x', 0xfb, b'y'].repeat(n % 7 + 1)));
+            packets.push(if old { eof(2) } else { ok(0xfe, 2) });
+            let bytes = stream(&packets);
+            prop_assert_eq!(run(Expect::Results, capabilities, &bytes, step), run(Expect::Results, capabilities, &bytes, bytes.len()));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes: Vec<u8>, expect in 0..4u8, flags: u64) {
+            let expect = [Expect::OnePacket, Expect::Results, Expect::Prepared, Expect::Rows][usize::from(expect)];
+            let mut tracker = Tracker::new(expect, Capabilities(flags));
+            let mut at = 0;
+            while let Ok(Scan { pass, event: Some((_, len)), .. }) = tracker.scan(&bytes[at..]) {
+                at += pass + len;
+            }
+        }
+    }
+}

@@ -200,8 +200,10 @@ pub fn line_of(text: &str, at: usize) -> usize {
 /// Byte offsets where `word` stands in code as a whole word (its own ends may be punctuation).
 pub fn occurrences<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let joins = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let (first, last) = (joins(word.chars().next()), joins(word.chars().next_back()));
     code.match_indices(word).map(|(at, _)| at).filter(move |at| {
         let (before, after) = (code[..*at].chars().next_back(), code[at + word.len()..].chars().next());
-        !(joins(word.chars().next()) && joins(before)) && !(joins(word.chars().next_back()) && joins(after))
+        let runs_on = (first && joins(before)) || (last && joins(after));
+        !runs_on
     })
 }

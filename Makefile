@@ -1,0 +1,50 @@
+# What CI runs and what a developer runs. `make` alone lists the targets.
+CARGO ?= cargo
+# Seconds that each fuzz target runs.
+SECONDS_EACH ?= 60
+
+.PHONY: help test servers check fmt clippy doc law no-tokio deny demo bench fuzz
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+servers: ## Install MariaDB, MySQL and the tools that tests and benches use (cached)
+	scripts/setup-servers.sh
+
+test: servers ## Every test, on real servers
+	scripts/test.sh
+
+check: fmt clippy doc law no-tokio deny ## Everything that needs no server: format, lints, docs, import law, sizes, dependencies
+
+fmt: ## The format
+	$(CARGO) fmt --check
+
+clippy: ## Lints, warnings denied, with and without the shell
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --lib --no-default-features -- -D warnings
+
+doc: ## The documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+law: ## The import law and the size law
+	$(CARGO) test --test layering --test tidy
+
+no-tokio: ## The pure rooms build without tokio
+	$(CARGO) check --lib --no-default-features
+	@tree=$$($(CARGO) tree --no-default-features --edges normal,build --prefix none) || exit 1; \
+	if printf '%s\n' "$$tree" | grep -E '^(tokio|mio|futures|async-trait|mysql_async|rustls|socket2)[-_a-z]* v'; then \
+		echo "no-tokio: the pure build has the crates above"; exit 1; \
+	fi; \
+	echo "no-tokio: none of $$(printf '%s\n' "$$tree" | sort -u | wc -l) crates waits, spawns or opens a socket"
+
+deny: ## Licences, duplicates, sources, advisories
+	scripts/deny.sh
+
+demo: servers ## A real cluster, a proxy, traffic and where it went
+	scripts/demo.sh
+
+bench: servers ## Direct, HAProxy and dbproxy in interleaved rounds
+	scripts/bench.sh
+
+fuzz: ## Each fuzz target for SECONDS_EACH seconds
+	scripts/fuzz.sh $(SECONDS_EACH)

@@ -1,0 +1,16 @@
+//! The admin interface over the MySQL protocol: `SHOW SERVERS` and its like, for any MySQL client.
+//!
+//! ```text
+//! client ─ connection phase (conn) ─ Front: one command at a time, few kinds ─ Engine: opensrv-mysql ─ statement, table
+//! ```
+//! opensrv-mysql 0.7.0 reads freed memory when it is given two packets together, and answers OK to every command that it
+//! does not know. So it gets neither: [`Front`](front) refuses all but four commands, and [`Engine`](engine) hands it one
+//! whole packet, the next only after it has answered and asked for one.
+
+mod engine;
+mod front;
+mod statement;
+mod table;
+
+pub use engine::{Ended, Engine, Eof};
+pub use front::{FrontError, talk};

@@ -1,0 +1,124 @@
+//! SHOW, EXPLAIN, DESCRIBE and ANALYZE.
+
+use super::lexer::Kind;
+use super::scan::Scan;
+use super::statement::{insert, query, simple, unread, write};
+use super::words::Key;
+use super::{Effect, Why};
+
+/// SHOW of what a replica has as its primary has it is a read; of what the previous statement left, diagnostics; of
+/// anything else, the state of one server.
+pub(super) fn show(scan: &mut Scan<'_>) {
+    scan.assume_read();
+    let mut next = scan.advance();
+    while scan.lexer.is_word(&next, "full") || scan.lexer.is_word(&next, "extended") {
+        next = scan.advance();
+    }
+    let is = |scan: &Scan<'_>, words: &[&str]| words.iter().any(|word| scan.lexer.is_word(&scan.token, word));
+    if is(scan, &["warnings", "errors", "count", "profile", "profiles"]) {
+        scan.worsen(Effect::Diagnostics, Why::Diagnostics);
+    } else if is(scan, &["create"]) {
+        scan.advance();
+        if !is(scan, &["table", "view", "database", "schema", "procedure", "function", "trigger", "sequence"]) {
+            scan.worsen(Effect::Admin, Why::ServerState);
+        }
+        scan.advance();
+    } else if is(scan, &["table", "procedure", "function"]) {
+        scan.advance();
+        if !is(scan, &["status"]) {
+            scan.worsen(Effect::Admin, Why::ServerState);
+        }
+    } else if is(scan, &["character"]) {
+        scan.advance();
+        if !is(scan, &["set"]) {
+            return unread(scan);
+        }
+    } else if !is(scan, &SHOWN_BY_ANY) {
+        scan.worsen(Effect::Admin, Why::ServerState);
+    }
+    scan.expressions();
+}
+
+/// What SHOW reads from the schema.
+const SHOWN_BY_ANY: [&str; 11] = [
+    "tables",
+    "columns",
+    "fields",
+    "index",
+    "indexes",
+    "keys",
+    "databases",
+    "schemas",
+    "triggers",
+    "collation",
+    "charset",
+];
+
+/// EXPLAIN, DESCRIBE and DESC: of a statement or of a table.
+pub(super) fn explain(scan: &mut Scan<'_>) {
+    let mut next = scan.advance();
+    if next.key() == Key::Analyze {
+        return analyze(scan);
+    }
+    while ["extended", "partitions"].into_iter().any(|word| scan.lexer.is_word(&next, word))
+        && matches!(
+            scan.lexer.peek().key(),
+            Key::Select | Key::With | Key::Update | Key::Delete | Key::Insert | Key::Replace
+        )
+    {
+        next = scan.advance();
+    }
+    if scan.lexer.is_word(&next, "format") && scan.lexer.peek().kind == Kind::Equal {
+        scan.advance();
+        scan.advance();
+        next = scan.advance();
+    }
+    match next.key() {
+        _ if next.kind == Kind::Open => query(scan),
+        Key::Select | Key::With | Key::Values | Key::Table => query(scan),
+        // Only planned; the plan that matters is that of the server which would run it.
+        Key::Update | Key::Delete | Key::Insert | Key::Replace => {
+            let run = if matches!(next.key(), Key::Insert | Key::Replace) { insert } else { write };
+            run(scan);
+            scan.settle(Effect::Admin, Why::ServerState);
+        }
+        // FOR CONNECTION, FOR SCHEMA; INTO @variable.
+        Key::For => simple(scan, Effect::Admin, Why::ServerState, None),
+        _ => describe_table(scan),
+    }
+}
+
+/// `DESC [schema.]table [column | 'pattern']`
+fn describe_table(scan: &mut Scan<'_>) {
+    scan.assume_read();
+    if !scan.token.is_name() {
+        return unread(scan);
+    }
+    let mut left = 6;
+    while scan.token.kind != Kind::End {
+        let expected = scan.token.is_name() || matches!(scan.token.kind, Kind::Dot | Kind::Text);
+        if !expected || left == 0 {
+            return unread(scan);
+        }
+        scan.look();
+        scan.advance();
+        left -= 1;
+    }
+}
+
+/// `EXPLAIN ANALYZE` and MariaDB's `ANALYZE` run the statement; `ANALYZE TABLE` is administration.
+pub(super) fn analyze(scan: &mut Scan<'_>) {
+    let mut next = scan.advance();
+    if scan.lexer.is_word(&next, "format") && scan.lexer.peek().kind == Kind::Equal {
+        scan.advance();
+        scan.advance();
+        next = scan.advance();
+    }
+    match next.key() {
+        _ if next.kind == Kind::Open => query(scan),
+        Key::Select | Key::With | Key::Values => query(scan),
+        Key::Insert | Key::Replace => insert(scan),
+        Key::Update | Key::Delete => write(scan),
+        _ => simple(scan, Effect::Admin, Why::Admin, None),
+    }
+}
