@@ -91,6 +91,7 @@ impl From<ExchangeError> for ConnectCause {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Io(error) => Self::Unreachable(error),
+            ExchangeError::OutOfOrder => Self::Malformed(Malformed::Invalid("sequence number")),
             ExchangeError::Malformed(malformed) => Self::Malformed(malformed),
         }
     }

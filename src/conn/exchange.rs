@@ -3,11 +3,15 @@
 
 use crate::wire::{HEADER_LEN, Header, MAX_PAYLOAD, Malformed, frame};
 use std::io;
+use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Longest packet of the connection phase. The longest field is the connection attributes, which MySQL keeps below 64 KiB.
 const PACKET_LEN_MAX: usize = 128 * 1024;
+
+/// How long a peer may take to take its leave.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A stream, and the sequence number of its next packet.
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(super) struct Exchange<S> {
 pub(super) enum ExchangeError {
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error("packets out of order")]
+    OutOfOrder,
     #[error(transparent)]
     Malformed(#[from] Malformed),
 }
@@ -36,7 +42,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         self.stream.read_exact(&mut head).await?;
         let header = Header::peek(&head).ok_or(Malformed::Truncated("packet header"))?;
         if header.seq != self.next_seq {
-            return Err(Malformed::Invalid("sequence number").into());
+            return Err(ExchangeError::OutOfOrder);
         }
         if header.len > PACKET_LEN_MAX || header.len == MAX_PAYLOAD {
             return Err(Malformed::Invalid("packet length").into());
@@ -45,6 +51,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         let mut payload = vec![0; header.len];
         self.stream.read_exact(&mut payload).await?;
         Ok(payload)
+    }
+
+    /// Closes our side and takes what the peer still sends, so that the last packet written arrives: a socket that is
+    /// closed with bytes unread is reset, and a peer that is reset loses what it has not read yet. Bounded.
+    pub(super) async fn close(&mut self) {
+        let last = async {
+            self.stream.shutdown().await?;
+            let mut scratch = [0; 4096];
+            let mut left = PACKET_LEN_MAX;
+            while left > 0 {
+                let n = self.stream.read(&mut scratch).await?;
+                left = if n == 0 { 0 } else { left.saturating_sub(n) };
+            }
+            io::Result::Ok(())
+        };
+        // Whether it hears of it changes nothing.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, last).await;
     }
 
     /// Writes one packet and sends it off.
@@ -76,11 +99,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wrong_sequence_number_is_malformed() {
+    async fn a_wrong_sequence_number_is_out_of_order() {
         let (ours, mut theirs) = tokio::io::duplex(64);
         theirs.write_all(b"\x01\0\0\x03x").await.unwrap();
         let error = Exchange::new(ours, 0).read().await.unwrap_err();
-        assert!(matches!(error, ExchangeError::Malformed(Malformed::Invalid("sequence number"))), "{error}");
+        assert!(matches!(error, ExchangeError::OutOfOrder), "{error}");
     }
 
     #[tokio::test]

@@ -29,7 +29,10 @@ pub enum LoginError {
     /// It broke the protocol.
     #[error("not the MySQL protocol: {0}")]
     Malformed(#[from] Malformed),
-    /// It speaks a protocol older than 4.1, or cannot authenticate as servers have done since.
+    /// Its packet has not the number that was its turn: what talks there is no MySQL client.
+    #[error("packets out of order")]
+    OutOfOrder,
+    /// It speaks a protocol older than 4.1.
     #[error("the client's protocol is too old")]
     OldClient,
     /// Unknown user or wrong password: which, nobody is told.
@@ -63,7 +66,7 @@ impl LoginError {
             Self::Gone(_) => Refusal::Gone,
             Self::Timeout => Refusal::LoginTimeout,
             Self::Tls(_) | Self::PlaintextRefused => Refusal::Tls,
-            Self::Malformed(_) | Self::OldClient => Refusal::Protocol,
+            Self::Malformed(_) | Self::OutOfOrder | Self::OldClient => Refusal::Protocol,
             Self::Denied { .. } | Self::NoRsaKey => Refusal::AccessDenied,
         }
     }
@@ -78,12 +81,8 @@ impl LoginError {
                 *b"HY000",
                 "Connections using insecure transport are prohibited while --require_secure_transport=ON.",
             ),
-            Self::Malformed(_) => ErrPacket::new(1043, *b"08S01", "Bad handshake"),
-            Self::OldClient => ErrPacket::new(
-                1251,
-                *b"08004",
-                "Client does not support authentication protocol requested by server; consider upgrading MySQL client",
-            ),
+            Self::Malformed(_) | Self::OldClient => ErrPacket::new(1043, *b"08S01", "Bad handshake"),
+            Self::OutOfOrder => ErrPacket::new(1156, *b"08S01", "Got packets out of order"),
             Self::Denied { user, host, password } => ErrPacket::new(1045, *b"28000", denied(user, *host, *password)),
             Self::NoRsaKey => ErrPacket::new(1105, *b"HY000", "dbproxy: no RSA key could be made"),
         };
@@ -119,6 +118,7 @@ impl From<ExchangeError> for LoginError {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Io(error) => Self::Gone(error),
+            ExchangeError::OutOfOrder => Self::OutOfOrder,
             ExchangeError::Malformed(malformed) => Self::Malformed(malformed),
         }
     }

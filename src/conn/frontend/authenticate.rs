@@ -6,8 +6,8 @@ use super::super::login_error::{LoginError, Password};
 use super::{Frontend, nonce};
 use crate::config::{Secret, User};
 use crate::wire::{
-    AuthMoreData, AuthPlugin, AuthSwitchRequest, Capabilities, ED25519_NONCE_LEN, NONCE_LEN, same_password, veil,
-    verify,
+    AuthMoreData, AuthPlugin, AuthSwitchRequest, Capabilities, ED25519_NONCE_LEN, Malformed, NONCE_LEN, same_password,
+    veil, verify,
 };
 use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -109,6 +109,9 @@ impl Attempt<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if plugin == AuthPlugin::Native && ![0, plugin.answer_len()].contains(&answer.len()) {
+            return Err(Malformed::Invalid("auth response").into());
+        }
         let right = verify(plugin, password.expose(), nonce, answer);
         let sent = if matches!(answer, [] | [0]) { Password::Absent } else { Password::Used };
         match (plugin, right, sent) {

@@ -13,14 +13,13 @@ use crate::config::{Config, Live, Plaintext, Secret, User};
 use crate::topology::Hello;
 use crate::wire::{
     AuthPlugin, Capabilities, ChangeUser, ErrPacket, Greeting, HandshakeResponse, LoginHead, Malformed, NONCE_LEN,
-    OkPacket, Status, frame,
+    OkPacket, Status,
 };
 use arc_swap::ArcSwap;
 use authenticate::{Attempt, Authenticated};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsAcceptor;
@@ -152,16 +151,26 @@ async fn log_in(socket: TcpStream, frontend: &Frontend, hello: &Hello, id: u32) 
     let mut payload = Vec::new();
     greeting.encode(&mut payload);
     exchange.write(&payload).await?;
-    let payload = exchange.read().await?;
-    let first = login_head(&payload).map(|head| head.capabilities.has(Capabilities::SSL));
-    let (mut exchange, payload) = match first {
-        Ok(true) => encrypted(exchange, frontend).await?,
-        Ok(false) => (exchange, payload),
-        Err(error) => return told(&mut exchange, Err(error)).await,
+    let first = first_packet(&mut exchange).await;
+    let (mut exchange, payload) = match told(&mut exchange, first).await? {
+        (payload, Asks::Plain) => (exchange, payload),
+        (_, Asks::Tls) => encrypted(exchange, frontend).await?,
     };
     let identity = identify(&mut exchange, frontend, &greeting, &payload, host).await;
     let identity = told(&mut exchange, identity).await?;
     Ok(Client { stream: exchange.stream, identity, next_seq: exchange.next_seq })
+}
+
+/// How a client wants to go on.
+enum Asks {
+    Plain,
+    Tls,
+}
+
+async fn first_packet(exchange: &mut Exchange<Stream>) -> Result<(Vec<u8>, Asks), LoginError> {
+    let payload = exchange.read().await?;
+    let tls = login_head(&payload)?.capabilities.has(Capabilities::SSL);
+    Ok((payload, if tls { Asks::Tls } else { Asks::Plain }))
 }
 
 /// The head of a login, of a client that is not too old. (The low 16 flags stand first in every version of it.)
@@ -172,7 +181,9 @@ fn login_head(payload: &[u8]) -> Result<LoginHead, LoginError> {
         return Err(LoginError::OldClient);
     }
     let head = LoginHead::decode(payload)?;
-    if head.capabilities.has(Capabilities::SECURE_CONNECTION) { Ok(head) } else { Err(LoginError::OldClient) }
+    // As MySQL: without it, the answer is one of before 4.1.
+    let current = head.capabilities.has(Capabilities::SECURE_CONNECTION);
+    if current { Ok(head) } else { Err(Malformed::Invalid("capabilities").into()) }
 }
 
 /// What a server that says `hello` greets with, as far as dbproxy can keep what is offered.
@@ -321,10 +332,14 @@ where
         && let Some(err) = error.told()
     {
         let mut payload = Vec::new();
-        err.encode(&mut payload);
+        match error {
+            // It knows no SQLSTATE.
+            LoginError::OldClient => err.encode_before_greeting(&mut payload),
+            _ => err.encode(&mut payload),
+        }
         // It is being refused: whether it hears of it changes nothing.
         let _ = exchange.write(&payload).await;
-        let _ = exchange.stream.shutdown().await;
+        exchange.close().await;
     }
     result
 }
@@ -340,21 +355,19 @@ pub async fn accept(client: &mut Client, status: Status) -> std::io::Result<()> 
 pub async fn refuse(mut client: Client, err: &ErrPacket) {
     let mut payload = Vec::new();
     err.encode(&mut payload);
-    let _ = Exchange::new(&mut client.stream, client.next_seq).write(&payload).await;
-    let _ = client.stream.shutdown().await;
+    let mut exchange = Exchange::new(&mut client.stream, client.next_seq);
+    let _ = exchange.write(&payload).await;
+    exchange.close().await;
 }
 
 /// Says this error in place of a greeting, and closes.
-pub async fn turn_away(mut socket: TcpStream, err: &ErrPacket) {
+pub async fn turn_away(socket: TcpStream, err: &ErrPacket) {
     let mut payload = Vec::new();
     err.encode_before_greeting(&mut payload);
-    let mut packet = Vec::new();
-    frame(&mut packet, 0, &payload);
-    let said = async {
-        let _ = socket.write_all(&packet).await;
-        let _ = socket.shutdown().await;
-    };
-    let _ = tokio::time::timeout(TURN_AWAY_TIMEOUT, said).await;
+    let mut exchange = Exchange::new(socket, 0);
+    if tokio::time::timeout(TURN_AWAY_TIMEOUT, exchange.write(&payload)).await.is_ok() {
+        exchange.close().await;
+    }
 }
 
 #[cfg(test)]
