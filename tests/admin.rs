@@ -279,3 +279,16 @@ fn an_engine_that_ended_takes_nothing_more() {
     assert!(engine.exchange(&packet(b"\x01")).is_err());
     assert!(engine.exchange(&query("SHOW SERVERS")).is_err());
 }
+
+#[test]
+fn the_engine_takes_one_whole_packet_or_nothing() {
+    let (view, _) = view();
+    let mut engine = Engine::new(view, "admin", 1, Eof::Packet).unwrap();
+    let whole = query("SELECT 1");
+    for bad in
+        [Vec::new(), [&whole[..], &whole[..]].concat(), [&whole[..], b"\0"].concat(), whole[..whole.len() - 1].to_vec()]
+    {
+        assert!(matches!(engine.exchange(&bad), Err(dbproxy::admin::sql::Ended::NotOnePacket)), "{bad:?}");
+    }
+    assert!(!engine.exchange(&whole).unwrap().is_empty());
+}

@@ -6,7 +6,7 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use support::{Cluster, Flavor, Install, Options, Server, accounts, flavors, wait_for};
+use support::{Client, Cluster, Flavor, Install, Login, Options, Server, accounts, flavors, wait_for};
 
 /// A cluster, or `None` (said on standard error) when the machine has no such server.
 fn cluster(flavor: Flavor) -> Option<Cluster> {
@@ -52,6 +52,34 @@ fn a_mysql_replica_refuses_writes_of_the_application() {
 #[test]
 fn a_mariadb_replica_refuses_writes_of_the_application() {
     replicas_refuse_the_application(Flavor::MariaDb);
+}
+
+/// With verification on, so a wrong authority or name would fail the login.
+fn speaks_tls(flavor: Flavor) {
+    let Some(cluster) = cluster(flavor) else { return };
+    let (user, password) = accounts::APP;
+    let login = Login { tls_ca: Some(cluster.ca()), ..Login::new(cluster.primary().port, user, password) };
+    let mut client = Client::connect(&login).expect("the certificate is of that authority");
+    let cipher = client.query("SHOW STATUS LIKE 'Ssl_cipher'")[0][1].clone();
+    assert_ne!(cipher, Some(String::new()), "not encrypted");
+}
+
+#[test]
+fn a_mysql_server_has_a_certificate_that_verifies() {
+    speaks_tls(Flavor::MySql);
+}
+
+#[test]
+fn a_mariadb_server_has_a_certificate_that_verifies() {
+    speaks_tls(Flavor::MariaDb);
+}
+
+#[test]
+fn mariadb_has_an_ed25519_account() {
+    let Some(cluster) = cluster(Flavor::MariaDb) else { return };
+    let mut client = cluster.replicas()[0].connect(accounts::APP_ED25519).expect("login by client_ed25519");
+    assert_eq!(client.value("SELECT CURRENT_USER()"), "app_ed25519@%");
+    assert!(cluster.primary().connect((accounts::APP_ED25519.0, "wrong")).is_err());
 }
 
 fn survives_a_kill(flavor: Flavor) {

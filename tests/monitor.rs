@@ -1,5 +1,7 @@
 //! The monitor against real servers: what it finds, and how fast it sees what changes.
 
+#![allow(clippy::disallowed_methods, reason = "a test may sleep, and runs its monitor as it likes")]
+
 mod support;
 
 use dbproxy::config::{BackendTls, Secret, TlsMode, User};
@@ -221,6 +223,26 @@ fn a_replica_that_stops_replicating_is_unfit_until_it_goes_on() {
 }
 
 #[test]
+fn lag_is_how_long_a_replica_misses_what_the_primary_has() {
+    for flavor in flavors() {
+        let cluster = pair(flavor);
+        let watched = Watched::start(&cluster);
+        watched.settled();
+        // A second of quiet first: the time since the last write is not lag.
+        std::thread::sleep(SECOND);
+        cluster.replicas()[0].pause_applier();
+        cluster.primary().sql("CREATE TABLE app.late (id INT PRIMARY KEY)");
+        let since = Instant::now();
+        let behind = |topology: &Topology, ms| server(topology, 1).lag_ms.is_some_and(|lag_ms| lag_ms >= ms);
+        let (topology, _) = watched.within(3 * SECOND, "lag", |topology| behind(topology, 1000));
+        let (lag_ms, truth) = (server(&topology, 1).lag_ms.unwrap(), since.elapsed().as_millis());
+        assert!(u128::from(lag_ms) <= truth + 50 && truth < 1800, "{lag_ms} ms after {truth} ms");
+        cluster.replicas()[0].resume_applier();
+        watched.within(3 * SECOND, "no lag", |topology| server(topology, 1).lag_ms == Some(0));
+    }
+}
+
+#[test]
 fn a_killed_primary_is_down_within_a_second_and_back_when_it_is() {
     for flavor in flavors() {
         let cluster = pair(flavor);
@@ -294,8 +316,31 @@ fn a_wrong_password_and_a_lacking_privilege_are_named() {
         let privilege = if flavor == Flavor::MySql { "REPLICATION CLIENT" } else { "SLAVE MONITOR" };
         let unfit =
             Health::Unfit(format!("replication status is not readable: the monitor's account lacks {privilege}"));
-        let (topology, _) = watched.within(5 * SECOND, "the privilege", |topology| server(topology, 1).health == unfit);
-        assert_eq!(topology.writes, Writes::Primary(ServerId(0)));
+        // Roles do not need it.
+        watched.within(5 * SECOND, "the privilege", |topology| {
+            server(topology, 1).health == unfit && topology.writes == Writes::Primary(ServerId(0))
+        });
+    }
+}
+
+#[test]
+fn a_server_at_its_connection_limit_says_so() {
+    for flavor in flavors() {
+        // Both let one more in with the right to do so, which the monitor does not have.
+        let options = Options { replicas: 0, max_connections: 10, ..Options::default() };
+        let cluster = Cluster::start(flavor, options);
+        cluster.primary().sql("SELECT 1");
+        let mut apps = Vec::new();
+        while let Ok(app) = cluster.primary().connect(accounts::APP) {
+            apps.push(app);
+        }
+        let watched = Watched::start(&cluster);
+        let (topology, _) = watched.within(5 * SECOND, "the limit", |topology| {
+            server(topology, 0).health == Health::Down("too many connections: the monitor finds no free one".to_owned())
+        });
+        assert_eq!(topology.primary(), None);
+        drop(apps);
+        watched.within(5 * SECOND, "room", |topology| topology.primary().is_some());
     }
 }
 
@@ -317,6 +362,51 @@ fn the_monitor_logs_in_with_and_without_tls() {
             cluster.primary().sql("ALTER USER 'dbproxy'@'%' REQUIRE NONE");
         }
     }
+}
+
+/// Collects what is logged by any thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn changes_are_logged_once_and_probes_never() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // Other tests of this process log here, too: lines are told apart by the servers' ports.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let cluster = pair(flavors()[0]);
+    let watched = Watched::start(&cluster);
+    watched.settled();
+    let primary = cluster.primary().address();
+    let lines = |what: &str| {
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(&primary) && line.contains(what)).count()
+    };
+    assert_eq!(lines("role changed from Unknown"), 1);
+    assert_eq!(lines("this server takes the writes"), 1);
+    let quiet = lines("");
+    std::thread::sleep(2 * SECOND);
+    assert_eq!(lines(""), quiet);
+    cluster.primary().kill9();
+    watched.within(SECOND, "down", |topology| topology.primary().is_none());
+    std::thread::sleep(2 * SECOND);
+    assert_eq!(lines(": down "), 1);
+    assert_eq!(lines("nobody takes the writes: they wait"), 1);
+    assert_eq!(lines("role changed from Primary"), 1);
+    let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(!told.contains(accounts::MONITOR.1), "{told}");
 }
 
 /// The set algebra and the normal form are the server's own.

@@ -92,7 +92,7 @@ async fn attempt(config: &Config, address: &str, tls: bool, timeout: Duration) -
     };
     match tokio::time::timeout(timeout, talk).await {
         Err(_) => Err(format!("no answer within {} ms", timeout.as_millis())),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(cause(&error)),
         Ok(Ok(None)) => Err("an empty answer".to_owned()),
         Ok(Ok(Some((version, id, read_only)))) => {
             let writes = if read_only == 0 { "writable" } else { "read-only" };
@@ -100,6 +100,15 @@ async fn attempt(config: &Config, address: &str, tls: bool, timeout: Duration) -
             Ok(format!("{version}, server_id {id}, {writes}, {tls}"))
         }
     }
+}
+
+/// The innermost error: the outer ones only repeat that it is one.
+fn cause(error: &mysql_async::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 fn ssl(tls: &BackendTls) -> SslOpts {

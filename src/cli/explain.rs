@@ -6,7 +6,6 @@ use dbproxy::config::Config;
 use dbproxy::route::{self, Refusal, Route, SessionView, Written};
 use dbproxy::sql::{self, CharsetFamily, Facts, Lexis};
 use dbproxy::topology::{Health, Role, ServerId, Topology, Writes};
-use std::fmt::Debug;
 use std::sync::Arc;
 
 #[derive(Args)]
@@ -89,11 +88,11 @@ fn well(config: &Config) -> Topology {
 
 fn answer(facts: &Facts, route: &Route, form: Form) -> String {
     let (target, reason) = (route.target.as_str(), route.reason.as_str());
-    let hold = facts.hold.map(|hold| word(&hold));
+    let hold = facts.hold.map(sql::Hold::as_str);
     match form {
         Form::Text => {
-            let mut text = format!("target  {target}\nreason  {reason}\neffect  {}\n", word(&facts.effect));
-            text += &format!("why     {}\n", word(&facts.why));
+            let mut text = format!("target  {target}\nreason  {reason}\neffect  {}\n", facts.effect.as_str());
+            text += &format!("why     {}\n", facts.why.as_str());
             if let Some(hold) = hold {
                 text += &format!("hold    {hold}\n");
             }
@@ -111,8 +110,8 @@ fn answer(facts: &Facts, route: &Route, form: Form) -> String {
                 "target": target,
                 "reason": reason,
                 "facts": {
-                    "effect": word(&facts.effect),
-                    "why": word(&facts.why),
+                    "effect": facts.effect.as_str(),
+                    "why": facts.why.as_str(),
                     "hold": hold,
                     "sets_charset": facts.sets_charset,
                     "kill": kill,
@@ -121,16 +120,4 @@ fn answer(facts: &Facts, route: &Route, form: Form) -> String {
             format!("{json:#}\n")
         }
     }
-}
-
-/// `PlainRead` as `plain_read`: the words of `docs/routing.md`.
-fn word(variant: &impl Debug) -> String {
-    let mut word = String::new();
-    for letter in format!("{variant:?}").chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_lowercase());
-    }
-    word
 }

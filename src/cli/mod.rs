@@ -3,6 +3,7 @@
 mod check;
 mod drain;
 mod explain;
+mod operator;
 mod reload;
 mod serve;
 mod status;

@@ -2,9 +2,8 @@
 
 use super::drain::{Request, Signals};
 use super::reload::reload;
-use super::{Exit, load};
+use super::{Exit, load, operator};
 use anyhow::{Context, Result};
-use dbproxy::admin::{View, http};
 use dbproxy::config::{Config, Live};
 use dbproxy::conn::{Accounts, BackendTls, Frontend, Registry, TopologyPublisher, TopologyWatch, topology_channel};
 use dbproxy::telemetry::{LABELS, LogHandle, Metrics};
@@ -19,8 +18,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-/// Backlog of the admin and HTTP listeners.
-const ADMIN_BACKLOG: u32 = 64;
 /// How long sessions may take to go once they were told to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -61,12 +58,12 @@ fn workers(config: &Config) -> usize {
 
 /// What the planes share.
 #[derive(Clone)]
-struct Shared {
-    live: Live,
-    topology: TopologyWatch,
-    registry: Arc<Registry>,
-    metrics: Arc<Metrics>,
-    draining: watch::Receiver<bool>,
+pub(super) struct Shared {
+    pub live: Live,
+    pub topology: TopologyWatch,
+    pub registry: Arc<Registry>,
+    pub metrics: Arc<Metrics>,
+    pub draining: watch::Receiver<bool>,
 }
 
 async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Result<Exit> {
@@ -81,7 +78,7 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
     let shared = Shared { live, topology, registry: Arc::default(), metrics, draining };
 
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
-    let _served = serve_operator(&shared)?;
+    operator::serve(&shared)?;
     let control = start_control(publisher, hints, &shared);
     let mut proxy = start_proxy(listener, &shared)?;
     let config = shared.live.snapshot();
@@ -129,29 +126,6 @@ async fn end_sessions(proxy: &mut JoinHandle<()>, signals: &mut Signals, shared:
     Exit::Bad
 }
 
-/// The operator's listeners.
-fn serve_operator(shared: &Shared) -> Result<Vec<JoinHandle<()>>> {
-    let view = View {
-        topology: shared.topology.clone(),
-        registry: shared.registry.clone(),
-        metrics: shared.metrics.clone(),
-        config: shared.live.clone(),
-        draining: shared.draining.clone(),
-    };
-    let config = shared.live.snapshot();
-    let mut tasks = Vec::new();
-    if let Some(address) = config.http {
-        let listener = bind("http.address", address, ADMIN_BACKLOG)?;
-        let router = http::router(view);
-        tasks.push(tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                error!(%error, %address, "HTTP ended");
-            }
-        }));
-    }
-    Ok(tasks)
-}
-
 /// The control plane: it alone publishes.
 fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, shared: &Shared) -> JoinHandle<()> {
     let config = shared.live.snapshot();
@@ -164,7 +138,10 @@ fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, 
     };
     let first = Topology::clone(&shared.topology.load());
     let live = shared.live.clone();
-    let judging = move || topology::Policy { lag_limit: live.load().routing.lag_limit, ..topology::Policy::default() };
+    let judging = move || {
+        let config = live.load();
+        topology::Policy { down_after: config.monitor.down_after, lag_limit: config.routing.lag_limit }
+    };
     // Goes on while the sessions drain: they still route. Ends when it is aborted.
     tokio::spawn(control::run(first, policy, judging, publisher, hints, std::future::pending()))
 }
@@ -189,7 +166,7 @@ fn start_proxy(listener: TcpListener, shared: &Shared) -> Result<JoinHandle<()>>
     Ok(tokio::spawn(proxy::serve(listener, plane, shutdown)))
 }
 
-fn bind(key: &str, address: SocketAddr, backlog: u32) -> Result<TcpListener> {
+pub(super) fn bind(key: &str, address: SocketAddr, backlog: u32) -> Result<TcpListener> {
     let listen = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;

@@ -176,7 +176,8 @@ impl Checker<'_> {
         let password = self.password("monitor", Need::Must, raw.password, raw.password_file, raw.password_env);
         let interval = self.millis("monitor.interval_ms", &raw.interval_ms, range::MONITOR_INTERVAL_MS);
         let timeout = self.millis("monitor.timeout_ms", &raw.timeout_ms, range::MONITOR_TIMEOUT_MS);
-        Some(Monitor { user: User { name: name?, password: password? }, interval, timeout })
+        let down_after = self.millis("monitor.down_after_ms", &raw.down_after_ms, range::DOWN_AFTER_MS);
+        Some(Monitor { user: User { name: name?, password: password? }, interval, timeout, down_after })
     }
 
     fn users(&mut self, raw: Vec<Spanned<raw::User>>) -> Vec<User> {

@@ -106,6 +106,7 @@ pub(super) mod range {
     pub const BACKLOG: Range = range(1, 4096, 65_535);
     pub const MONITOR_INTERVAL_MS: Range = range(10, 250, 60_000);
     pub const MONITOR_TIMEOUT_MS: Range = range(10, 1_000, 60_000);
+    pub const DOWN_AFTER_MS: Range = range(0, 1_000, 60_000);
     pub const CONNECT_TIMEOUT_MS: Range = range(10, 3_000, 60_000);
     pub const MAX_CLIENTS: Range = range(1, 10_000, 1_000_000);
     pub const MAX_CONNECTIONS: Range = range(1, 10_000, 1_000_000);
@@ -242,6 +243,13 @@ pub const KEYS: &[Key] = &[
         None,
         Effect::Restart,
         "Milliseconds after which an unanswered probe counts as failed.",
+    ),
+    key(
+        "monitor.down_after_ms",
+        Kind::Number(range::DOWN_AFTER_MS),
+        None,
+        Effect::Restart,
+        "Milliseconds that a server may fail its probes before it counts as down. One that refuses connections is down at once.",
     ),
     key(
         "user[].name",

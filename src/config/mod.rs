@@ -124,6 +124,8 @@ pub struct Monitor {
     pub interval: Duration,
     /// How long a probe may take.
     pub timeout: Duration,
+    /// How long a server may fail its probes before it is down.
+    pub down_after: Duration,
 }
 
 /// An account that clients log in with, and that their backends are logged in with.

@@ -76,6 +76,7 @@ pub(super) struct Monitor {
     pub password_env: Text,
     pub interval_ms: Number,
     pub timeout_ms: Number,
+    pub down_after_ms: Number,
 }
 
 #[derive(Deserialize)]

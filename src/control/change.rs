@@ -21,6 +21,8 @@ pub(super) fn tell(before: &Topology, after: &Topology) {
             let server = after.server(*id).map_or("?", |server| &*server.address);
             info!(server, epoch, "this server takes the writes");
         }
+        // As at the start, while the servers are looked at for the first time.
+        Writes::Nobody(reason) if before.epoch == after.epoch => info!(epoch, reason, "still nobody takes the writes"),
         Writes::Nobody(reason) => warn!(epoch, reason, "nobody takes the writes: they wait"),
         Writes::Conflict(ids) => {
             let servers =

@@ -1,8 +1,8 @@
-//! Reads a server's greeting: what it can do, as clients of ours must see it.
+//! Reads a server's greeting: what it can do, as clients of ours must see it; and how it fails to greet.
 
 use super::failure;
 use crate::topology::{Failure, Hello};
-use crate::wire::{HEADER_LEN, Header, Malformed, Reader};
+use crate::wire::{FirstPacket, Greeting, HEADER_LEN, Header};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -35,40 +35,35 @@ async fn packet(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 }
 
 fn decode(payload: &[u8]) -> Result<Hello, Failure> {
-    if let Some((0xff, error)) = payload.split_first() {
-        let (code, text) = error.split_first_chunk::<2>().unwrap_or((&[0, 0], b""));
-        return Err(failure::of_server(u16::from_le_bytes(*code), &String::from_utf8_lossy(text)));
+    match FirstPacket::decode(payload) {
+        Ok(FirstPacket::Greeting(greeting)) => Ok(hello(greeting)),
+        Ok(FirstPacket::Refusal(error)) => {
+            Err(failure::of_server(error.code, &String::from_utf8_lossy(&error.message)))
+        }
+        Err(malformed) => Err(Failure::Other(format!("greeting: {malformed}"))),
     }
-    hello(payload).map_err(|malformed| Failure::Other(format!("greeting: {malformed}")))
 }
 
-/// Protocol 10:
-/// <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_v10.html>;
-/// MariaDB's upper 32 capability bits stand in the last four of the ten reserved bytes.
-fn hello(payload: &[u8]) -> Result<Hello, Malformed> {
-    let mut reader = Reader::new(payload);
-    if reader.u8("protocol version")? != 10 {
-        return Err(Malformed::Invalid("protocol version"));
+fn hello(greeting: Greeting) -> Hello {
+    Hello {
+        capabilities: greeting.capabilities.0,
+        version: greeting.version,
+        collation: greeting.collation,
+        status: greeting.status.0,
+        auth_plugin: String::from_utf8_lossy(&greeting.auth_plugin).into_owned(),
     }
-    let version = reader.nul_bytes("server version")?.to_vec();
-    reader.u32_le("connection id")?;
-    reader.bytes(9, "scramble")?;
-    let low = u64::from(reader.u16_le("capabilities")?);
-    let collation = reader.u8("collation")?;
-    let status = reader.u16_le("status")?;
-    let high = u64::from(reader.u16_le("capabilities")?);
-    let scramble_len = usize::from(reader.u8("scramble length")?);
-    reader.bytes(6, "reserved")?;
-    let extended = u64::from(reader.u32_le("extended capabilities")?);
-    reader.bytes(scramble_len.saturating_sub(8).max(13), "scramble")?;
-    let plugin = reader.take_rest().split(|&byte| byte == 0).next().unwrap_or_default();
-    // Only a server that is not MySQL (LONG_PASSWORD clear) has extended flags.
-    let extended = if low & 1 == 0 { extended << 32 } else { 0 };
-    Ok(Hello {
-        capabilities: low | high << 16 | extended,
-        version,
-        collation,
-        status,
-        auth_plugin: String::from_utf8_lossy(plugin).into_owned(),
-    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_place_of_a_greeting_has_its_cause() {
+        // Error 1040, without an SQLSTATE, as before the login.
+        let payload = b"\xff\x10\x04Too many connections";
+        assert_eq!(decode(payload), Err(Failure::TooManyConnections));
+        assert!(matches!(decode(b"HTTP/1.1 400 Bad Request"), Err(Failure::Other(_))));
+        assert!(matches!(decode(b""), Err(Failure::Other(_))));
+    }
 }

@@ -12,13 +12,14 @@
 //!
 //! # What is asked, and what for
 //!
-//! One round trip per probe, on a connection that stays open. [`statement`] has the texts. All of it is read by an account
+//! One round trip per probe, on a connection that stays open. `statement.rs` has the texts. All of it is read by an account
 //! without any privilege but one: `REPLICATION CLIENT` on MySQL, `SLAVE MONITOR` on MariaDB since 10.5.9 (before that
 //! `SUPER` or `REPLICATION CLIENT`), for the state of replication. Without it roles are still found by `read_only`, but no
 //! replica is read from.
 //!
-//! Lag is the server's own `Seconds_Behind_…`, in whole seconds; it is for the lag limit and for people. Whether a session
-//! sees its own writes is decided by GTID, not by lag.
+//! Lag is measured by position: how long a replica has been without a transaction that the primary was seen to have, to within
+//! one interval. Without GTIDs, or while there is no primary, it is the replica's own `Seconds_Behind_…`, in whole seconds.
+//! Whether a session sees its own writes is decided by GTID, not by lag.
 //!
 //! May import `conn`, `topology`, `config`, `telemetry`; never `proxy`.
 

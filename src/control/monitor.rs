@@ -4,7 +4,7 @@ use super::change;
 use super::probe::{Probe, Report};
 use crate::config::{BackendTls, User};
 use crate::conn::TopologyPublisher;
-use crate::topology::{self, Observation, ServerId, Topology, Writes, assemble};
+use crate::topology::{self, Observation, PositionHistory, ServerId, Topology, Writes, assemble};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +24,9 @@ pub struct Policy {
     pub tls: BackendTls,
     /// Time between the starts of two probes of a server.
     pub interval: Duration,
-    /// How long a probe's answer may take.
+    /// How long a probe's answer may take, and at most each step of connecting.
     pub timeout: Duration,
-    /// How long connecting may take, and how long logging in.
+    /// How long each step of connecting may take: the connection, the greeting, the login.
     pub connect_timeout: Duration,
 }
 
@@ -51,7 +51,8 @@ pub async fn run(
         let probe = Probe::new(server.id, server.address.clone(), policy.clone());
         probes.spawn(probe.run(wake.clone(), sender.clone()));
     }
-    let mut monitor = Monitor { current: first, latest: BTreeMap::new(), doubt: None, wakers, publisher };
+    let (latest, history) = (BTreeMap::new(), PositionHistory::default());
+    let mut monitor = Monitor { current: first, latest, doubt: None, history, wakers, publisher };
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
@@ -78,6 +79,8 @@ struct Monitor {
     current: Topology,
     latest: BTreeMap<ServerId, Report>,
     doubt: Option<Instant>,
+    /// Of the server that takes the writes in `current`.
+    history: PositionHistory,
     wakers: Vec<Arc<Notify>>,
     publisher: TopologyPublisher,
 }
@@ -93,11 +96,36 @@ impl Monitor {
         self.latest.insert(report.observation.server, report);
     }
 
+    /// The latest look at each server, with the lag by position while a primary answers to measure it against.
+    fn observations(&mut self) -> Vec<Observation> {
+        let primary = self.current.primary().map(|primary| primary.id);
+        if let Some(report) = primary.and_then(|id| self.latest.get(&id))
+            && let Ok(seen) = &report.observation.result
+            && let Some(executed) = &seen.gtid_executed
+        {
+            self.history.note(report.ended.into_std(), executed);
+        }
+        let measured = self.latest.values().map(|report| {
+            let mut observation = report.observation.clone();
+            if let Ok(seen) = &mut observation.result
+                && let Some(executed) = &seen.gtid_executed
+                && primary != Some(observation.server)
+            {
+                seen.behind = self.history.lag(report.began.into_std(), executed);
+            }
+            observation
+        });
+        measured.collect()
+    }
+
     fn judge(&mut self, policy: &topology::Policy) {
-        let observations: Vec<Observation> = self.latest.values().map(|report| report.observation.clone()).collect();
+        let observations = self.observations();
         let next = assemble(&self.current, &observations, policy);
         if next == self.current || self.doubts(&next) {
             return;
+        }
+        if next.epoch != self.current.epoch {
+            self.history.clear();
         }
         change::tell(&self.current, &next);
         self.publisher.publish(next.clone());

@@ -14,10 +14,11 @@ use tracing::{info, warn};
 /// Shortest time between the starts of two probes of a server, however many hints come.
 const GAP: Duration = Duration::from_millis(20);
 
-/// What a probe saw, and when it began to look.
+/// What a probe saw, and the times between which it was so.
 pub(super) struct Report {
     pub(super) observation: Observation,
     pub(super) began: Instant,
+    pub(super) ended: Instant,
 }
 
 pub(super) struct Probe {
@@ -25,6 +26,8 @@ pub(super) struct Probe {
     address: Arc<str>,
     policy: Arc<Policy>,
     session: Option<Session>,
+    /// The last greeting read, until the server fails otherwise than by refusing us.
+    hello: Option<Arc<Hello>>,
     failing: Option<Failing>,
     /// What was complained about, so that it is said once.
     said: Said,
@@ -52,7 +55,7 @@ struct Said {
 
 impl Probe {
     pub(super) fn new(server: ServerId, address: Arc<str>, policy: Arc<Policy>) -> Self {
-        Self { server, address, policy, session: None, failing: None, said: Said::default() }
+        Self { server, address, policy, session: None, hello: None, failing: None, said: Said::default() }
     }
 
     /// Looks every interval, and at once when woken, until nobody takes its reports any more.
@@ -62,7 +65,7 @@ impl Probe {
             let result = self.look().await;
             let result = self.count(result, began);
             let observation = Observation { server: self.server, result };
-            if reports.send(Report { observation, began }).await.is_err() {
+            if reports.send(Report { observation, began, ended: Instant::now() }).await.is_err() {
                 return;
             }
             tokio::select! {
@@ -94,14 +97,24 @@ impl Probe {
         Ok(seen)
     }
 
-    async fn connect(&self) -> Result<Session, Failure> {
-        let Policy { connect_timeout, user, tls, .. } = &*self.policy;
-        let hello = Arc::new(greeting::read(&self.address, *connect_timeout).await?);
-        let conn = timeout(*connect_timeout, log_in(&self.address, user, tls))
-            .await
-            .map_err(|_elapsed| Failure::Timeout)?
-            .map_err(|error| failure::of_driver(&error))?;
-        Ok(Session { conn, dialect: Dialect::of(&hello.version), hello })
+    /// Reads the greeting and logs in. A greeting that is not followed by a login counts towards the server's
+    /// `max_connect_errors`, so while logins are refused it is not read again.
+    async fn connect(&mut self) -> Result<Session, Failure> {
+        let Policy { connect_timeout, timeout: probe_timeout, user, tls, .. } = &*self.policy;
+        let limit = *connect_timeout.min(probe_timeout);
+        let hello = match self.hello.take() {
+            Some(hello) => hello,
+            None => Arc::new(greeting::read(&self.address, limit).await?),
+        };
+        let failure = match timeout(limit, log_in(&self.address, user, tls)).await {
+            Ok(Ok(conn)) => return Ok(Session { conn, dialect: Dialect::of(&hello.version), hello }),
+            Ok(Err(error)) => failure::of_driver(&error),
+            Err(_elapsed) => Failure::Timeout,
+        };
+        if matches!(failure, Failure::AccessDenied(_)) {
+            self.hello = Some(hello);
+        }
+        Err(failure)
     }
 
     fn count(&mut self, result: Result<Seen, Failure>, began: Instant) -> Result<Seen, Miss> {

@@ -107,6 +107,7 @@ pub(super) async fn look(conn: &mut Conn, dialect: Dialect, hello: &Arc<Hello>) 
         read_only: is_on(&row.text("read_only").ok_or(LookError::Column("read_only"))?),
         super_read_only: row.text("super_read_only").is_some_and(|value| is_on(&value)),
         replication,
+        behind: None,
         gtid_executed: gtid_executed(dialect, row, replicates)?.map(Arc::new),
         ansi_quotes: row.text("sql_mode").is_some_and(|modes| modes.split(',').any(|mode| mode == "ANSI_QUOTES")),
     })

@@ -20,7 +20,7 @@ pub(super) fn show(scan: &mut Scan<'_>) {
     } else if is(scan, &["create"]) {
         scan.advance();
         if !is(scan, &["table", "view", "database", "schema", "procedure", "function", "trigger", "sequence"]) {
-            scan.worsen(Effect::Admin, Why::ServerState);
+            return state_of_a_server(scan);
         }
         scan.advance();
     } else if is(scan, &["table", "procedure", "function"]) {
@@ -33,10 +33,17 @@ pub(super) fn show(scan: &mut Scan<'_>) {
         if !is(scan, &["set"]) {
             return unread(scan);
         }
+    } else if is(scan, &["grants"]) {
+        return state_of_a_server(scan);
     } else if !is(scan, &SHOWN_BY_ANY) {
         scan.worsen(Effect::Admin, Why::ServerState);
     }
     scan.expressions();
+}
+
+/// An account may be named from here on, whose `@` begins no variable.
+fn state_of_a_server(scan: &mut Scan<'_>) {
+    simple(scan, Effect::Admin, Why::ServerState, None);
 }
 
 /// What SHOW reads from the schema.
@@ -88,21 +95,21 @@ pub(super) fn explain(scan: &mut Scan<'_>) {
     }
 }
 
-/// `DESC [schema.]table [column | 'pattern']`
+/// `DESC [schema.]table [column | 'pattern']`. A table whose name is a word that begins statements is not believed.
 fn describe_table(scan: &mut Scan<'_>) {
     scan.assume_read();
-    if !scan.token.is_name() {
-        return unread(scan);
-    }
-    let mut left = 6;
-    while scan.token.kind != Kind::End {
-        let expected = scan.token.is_name() || matches!(scan.token.kind, Kind::Dot | Kind::Text);
-        if !expected || left == 0 {
-            return unread(scan);
-        }
+    let mut expected = scan.token.is_name() && scan.token.key() == Key::None;
+    scan.advance();
+    if scan.token.kind == Kind::Dot {
+        expected &= scan.advance().is_name();
         scan.look();
         scan.advance();
-        left -= 1;
+    }
+    if scan.token.is_name() || scan.token.kind == Kind::Text {
+        scan.advance();
+    }
+    if !expected || scan.token.kind != Kind::End {
+        unread(scan);
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) enum Hazard {
     ExecutableComment,
     /// Boundaries depend on a character set that is not known or not modelled there.
     CharsetUnproven,
-    /// A byte with a meaning that differs between versions or settings, or none (NUL, control bytes, `\`, `$`...).
+    /// A byte with a meaning that differs between versions or settings, or none (NUL, control bytes, `\`, `$`, `[`...).
     NotUnderstood,
 }
 
@@ -229,13 +229,14 @@ impl<'a> Lexer<'a> {
                 Kind::Assign
             }
             // Letters of swe7.
-            b'[' | b']' | b'^' | b'{' | b'}' | b'~' if self.lexis.charset == CharsetFamily::Unknown => {
+            b'^' | b'{' | b'}' | b'~' if self.lexis.charset == CharsetFamily::Unknown => {
                 self.stop(Hazard::CharsetUnproven);
                 Kind::End
             }
-            b'!' | b'%' | b'&' | b'*' | b'+' | b'-' | b'/' | b':' | b'<' | b'>' | b'?' | b'[' | b']' | b'^' | b'{'
-            | b'|' | b'}' | b'~' => Kind::Other,
-            // NUL and other control bytes, and `\N`, which MariaDB cuts off the letters after it.
+            b'!' | b'%' | b'&' | b'*' | b'+' | b'-' | b'/' | b':' | b'<' | b'>' | b'?' | b'^' | b'{' | b'|' | b'}'
+            | b'~' => Kind::Other,
+            // NUL and other control bytes; `\N`, which is cut off the letters after it; `[`, which quotes in MariaDB's
+            // sql_mode MSSQL.
             _ => {
                 self.stop(Hazard::NotUnderstood);
                 Kind::End

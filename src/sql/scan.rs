@@ -202,6 +202,8 @@ impl<'a> Scan<'a> {
             Call::PureTight if name.end == self.token.start => {}
             Call::Query if matches!(self.lexer.peek().key(), Key::Select | Key::With) => {}
             Call::AfterClose if self.before_that.kind == Kind::Close => {}
+            Call::AfterFrom if matches!(self.before_that.key(), Key::From | Key::Join) => {}
+            Call::AfterText if self.before_that.kind == Kind::Text => {}
             Call::UserLock => {
                 self.note(Effect::Admin, Why::SideEffectFunction);
                 self.hold(Hold::UserLock);

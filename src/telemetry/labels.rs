@@ -1,6 +1,7 @@
 //! The closed sets that labels are drawn from.
 
 use crate::route::{Reason, Target};
+use crate::sql::Why;
 
 /// A closed set of label values.
 pub trait Label: Copy {
@@ -93,20 +94,72 @@ impl Label for Fault {
     }
 }
 
+/// The reasons that are no word of `Why`.
+const OWN_REASONS: [&str; 9] = [
+    "plain_read",
+    "last_server",
+    "transaction",
+    "autocommit_off",
+    "pinned",
+    "no_replica",
+    "replica_behind",
+    "own_write_untracked",
+    "command",
+];
+/// How many there are with the words of `Why` that are not among them.
+const REASON_COUNT: usize = {
+    let (mut count, mut n) = (OWN_REASONS.len(), 0);
+    while n < Why::ALL.len() {
+        count += own_place(Why::ALL[n].as_str()).is_none() as usize;
+        n += 1;
+    }
+    count
+};
+/// All reasons, and the place of each `Why` among them.
+const REASONS: ([&str; REASON_COUNT], [usize; Why::ALL.len()]) = {
+    let (mut words, mut places) = ([""; REASON_COUNT], [0; Why::ALL.len()]);
+    let mut n = 0;
+    while n < OWN_REASONS.len() {
+        words[n] = OWN_REASONS[n];
+        n += 1;
+    }
+    let mut why = 0;
+    while why < Why::ALL.len() {
+        let word = Why::ALL[why].as_str();
+        if let Some(place) = own_place(word) {
+            places[why] = place;
+        } else {
+            words[n] = word;
+            places[why] = n;
+            n += 1;
+        }
+        why += 1;
+    }
+    (words, places)
+};
+
+const fn own_place(word: &str) -> Option<usize> {
+    let mut n = 0;
+    while n < OWN_REASONS.len() {
+        if same(OWN_REASONS[n], word) {
+            return Some(n);
+        }
+        n += 1;
+    }
+    None
+}
+
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut n = 0;
+    while n < a.len() && n < b.len() && a[n] == b[n] {
+        n += 1;
+    }
+    n == a.len() && n == b.len()
+}
+
 impl Label for Reason {
-    const WORDS: &'static [&'static str] = &[
-        "plain_read",
-        "last_server",
-        "transaction",
-        "autocommit_off",
-        "pinned",
-        "no_replica",
-        "replica_behind",
-        "own_write_untracked",
-        "command",
-        // `NotRead`, in the order of `Why`.
-        "not_read",
-    ];
+    const WORDS: &'static [&'static str] = &REASONS.0;
 
     fn index(self) -> usize {
         match self {
@@ -119,7 +172,7 @@ impl Label for Reason {
             Self::ReplicaBehind => 6,
             Self::OwnWriteUntracked => 7,
             Self::Command => 8,
-            Self::NotRead(_) => 9,
+            Self::NotRead(why) => REASONS.1.get(why as usize).copied().unwrap_or(usize::MAX),
         }
     }
 }
@@ -155,3 +208,48 @@ pub const fn command_label(byte: u8) -> usize {
 
 /// The words that dbproxy counts under.
 pub const LABELS: Labels = Labels { commands: COMMANDS, reasons: <Reason as Label>::WORDS };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::Hold;
+
+    #[test]
+    fn every_reason_is_counted_under_its_own_word() {
+        let own = [
+            Reason::PlainRead,
+            Reason::LastServer,
+            Reason::Transaction,
+            Reason::AutocommitOff,
+            Reason::Pinned(Hold::Xa),
+            Reason::NoReplica,
+            Reason::ReplicaBehind,
+            Reason::OwnWriteUntracked,
+            Reason::Command,
+        ];
+        for reason in own.into_iter().chain(Why::ALL.iter().map(|why| Reason::NotRead(*why))) {
+            assert_eq!(reason.word(), reason.as_str());
+        }
+    }
+
+    #[test]
+    fn no_reason_is_listed_twice() {
+        let mut words = <Reason as Label>::WORDS.to_vec();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), REASON_COUNT);
+    }
+
+    #[test]
+    fn the_words_of_each_label_are_its_variants_in_order() {
+        assert_eq!(Refusal::WORDS.len(), Refusal::Gone.index() + 1);
+        assert_eq!((Refusal::TooManyClients.word(), Refusal::Gone.word()), ("too_many_clients", "gone"));
+        assert_eq!((Fault::Client.word(), Fault::Proxy.word()), ("client", "proxy"));
+        assert_eq!((Target::Primary.word(), Target::Replica.word()), ("primary", "replica"));
+        for (byte, word) in
+            [(3, "query"), (0x17, "stmt_execute"), (0xfa, "stmt_execute"), (4, "field_list"), (0xee, "other")]
+        {
+            assert_eq!(LABELS.commands[command_label(byte)], word);
+        }
+    }
+}

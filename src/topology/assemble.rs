@@ -10,8 +10,9 @@
 //! - Until every server was looked at once nobody takes the writes: the one not seen may be writable as well.
 
 use super::observation::{Failure, Miss, Observation, Policy, Receiver, Replication, Seen, Source};
-use super::{Epoch, Health, Role, Server, ServerId, Topology, Writes};
+use super::{Behind, Epoch, Health, Role, Server, ServerId, Topology, Writes};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Judges the latest observation of each server. A server without one has not been looked at yet.
 ///
@@ -118,8 +119,7 @@ impl<'a> Cluster<'a> {
     fn server(&self, view: &View<'_>, role: Role, writes: &Writes, policy: &Policy) -> Server {
         let before = Server::clone(view.before);
         match view.now {
-            Now::Held => before,
-            Now::Pending => before,
+            Now::Held | Now::Pending => before,
             Now::Down(failure) => {
                 Server { role, health: Health::Down(failure.to_string()), writable: None, lag_ms: None, ..before }
             }
@@ -259,7 +259,13 @@ fn active_sources(seen: &Seen) -> impl Iterator<Item = &Source> {
 }
 
 fn lag_ms(seen: &Seen) -> Option<u64> {
-    sources(seen).iter().filter_map(|source| source.lag_ms).max()
+    let ms = |lag: Duration| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+    let own_word = sources(seen).iter().filter_map(|source| source.lag_ms).max();
+    match seen.behind {
+        Some(Behind::By(lag)) => Some(ms(lag)),
+        Some(Behind::AtLeast(lag)) => Some(ms(lag).max(own_word.unwrap_or(0))),
+        None => own_word,
+    }
 }
 
 fn address(source: &Source) -> String {

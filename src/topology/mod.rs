@@ -5,10 +5,12 @@
 
 mod assemble;
 mod gtid;
+mod lag;
 mod observation;
 
 pub use assemble::assemble;
 pub use gtid::{GTID_TEXT_LEN_MAX, GtidError, GtidSet, MariaDbGtidPosition, MySqlGtidSet};
+pub use lag::{Behind, PositionHistory};
 pub use observation::{Failure, Miss, Observation, Policy, Receiver, Replication, Seen, Source};
 
 use std::sync::Arc;
@@ -90,7 +92,8 @@ pub struct Server {
     pub hello: Option<Arc<Hello>>,
     /// Global `sql_mode` has `ANSI_QUOTES`: `"x"` is an identifier in new sessions.
     pub ansi_quotes: bool,
-    /// Replication lag in milliseconds; `None` for a primary or when not known.
+    /// Replication lag in milliseconds: measured by position, else the server's own word in whole seconds; `None` for a
+    /// primary or when not known.
     pub lag_ms: Option<u64>,
     /// Transactions executed (MySQL `gtid_executed`, MariaDB `gtid_current_pos`); `None` when GTIDs are off or unknown.
     pub gtid_executed: Option<Arc<GtidSet>>,

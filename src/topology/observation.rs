@@ -1,6 +1,6 @@
 //! What one look at one server saw. Plain values: `control` makes them, [`assemble`](super::assemble()) judges them.
 
-use super::{Flavor, GtidSet, Hello, ServerId};
+use super::{Behind, Flavor, GtidSet, Hello, ServerId};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +94,8 @@ pub struct Seen {
     pub super_read_only: bool,
     /// Where it replicates from.
     pub replication: Replication,
+    /// Lag as measured by position ([`PositionHistory`](super::PositionHistory)), if it could be.
+    pub behind: Option<Behind>,
     /// Transactions that a new session there sees; `None` when GTIDs are off or unreadable.
     pub gtid_executed: Option<Arc<GtidSet>>,
     /// Global `sql_mode` has `ANSI_QUOTES`.
@@ -124,7 +126,8 @@ pub struct Source {
     pub receiver: Receiver,
     /// Whether the thread that applies runs.
     pub applying: bool,
-    /// Lag in milliseconds; `None` when the replica can't tell, as when a thread does not run.
+    /// Lag in milliseconds by the replica's own word, which is in whole seconds; `None` when it can't tell, as when a thread
+    /// does not run.
     pub lag_ms: Option<u64>,
     /// The last error of either thread, as `number: text`.
     pub error: Option<String>,

@@ -84,6 +84,11 @@ impl Case {
         }
     }
 
+    /// Whether it is UTF-8 under the default sql_mode.
+    pub fn is_plain_text(&self) -> bool {
+        self.sql.is_some() && self.charset.is_none() && !self.no_backslash_escapes && !self.ansi_quotes
+    }
+
     /// What is made of it, for each product that it is for.
     pub fn facts(&self) -> Vec<(Lexis, Facts)> {
         let flavors = match self.flavor.as_deref() {

@@ -21,7 +21,6 @@
 //! At most [`reserve::CLUSTERS_AT_ONCE`] clusters run at once on a machine, over all test processes: hold one at a time.
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 #![allow(unused_imports, reason = "each test binary uses its own part of the harness")]
-#![allow(clippy::disallowed_methods, reason = "the harness reads the clock, sleeps and starts processes: its purpose")]
 
 mod background;
 mod cluster;

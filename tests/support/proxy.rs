@@ -6,6 +6,7 @@ use super::sql::{Client, Login, ServerError};
 use super::template::accounts;
 use super::{Cluster, background, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -61,10 +62,11 @@ impl Proxy {
         std::fs::write(&config, edit(configuration(servers, port, admin_port, http_port))).expect("dbproxy.toml");
         let log = File::create(dir.join("dbproxy.log")).expect("dbproxy.log");
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", program(), "run", "--config"]).arg(&config);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program()).args(["run", "--config"]).arg(&config);
         command.current_dir(&dir).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);
-        let process = background::spawn(command).unwrap_or_else(|error| panic!("cannot start {}: {error}", program()));
+        let process =
+            background::spawn(command).unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
         std::fs::write(dir.join("pid"), process.id().to_string()).expect("pid file");
         Self { port, admin_port, http_port, config, process, reaper, ports }
     }
@@ -106,7 +108,7 @@ impl Proxy {
     pub fn command(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(program());
         command.arg(arguments[0]).arg("--config").arg(&self.config).args(&arguments[1..]).stdin(Stdio::null());
-        command.output().unwrap_or_else(|error| panic!("cannot run {}: {error}", program()))
+        command.output().unwrap_or_else(|error| panic!("cannot run {}: {error}", program().display()))
     }
 
     /// Sends a signal.
@@ -150,9 +152,10 @@ impl Drop for Proxy {
     }
 }
 
-/// The binary under test. Cargo names it to integration tests and benches only.
-fn program() -> &'static str {
-    option_env!("CARGO_BIN_EXE_dbproxy").unwrap_or("dbproxy")
+/// The binary under test: `DBPROXY_TEST_BINARY` (a release build, say), or cargo's, which it names to integration tests only.
+fn program() -> OsString {
+    let cargos = option_env!("CARGO_BIN_EXE_dbproxy").unwrap_or("dbproxy");
+    std::env::var_os("DBPROXY_TEST_BINARY").unwrap_or_else(|| cargos.into())
 }
 
 /// The part of the configuration that every proxy has.

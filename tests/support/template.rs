@@ -88,7 +88,8 @@ fn initialize_mysql(install: &Install, data: &Path, sql: &Path) {
 fn initialize_mariadb(data: &Path, sql: &Path) {
     let mut script = Command::new("mariadb-install-db");
     script.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]);
-    script.args(["--plugin-load-add=auth_ed25519", "--innodb-log-file-size=32M"]).args(as_root());
+    // Otherwise it insists on a resolver that knows this machine's name.
+    script.args(["--force", "--plugin-load-add=auth_ed25519", "--innodb-log-file-size=32M"]).args(as_root());
     script.arg(option("--datadir=", data)).arg(option("--extra-file=", sql));
     run(&mut script, "mariadb-install-db");
 }

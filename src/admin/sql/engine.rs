@@ -14,7 +14,7 @@
 use super::statement;
 use super::table::{self, Asker, Table};
 use crate::admin::View;
-use crate::wire::frame;
+use crate::wire::{HEADER_LEN, Header, MAX_PAYLOAD, frame};
 use async_trait::async_trait;
 use opensrv_mysql::{
     AsyncMysqlIntermediary, AsyncMysqlShim, Column, ColumnFlags, ColumnType, ErrorKind, InitWriter, OkResponse,
@@ -37,10 +37,16 @@ pub enum Eof {
     Deprecated,
 }
 
-/// The engine returned, and can be given nothing more.
+/// Why the engine gave no answer.
 #[derive(Debug, Error)]
-#[error("the admin engine ended")]
-pub struct Ended(#[source] Option<io::Error>);
+pub enum Ended {
+    /// It returned, and can be given nothing more.
+    #[error("the admin engine ended")]
+    Returned(#[source] Option<io::Error>),
+    /// What it was to be given is not exactly one packet; it was given nothing.
+    #[error("not exactly one packet")]
+    NotOnePacket,
+}
 
 /// One client's engine.
 pub struct Engine {
@@ -77,12 +83,17 @@ impl Engine {
     /// Gives the engine one whole packet, header included, and returns all packets of its answer.
     ///
     /// # Errors
-    /// The engine ended.
+    /// The engine ended, or `packet` is not exactly one packet.
     pub fn exchange(&mut self, packet: &[u8]) -> Result<Vec<u8>, Ended> {
+        if Header::peek(packet)
+            .is_none_or(|header| header.len >= MAX_PAYLOAD || HEADER_LEN + header.len != packet.len())
+        {
+            return Err(Ended::NotOnePacket);
+        }
         {
             let mut pipe = self.pipe();
             if !pipe.asking {
-                return Err(Ended(None));
+                return Err(Ended::Returned(None));
             }
             pipe.given.clear();
             pipe.given.extend_from_slice(packet);
@@ -100,10 +111,10 @@ impl Engine {
             Poll::Ready(result) => {
                 self.run = Box::pin(std::future::pending());
                 self.pipe().asking = false;
-                Err(Ended(result.err()))
+                Err(Ended::Returned(result.err()))
             }
             Poll::Pending if self.pipe().asking => Ok(()),
-            Poll::Pending => Err(Ended(None)),
+            Poll::Pending => Err(Ended::Returned(None)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The command phase in front of the engine: one packet at a time, few commands, text in UTF-8.
 
 use super::engine::{Ended, Engine};
-use crate::wire::{HEADER_LEN, Header, frame};
+use crate::wire::{ErrPacket, HEADER_LEN, Header, frame};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
@@ -132,7 +132,7 @@ async fn next(stream: &mut (impl AsyncRead + Unpin), payload: &mut Vec<u8>) -> i
     Ok(None)
 }
 
-async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), FrontError> {
+pub(super) async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<(), FrontError> {
     let write = async {
         stream.write_all(bytes).await?;
         stream.flush().await
@@ -143,14 +143,9 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Result<()
     }
 }
 
-/// <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_basic_err_packet.html>
 fn error(refusal: &Refusal, seq: u8) -> Vec<u8> {
-    let mut payload = vec![0xff];
-    payload.extend_from_slice(&refusal.code.to_le_bytes());
-    payload.push(b'#');
-    payload.extend_from_slice(refusal.state);
-    payload.extend_from_slice(refusal.text.as_bytes());
-    let mut out = Vec::new();
-    frame(&mut out, seq, &payload);
-    out
+    let (mut payload, mut packet) = (Vec::new(), Vec::new());
+    ErrPacket::new(refusal.code, *refusal.state, refusal.text).encode(&mut payload);
+    frame(&mut packet, seq, &payload);
+    packet
 }

@@ -9,8 +9,10 @@
 
 mod engine;
 mod front;
+mod serve;
 mod statement;
 mod table;
 
 pub use engine::{Ended, Engine, Eof};
 pub use front::{FrontError, talk};
+pub use serve::{hello, serve};

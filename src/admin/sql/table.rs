@@ -148,6 +148,9 @@ fn select(expressions: &[(Expression, String)], view: &View, asker: &Asker) -> T
     }
 }
 
+/// What the interface calls itself: clients read a server's abilities off the number.
+pub(super) const VERSION: &str = concat!("8.0.0-dbproxy-", env!("CARGO_PKG_VERSION"));
+
 /// Variables that clients ask for when they connect; any other is NULL.
 const VARIABLES: &[&str] = &[
     "autocommit",
@@ -178,7 +181,7 @@ const VARIABLES: &[&str] = &[
 
 fn variable(name: &str, view: &View, asker: &Asker) -> Option<String> {
     let value = match name {
-        "version" => concat!("8.0.0-dbproxy-", env!("CARGO_PKG_VERSION")),
+        "version" => VERSION,
         "version_comment" => "dbproxy admin interface",
         "autocommit" | "auto_increment_increment" => "1",
         "character_set_client"

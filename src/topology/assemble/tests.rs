@@ -1,6 +1,5 @@
 use super::*;
 use crate::topology::{Flavor, GtidSet};
-use std::time::Duration;
 
 const ADDRESSES: [&str; 3] = ["a:1", "b:2", "c:3"];
 const A: ServerId = ServerId(0);
@@ -21,6 +20,7 @@ fn seen(id: ServerId) -> Seen {
         read_only: false,
         super_read_only: false,
         replication: Replication::From(vec![]),
+        behind: None,
         gtid_executed: None,
         ansi_quotes: false,
     }
@@ -301,6 +301,21 @@ fn lag_over_the_limit_is_unfit_and_lag_at_it_is_not() {
         assert_eq!(*health(&topology, B) == Health::Up, fit, "{lag_ms}");
         assert_eq!(topology.server(B).unwrap().lag_ms, Some(lag_ms));
     }
+}
+
+#[test]
+fn a_measured_lag_counts_more_than_the_replica_s_own_word() {
+    let source = || Source { lag_ms: Some(3000), ..source(A) };
+    let lag_ms = |behind| {
+        let lagging = Seen { behind: Some(behind), ..replicating(read_only(B), vec![source()]).result.unwrap() };
+        let topology = judge(&usual(), &[primary(A), Observation { server: B, result: Ok(lagging) }, replica(C, A)]);
+        (topology.server(B).unwrap().lag_ms, *health(&topology, B) == Health::Up)
+    };
+    let ms = Duration::from_millis;
+    assert_eq!(lag_ms(Behind::By(ms(250))), (Some(250), true));
+    assert_eq!(lag_ms(Behind::By(ms(10_250))), (Some(10_250), false));
+    assert_eq!(lag_ms(Behind::AtLeast(ms(250))), (Some(3000), true));
+    assert_eq!(lag_ms(Behind::AtLeast(ms(10_250))), (Some(10_250), false));
 }
 
 #[test]

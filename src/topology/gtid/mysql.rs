@@ -137,16 +137,25 @@ fn uuid(scan: &mut Scan<'_>) -> Result<[u8; 16], GtidError> {
     let mut digits = 0;
     for (index, &byte) in text.iter().enumerate() {
         let dash_is_due = matches!(index, 8 | 13 | 18 | 23);
-        match (byte, char::from(byte).to_digit(16)) {
+        match (byte, hex_digit(byte)) {
             (b'-', _) if dash_is_due => {}
             (_, Some(digit)) if !dash_is_due => {
-                uuid[digits / 2] = uuid[digits / 2] << 4 | digit as u8;
+                uuid[digits / 2] = uuid[digits / 2] << 4 | digit;
                 digits += 1;
             }
             _ => return Err(error),
         }
     }
     Ok(uuid)
+}
+
+const fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 const fn starts_tag(byte: u8) -> bool {

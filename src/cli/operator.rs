@@ -1,0 +1,103 @@
+//! The operator's listeners: HTTP and the admin interface.
+
+use super::serve::{Shared, bind};
+use anyhow::Result;
+use dbproxy::admin::{View, http, sql};
+use dbproxy::config::{Config, User};
+use dbproxy::conn::{self, Frontend};
+use dbproxy::wire::ErrPacket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tracing::{debug, error, info, warn};
+
+/// Backlog of the listeners.
+const BACKLOG: u32 = 64;
+/// Most admin clients at once.
+const CLIENTS_MOST: usize = 64;
+/// How long to wait when a client cannot be accepted, for want of file descriptors mostly.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds what is configured and serves it; ends with the runtime.
+///
+/// # Errors
+/// An address cannot be bound.
+pub fn serve(shared: &Shared) -> Result<()> {
+    let view = View {
+        topology: shared.topology.clone(),
+        registry: shared.registry.clone(),
+        metrics: shared.metrics.clone(),
+        config: shared.live.clone(),
+        draining: shared.draining.clone(),
+    };
+    let config = shared.live.snapshot();
+    if let Some(address) = config.http {
+        let listener = bind("http.address", address, BACKLOG)?;
+        if !address.ip().is_loopback() {
+            warn!(%address, "status and metrics are shown without a password beyond this machine");
+        }
+        let router = http::router(view.clone());
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                error!(%error, %address, "HTTP ended");
+            }
+        });
+    }
+    if let Some(admin) = &config.admin {
+        let listener = bind("admin.address", admin.address, BACKLOG)?;
+        accept(listener, view);
+    }
+    Ok(())
+}
+
+fn accept(listener: TcpListener, view: View) -> JoinHandle<()> {
+    let places = Arc::new(Semaphore::new(CLIENTS_MOST));
+    let next = AtomicU32::new(1);
+    tokio::spawn(async move {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(%error, "admin client not accepted");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let id = next.fetch_add(1, Ordering::Relaxed);
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                let full = ErrPacket::new(1040, *b"08004", "Too many connections");
+                tokio::spawn(async move { conn::turn_away(stream, &full).await });
+                continue;
+            };
+            let view = view.clone();
+            tokio::spawn(async move {
+                client(stream, id, view).await;
+                drop(place);
+            });
+        }
+    })
+}
+
+async fn client(stream: TcpStream, id: u32, view: View) {
+    let config = view.config.snapshot();
+    let Some(frontend) = frontend(&config) else { return };
+    let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
+    let deadline = Instant::now() + config.limits.login_timeout;
+    let client = match conn::greet_and_authenticate(stream, &frontend, &sql::hello(), id, deadline).await {
+        Ok(client) => client,
+        Err(error) => return info!(client = peer, %error, "admin login refused"),
+    };
+    info!(client = peer, user = &*client.identity.user.name, "admin client");
+    if let Err(error) = sql::serve(client, id, view).await {
+        debug!(client = peer, %error, "admin client gone");
+    }
+}
+
+/// The admin account as of now, so that a reload counts for the next client.
+fn frontend(config: &Config) -> Option<Frontend> {
+    let user: User = config.admin.as_ref()?.user.clone();
+    Some(Frontend { users: [(user.name.to_string(), Arc::new(user))].into() })
+}
