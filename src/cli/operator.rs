@@ -1,10 +1,9 @@
 //! The operator's listeners: HTTP and the admin interface.
 
 use super::serve::{Shared, bind};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dbproxy::admin::{View, http, sql};
-use dbproxy::config::{Config, User};
-use dbproxy::conn::{self, Frontend};
+use dbproxy::conn::{self, Accounts, Frontend};
 use dbproxy::wire::ErrPacket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Binds what is configured and serves it; ends with the runtime.
 ///
 /// # Errors
-/// An address cannot be bound.
+/// An address cannot be bound, or there is no certificate to show.
 pub fn serve(shared: &Shared) -> Result<()> {
     let view = View {
         topology: shared.topology.clone(),
@@ -48,12 +47,14 @@ pub fn serve(shared: &Shared) -> Result<()> {
     }
     if let Some(admin) = &config.admin {
         let listener = bind("admin.address", admin.address, BACKLOG)?;
-        accept(listener, view);
+        // It looks the account up in the configuration in force, so that a reload counts for the next client.
+        let frontend = Frontend::new(shared.live.clone(), Accounts::Admin).context("admin")?;
+        accept(listener, view, Arc::new(frontend));
     }
     Ok(())
 }
 
-fn accept(listener: TcpListener, view: View) -> JoinHandle<()> {
+fn accept(listener: TcpListener, view: View, frontend: Arc<Frontend>) -> JoinHandle<()> {
     let places = Arc::new(Semaphore::new(CLIENTS_MOST));
     let next = AtomicU32::new(1);
     tokio::spawn(async move {
@@ -72,18 +73,17 @@ fn accept(listener: TcpListener, view: View) -> JoinHandle<()> {
                 tokio::spawn(async move { conn::turn_away(stream, &full).await });
                 continue;
             };
-            let view = view.clone();
+            let (view, frontend) = (view.clone(), frontend.clone());
             tokio::spawn(async move {
-                client(stream, id, view).await;
+                client(stream, id, view, frontend).await;
                 drop(place);
             });
         }
     })
 }
 
-async fn client(stream: TcpStream, id: u32, view: View) {
+async fn client(stream: TcpStream, id: u32, view: View, frontend: Arc<Frontend>) {
     let config = view.config.snapshot();
-    let Some(frontend) = frontend(&config) else { return };
     let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
     let deadline = Instant::now() + config.limits.login_timeout;
     let client = match conn::greet_and_authenticate(stream, &frontend, &sql::hello(), id, deadline).await {
@@ -94,10 +94,4 @@ async fn client(stream: TcpStream, id: u32, view: View) {
     if let Err(error) = sql::serve(client, id, view).await {
         debug!(client = peer, %error, "admin client gone");
     }
-}
-
-/// The admin account as of now, so that a reload counts for the next client.
-fn frontend(config: &Config) -> Option<Frontend> {
-    let user: User = config.admin.as_ref()?.user.clone();
-    Some(Frontend { users: [(user.name.to_string(), Arc::new(user))].into() })
 }
