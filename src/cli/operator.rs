@@ -1,10 +1,9 @@
 //! The operator's listeners: HTTP and the admin interface.
 
 use super::serve::{Shared, bind};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dbproxy::admin::{View, http, sql};
-use dbproxy::config::{Config, User};
-use dbproxy::conn::{self, Frontend};
+use dbproxy::conn::{self, Accounts, Frontend};
 use dbproxy::wire::ErrPacket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Binds what is configured and serves it until the tasks are dropped.
 ///
 /// # Errors
-/// An address cannot be bound.
+/// An address cannot be bound, or there is no certificate to show.
 pub fn serve(shared: &Shared) -> Result<JoinSet<()>> {
     let view = View {
         topology: shared.topology.clone(),
@@ -48,13 +47,15 @@ pub fn serve(shared: &Shared) -> Result<JoinSet<()>> {
     }
     if let Some(admin) = &config.admin {
         let listener = bind("admin.address", admin.address, BACKLOG)?;
-        tasks.spawn(accept(listener, view));
+        // It looks the account up in the configuration in force, so that a reload counts for the next client.
+        let frontend = Frontend::new(shared.live.clone(), Accounts::Admin).context("admin")?;
+        tasks.spawn(accept(listener, view, Arc::new(frontend)));
     }
     Ok(tasks)
 }
 
 /// Takes admin clients; they end when this future is dropped.
-async fn accept(listener: TcpListener, view: View) {
+async fn accept(listener: TcpListener, view: View, frontend: Arc<Frontend>) {
     let places = Arc::new(Semaphore::new(CLIENTS_MOST));
     let mut clients = JoinSet::new();
     for id in 1.. {
@@ -67,10 +68,10 @@ async fn accept(listener: TcpListener, view: View) {
             }
         };
         while clients.try_join_next().is_some() {}
-        let view = view.clone();
+        let (view, frontend) = (view.clone(), frontend.clone());
         match places.clone().try_acquire_owned() {
             Ok(place) => clients.spawn(async move {
-                client(stream, id, view).await;
+                client(stream, id, view, frontend).await;
                 drop(place);
             }),
             Err(_) => clients.spawn(async move {
@@ -80,9 +81,8 @@ async fn accept(listener: TcpListener, view: View) {
     }
 }
 
-async fn client(stream: TcpStream, id: u32, view: View) {
+async fn client(stream: TcpStream, id: u32, view: View, frontend: Arc<Frontend>) {
     let config = view.config.snapshot();
-    let Some(frontend) = frontend(&config) else { return };
     let peer = stream.peer_addr().map(|peer| peer.to_string()).unwrap_or_default();
     let deadline = Instant::now() + config.limits.login_timeout;
     let client = match conn::greet_and_authenticate(stream, &frontend, &sql::hello(), id, deadline).await {
@@ -93,10 +93,4 @@ async fn client(stream: TcpStream, id: u32, view: View) {
     if let Err(error) = sql::serve(client, id, view).await {
         debug!(client = peer, %error, "admin client gone");
     }
-}
-
-/// The admin account as of now, so that a reload counts for the next client.
-fn frontend(config: &Config) -> Option<Frontend> {
-    let user: User = config.admin.as_ref()?.user.clone();
-    Some(Frontend { users: [(user.name.to_string(), Arc::new(user))].into() })
 }

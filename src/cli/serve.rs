@@ -5,7 +5,7 @@ use super::reload::reload;
 use super::{Exit, load, operator};
 use anyhow::{Context, Result};
 use dbproxy::config::{Config, Live};
-use dbproxy::conn::{Registry, TopologyPublisher, TopologyWatch, topology_channel};
+use dbproxy::conn::{Accounts, BackendTls, Frontend, Registry, TopologyPublisher, TopologyWatch, topology_channel};
 use dbproxy::telemetry::{LABELS, LogHandle, Metrics};
 use dbproxy::topology::{self, ServerId, Topology};
 use dbproxy::{control, proxy};
@@ -80,7 +80,7 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
     let _operator = operator::serve(&shared)?;
     let control = start_control(publisher, hints, &shared);
-    let mut proxy = start_proxy(listener, &shared);
+    let mut proxy = start_proxy(listener, &shared)?;
     let config = shared.live.snapshot();
     info!(address = %config.listen.address, version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster.name, "serving");
 
@@ -149,22 +149,23 @@ fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, 
 
 /// The data plane: ends when it drains and no session is left.
 #[expect(clippy::disallowed_methods, reason = "`run` awaits the handle")]
-fn start_proxy(listener: TcpListener, shared: &Shared) -> JoinHandle<()> {
-    let users = shared.live.load().users.iter().map(|u| (u.name.to_string(), Arc::new(u.clone()))).collect();
+fn start_proxy(listener: TcpListener, shared: &Shared) -> Result<JoinHandle<()>> {
+    let frontend = Frontend::new(shared.live.clone(), Accounts::Clients).context("listen")?;
+    let backend_tls = BackendTls::load(&shared.live.load().backend.tls).context("backend.tls")?;
     let plane = Arc::new(proxy::Shared {
         live: shared.live.clone(),
         topology: shared.topology.clone(),
         registry: shared.registry.clone(),
         metrics: shared.metrics.clone(),
-        frontend: Arc::new(dbproxy::conn::Frontend { users }),
-        backend_tls: arc_swap::ArcSwap::from_pointee(dbproxy::conn::BackendTls),
+        frontend: Arc::new(frontend),
+        backend_tls: arc_swap::ArcSwap::from_pointee(backend_tls),
         schemas: proxy::KnownSchemas::default(),
     });
     let mut draining = shared.draining.clone();
     let shutdown = async move {
         let _ = draining.wait_for(|draining| *draining).await;
     };
-    tokio::spawn(proxy::serve(listener, plane, shutdown))
+    Ok(tokio::spawn(proxy::serve(listener, plane, shutdown)))
 }
 
 pub(super) fn bind(key: &str, address: SocketAddr, backlog: u32) -> Result<TcpListener> {

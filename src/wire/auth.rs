@@ -137,17 +137,34 @@ mod tests {
         if plugin == AuthPlugin::Ed25519 { b"0123456789abcdefghijklmnopqrstuv" } else { b"0123456789abcdefghij" }
     }
 
-    #[cfg(feature = "shell")]
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// By the formulas of the manual, computed with Python's hashlib.
     #[test]
-    fn the_answers_are_those_of_mysql_common() {
-        use mysql_async::mysql_common::scramble::{scramble_native, scramble_sha256};
-        for password in [&b"secret"[..], b"", b"\xff\x00\x80 long password \xe2\x82\xac"] {
-            let nonce = b"0123456789abcdefghij";
-            let native = scramble_native(nonce, password).map_or(Vec::new(), |answer| answer.to_vec());
-            assert_eq!(respond(AuthPlugin::Native, password, nonce).unwrap(), native);
-            let sha2 = scramble_sha256(nonce, password).map_or(Vec::new(), |answer| answer.to_vec());
-            assert_eq!(respond(AuthPlugin::CachingSha2, password, nonce).unwrap(), sha2);
+    fn the_scrambles_are_those_of_the_manual() {
+        let euro = b"\xff\x00\x80 long password \xe2\x82\xac";
+        for (plugin, password, expected) in [
+            (AuthPlugin::Native, &b"secret"[..], "f5cac3f3b3df2133feb57db682c71e6ed433a988"),
+            (AuthPlugin::Native, euro, "3060a001099558631075924106c2d6196954ea6b"),
+            (AuthPlugin::CachingSha2, b"secret", "7e4adda2f2d5ef09b4147518becb0cee2939376203650a8c2bb2815959364bd0"),
+            (AuthPlugin::CachingSha2, euro, "1fa9a397d3a736b1e585d35a7e78e559b5c5198b2957c094c02ac809d431b38c"),
+        ] {
+            assert_eq!(hex(&respond(plugin, password, nonce(plugin)).unwrap()), expected);
         }
+    }
+
+    /// The answer as PyMySQL gives it; the key as MariaDB 10.11 stores it for `USING PASSWORD('secret')`
+    /// (`ZIgUREUg5PVgQ6LskhXmO+eZLS0nC8be6HPjYWR4YJY`, here in hexadecimal).
+    #[test]
+    fn the_ed25519_answer_and_key_are_those_of_mariadb() {
+        let answer = respond(AuthPlugin::Ed25519, b"secret", nonce(AuthPlugin::Ed25519)).unwrap();
+        let expected = "f2bfd25ad972620b238b9af9cea77cf36da9c1e084130122805b39951e4c039e\
+            b6afe1aa46a276da36b6bfc44af1a4b538994d4b364ffc2df03c0cf2bf54f807";
+        assert_eq!(hex(&answer), expected);
+        let key = VerifyingKey::from(&ed25519_key(b"secret"));
+        assert_eq!(hex(key.as_bytes()), "648814444520e4f56043a2ec9215e63be7992d2d270bc6dee873e36164786096");
     }
 
     #[test]
