@@ -5,7 +5,7 @@ use super::{Failure, Run, Session};
 use crate::route::{Reason, Target};
 use crate::sql::{CharsetFamily, Effect, Hold, Why};
 use crate::topology::{GtidSet, ServerId};
-use crate::wire::{Command, ErrPacket, Kind, Malformed, OkPacket, PrepareOk, SessionChange, Status};
+use crate::wire::{Command, EofPacket, ErrPacket, Kind, Malformed, OkPacket, PrepareOk, SessionChange, Status};
 
 /// The answer to an injected command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,7 +52,7 @@ impl Session {
             Kind::Eof(status) => {
                 self.on_status(run, status);
                 run.saw_eof = true;
-                Ok(None)
+                Ok(self.eof_shown_to_client(status, payload))
             }
             Kind::Err => {
                 run.saw_error = true;
@@ -99,11 +99,27 @@ impl Session {
         let mut shown = Vec::new();
         let own_settings = self.state.pin == Some(Hold::SessionTracking);
         ok.encode_keeping(self.capabilities, &mut shown, |change| match change {
-            SessionChange::Schema(_) => true,
+            // We ask for schemas, which is the servers' default too, and never for transactions: what is told of them is told
+            // to everybody (MySQL 9.7 does so by default).
+            SessionChange::Schema(_)
+            | SessionChange::TransactionState(_)
+            | SessionChange::TransactionCharacteristics(_) => true,
             SessionChange::SystemVariable { name, .. } => own_settings || TRACKED_BY_DEFAULT.contains(name),
             _ => own_settings,
         })?;
         Ok(shown)
+    }
+
+    /// An EOF says that state changed, and cannot say which; the client is not told of what only we asked for.
+    fn eof_shown_to_client(&self, status: Status, payload: &[u8]) -> Option<Vec<u8>> {
+        let asked_for = self.state.pin == Some(Hold::SessionTracking);
+        if asked_for || !status.has(Status::SESSION_STATE_CHANGED) {
+            return None;
+        }
+        let eof = EofPacket::decode(payload).ok()?;
+        let mut shown = Vec::new();
+        EofPacket { status: Status(eof.status.0 & !Status::SESSION_STATE_CHANGED.0), ..eof }.encode(&mut shown);
+        Some(shown)
     }
 
     fn on_variable(&mut self, run: &mut Run, name: &[u8], value: &[u8]) {
