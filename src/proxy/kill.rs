@@ -18,8 +18,12 @@ pub(super) async fn kill(driver: &mut Driver, kill: Kill) -> Result<(), End> {
     let victim = u32::try_from(kill.id).ok().and_then(|id| driver.shared.registry.find(id));
     let Some(victim) = victim else { return answer(driver, Err(Failure::UnknownThread(kill.id))).await };
     if victim.id == driver.entry.id {
-        answer(driver, Err(Failure::Killed)).await?;
-        return if kill.query_only { Ok(()) } else { Err(End::ClientLeft) };
+        if kill.query_only {
+            return answer(driver, Err(Failure::Killed)).await;
+        }
+        let killed = Failure::ConnectionKilled(driver.session.flavor());
+        answer(driver, Err(killed)).await?;
+        return Err(End::ClientLeft);
     }
     let row = victim.row();
     if row.backends.is_empty() && row.user != driver.identity.user.name {

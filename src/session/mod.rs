@@ -117,6 +117,11 @@ impl Session {
         self.state.schema.as_deref()
     }
 
+    /// Which product is behind.
+    pub fn flavor(&self) -> Flavor {
+        self.flavor
+    }
+
     /// Status flags for an OK of the proxy's own.
     pub fn status(&self) -> Status {
         let shown = self.state.status.0 & !(Status::MORE_RESULTS_EXISTS.0 | Status::SESSION_STATE_CHANGED.0);

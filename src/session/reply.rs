@@ -66,8 +66,10 @@ pub enum Failure {
     UnknownThread(u64),
     /// KILL of somebody else's connection.
     NotOwner(u64),
-    /// The session was killed.
+    /// The session killed its own statement.
     Killed,
+    /// The session killed its own connection.
+    ConnectionKilled(Flavor),
     /// The proxy is going away.
     ShuttingDown,
     /// A limit of the proxy's: which, and what it is.
@@ -101,7 +103,8 @@ impl Failure {
             | Self::Malformed(_)
             | Self::UnknownThread(_)
             | Self::NotOwner(_)
-            | Self::Killed => Fault::Client,
+            | Self::Killed
+            | Self::ConnectionKilled(_) => Fault::Client,
             Self::Server(_)
             | Self::NoPrimary { .. }
             | Self::Conflict { .. }
@@ -128,7 +131,8 @@ impl Failure {
             Self::TooManyClients => (1040, b"08004"),
             Self::UnknownThread(_) => (1094, b"HY000"),
             Self::NotOwner(_) => (1095, b"HY000"),
-            Self::Killed => (1317, b"70100"),
+            Self::Killed | Self::ConnectionKilled(Flavor::MySql) => (1317, b"70100"),
+            Self::ConnectionKilled(Flavor::MariaDb) => (1927, b"70100"),
             Self::ShuttingDown => (1053, b"08S01"),
             Self::Limit(..) => (1041, b"HY000"),
         }
@@ -167,7 +171,8 @@ impl Failure {
             Self::TooManyClients => "Too many connections".to_owned(),
             Self::UnknownThread(id) => format!("Unknown thread id: {id}"),
             Self::NotOwner(id) => format!("You are not owner of thread {id}"),
-            Self::Killed => "Query execution was interrupted".to_owned(),
+            Self::Killed | Self::ConnectionKilled(Flavor::MySql) => "Query execution was interrupted".to_owned(),
+            Self::ConnectionKilled(Flavor::MariaDb) => "Connection was killed".to_owned(),
             Self::ShuttingDown => "Server shutdown in progress".to_owned(),
             Self::Limit(which, limit) => format!("dbproxy: {which} is limited to {limit}"),
             Self::ServerMalformed { server, how } => format!("dbproxy: {server} broke the protocol: {how}"),
