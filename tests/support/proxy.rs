@@ -120,6 +120,11 @@ impl Proxy {
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits for the end of a process that was told to end.
+    pub fn ended(&mut self) -> ExitStatus {
         wait_for("the proxy to end", || self.process.try_wait().expect("a child of ours"))
     }
 

@@ -1,0 +1,23 @@
+//! Traffic through the real binary to real servers: the wire, the sessions, and where statements go.
+#![cfg(feature = "shell")]
+#![allow(clippy::disallowed_methods, reason = "a test may read the clock, sleep, and run threads as it likes")]
+
+#[path = "traffic/backends.rs"]
+mod backends;
+#[path = "traffic/kills.rs"]
+mod kills;
+#[path = "traffic/operations.rs"]
+mod operations;
+#[path = "traffic/own_writes.rs"]
+mod own_writes;
+#[path = "traffic/packets.rs"]
+mod packets;
+#[path = "traffic/peer.rs"]
+mod peer;
+#[path = "traffic/roles.rs"]
+mod roles;
+#[path = "traffic/same.rs"]
+mod same;
+#[path = "traffic/state.rs"]
+mod state;
+mod support;

@@ -1,0 +1,112 @@
+//! KILL through the proxy, by the ids that its clients know.
+
+use super::peer::{As, Peer, warm};
+use super::support::{Cluster, Options, Proxy, flavors, wait_for};
+use dbproxy::wire::{Expect, query_payload};
+
+const OTHER: (&str, &str) = ("other", "other-secret");
+
+fn each(run: impl Fn(&Cluster, &Proxy)) {
+    for flavor in flavors() {
+        let cluster = Cluster::start(flavor, Options::default());
+        cluster.primary().sql("CREATE USER other IDENTIFIED BY 'other-secret'");
+        cluster.primary().sql("GRANT SELECT, INSERT ON app.* TO other");
+        cluster.primary().sql("CREATE TABLE app.t (id INT)");
+        cluster.wait_for_replicas();
+        warm(&cluster);
+        let user = format!("[[user]]\nname = \"{}\"\npassword = \"{}\"\n", OTHER.0, OTHER.1);
+        run(&cluster, &Proxy::start(&cluster, &user));
+    }
+}
+
+/// Sends a statement that sleeps and waits until it does.
+fn sleeping(cluster: &Cluster, peer: &mut Peer) {
+    peer.send(&query_payload("SELECT SLEEP(25)", peer.capabilities));
+    let running = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT SLEEP%'";
+    wait_for("the statement to run", || {
+        cluster.servers.iter().any(|server| !server.sql(running).is_empty()).then_some(())
+    });
+}
+
+#[test]
+fn kill_query_ends_the_statement_and_not_the_session() {
+    each(|cluster, proxy| {
+        let (mut victim, mut killer) = (Peer::through(proxy), Peer::through(proxy));
+        sleeping(cluster, &mut victim);
+        killer.ok(&format!("KILL QUERY {}", victim.id));
+        // As the server: SLEEP answers 1 when it is interrupted, or an error.
+        victim.answer(Expect::Results).expect("an answer");
+        victim.ok("SELECT 1");
+    });
+}
+
+#[test]
+fn kill_ends_the_connection() {
+    each(|cluster, proxy| {
+        for command in ["KILL", "KILL CONNECTION", "COM_PROCESS_KILL"] {
+            let (mut victim, mut killer) = (Peer::through(proxy), Peer::through(proxy));
+            sleeping(cluster, &mut victim);
+            if command == "COM_PROCESS_KILL" {
+                let answer = killer.run(&[&[0x0c][..], &victim.id.to_le_bytes()].concat(), Expect::OnePacket);
+                assert_eq!(answer.expect("an answer")[0].err(), None);
+            } else {
+                killer.ok(&format!("{command} {}", victim.id));
+            }
+            victim.until_closed();
+            killer.ok("SELECT 1");
+        }
+    });
+}
+
+#[test]
+fn somebody_elses_connection_is_not_killed() {
+    each(|cluster, proxy| {
+        let mut victim = Peer::through(proxy);
+        let login = As { user: OTHER.0, password: OTHER.1, schema: Some("app"), ..As::default() };
+        let mut other = Peer::connect(proxy.port, &login).expect("a login");
+        let err = other.fails(&format!("KILL {}", victim.id));
+        assert_eq!(err.code, 1095, "without a backend: {err:?}");
+        sleeping(cluster, &mut victim);
+        let err = other.fails(&format!("KILL {}", victim.id));
+        assert_eq!(err.code, 1095, "with one: {err:?}");
+        // The application may see all connections; that gives no right to end them.
+        let mut app = Peer::through(proxy);
+        let id = other.id;
+        other.ok("INSERT INTO t VALUES (1)");
+        assert_eq!(app.fails(&format!("KILL {id}")).code, 1095);
+        app.ok(&format!("KILL QUERY {}", victim.id));
+        victim.answer(Expect::Results).expect("an answer");
+    });
+}
+
+#[test]
+fn unknown_ids_and_the_servers_own_are_answered_as_by_a_server() {
+    each(|cluster, proxy| {
+        let mut peer = Peer::through(proxy);
+        for id in [0x4fff_ffffu64, 999_999, 99_999_999_999] {
+            let straight = Peer::app(cluster.primary().port, super::peer::USUAL, None).fails(&format!("KILL {id}"));
+            assert_eq!(peer.fails(&format!("KILL {id}")), straight, "{:?} {id}", cluster.flavor);
+        }
+        // A server's own id reaches the primary.
+        let mut direct = Peer::app(cluster.primary().port, super::peer::USUAL, None);
+        peer.ok(&format!("KILL {}", direct.id));
+        direct.until_closed();
+    });
+}
+
+#[test]
+fn a_session_that_kills_itself_hears_what_a_server_says() {
+    each(|cluster, proxy| {
+        let own = |port| {
+            let mut peer = Peer::app(port, super::peer::USUAL, None);
+            let id = peer.id;
+            let query = peer.try_query(&format!("KILL QUERY {id}"));
+            let still = peer.try_query("SELECT 1").is_ok();
+            peer.send(&query_payload(&format!("KILL {id}"), peer.capabilities));
+            let last = peer.until_closed();
+            (query, still, last)
+        };
+        let (straight, through) = (own(cluster.primary().port), own(proxy.port));
+        assert_eq!(straight, through, "{:?}", cluster.flavor);
+    });
+}

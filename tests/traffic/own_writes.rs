@@ -1,0 +1,145 @@
+//! Read your own writes.
+
+use super::peer::{Peer, warm};
+use super::support::{Cluster, Flavor, Options, Proxy, Server, flavors, wait_for};
+use dbproxy::wire::Capabilities;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+fn each(run: impl Fn(&Cluster, &Proxy)) {
+    for flavor in flavors() {
+        let cluster = Cluster::start(flavor, Options::default());
+        warm(&cluster);
+        cluster.primary().sql("CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT, n INT)");
+        cluster.primary().sql("INSERT INTO app.t VALUES (1, 0)");
+        cluster.wait_for_replicas();
+        run(&cluster, &Proxy::start(&cluster, ""));
+    }
+}
+
+/// Increments and reads back `pairs` times; how many reads were stale, and how many came from a replica.
+fn pairs(peer: &mut Peer, pairs: u32) -> (u32, u32) {
+    let (mut stale, mut replica) = (0, 0);
+    for _ in 0..pairs {
+        peer.ok("UPDATE t SET n = LAST_INSERT_ID(n + 1) WHERE id = 1");
+        let read = peer.row("SELECT n, @@server_id FROM t WHERE id = 1");
+        let written = peer.value("SELECT n FROM t WHERE id = 1 FOR UPDATE");
+        stale += u32::from(read[0] != written);
+        replica += u32::from(read[1] != "1");
+    }
+    (stale, replica)
+}
+
+#[test]
+fn a_thousand_reads_after_own_writes_are_never_stale() {
+    each(|cluster, proxy| {
+        let mut peer = Peer::through(proxy);
+        let (stale, replica) = pairs(&mut peer, 1000);
+        eprintln!("{:?}: 1000 pairs, {stale} stale, {replica} read from a replica", cluster.flavor);
+        assert_eq!(stale, 0);
+        assert!(replica > 500, "replicas that follow are read from: {replica} of 1000");
+    });
+}
+
+#[test]
+fn a_thousand_reads_are_never_stale_while_the_appliers_stop_and_go() {
+    each(|cluster, proxy| {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for replica in cluster.replicas() {
+                        replica.pause_applier();
+                        std::thread::sleep(Duration::from_millis(150));
+                        replica.resume_applier();
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                }
+            });
+            let counted = std::panic::catch_unwind(|| pairs(&mut Peer::through(proxy), 1000));
+            over.store(true, Ordering::Relaxed);
+            let (stale, replica) = counted.expect("all pairs ran");
+            eprintln!("{:?}, stop and go: 1000 pairs, {stale} stale, {replica} read from a replica", cluster.flavor);
+            assert_eq!(stale, 0);
+            assert!(replica > 0, "the replicas are used between the stops");
+        });
+    });
+}
+
+#[test]
+fn a_read_that_the_replicas_cannot_answer_falls_back_within_the_bound() {
+    each(|cluster, proxy| {
+        cluster.replicas().iter().for_each(Server::pause_applier);
+        let mut peer = Peer::through(proxy);
+        peer.ok("INSERT INTO t (n) VALUES (7)");
+        let began = Instant::now();
+        assert_eq!(peer.row("SELECT n, @@server_id FROM t ORDER BY id DESC LIMIT 1"), ["7", "1"]);
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(1500), "{took:?}");
+        // Another session wrote nothing, and may read what was.
+        cluster.replicas().iter().for_each(Server::resume_applier);
+        wait_for("the session to read from a replica again", || {
+            let row = peer.row("SELECT COUNT(*), @@server_id FROM t");
+            assert_eq!(row[0], "2");
+            (row[1] != "1").then_some(())
+        });
+    });
+}
+
+#[test]
+fn a_session_reads_what_its_ddl_made() {
+    each(|_, proxy| {
+        let mut peer = Peer::through(proxy);
+        for round in 0..30 {
+            peer.ok(&format!("CREATE TABLE made_{round} (a INT)"));
+            assert_eq!(peer.value(&format!("SELECT COUNT(*) FROM made_{round}")), "0");
+            peer.ok(&format!("ALTER TABLE made_{round} ADD b INT DEFAULT 3"));
+            peer.ok(&format!("SELECT a, b FROM made_{round}"));
+        }
+    });
+}
+
+#[test]
+fn every_way_to_write_is_followed() {
+    each(|cluster, proxy| {
+        cluster.primary().sql("CREATE PROCEDURE app.put(v INT) INSERT INTO app.t (n) VALUES (v)");
+        cluster.primary().sql(
+            "CREATE FUNCTION app.give(v INT) RETURNS INT DETERMINISTIC MODIFIES SQL DATA \
+             BEGIN INSERT INTO app.t (n) VALUES (v); RETURN v; END",
+        );
+        cluster.wait_for_replicas();
+        let mut ways = vec![
+            vec!["INSERT INTO t (n) VALUES (1)"],
+            vec!["BEGIN", "INSERT INTO t (n) VALUES (2)", "COMMIT"],
+            vec!["SET autocommit = 0", "INSERT INTO t (n) VALUES (3)", "SET autocommit = 1"],
+            vec!["BEGIN", "INSERT INTO t (n) VALUES (4)", "BEGIN", "ROLLBACK"],
+            vec!["BEGIN", "INSERT INTO t (n) VALUES (4)", "CREATE TABLE IF NOT EXISTS implicit (a INT)"],
+            vec!["BEGIN", "INSERT INTO t (n) VALUES (4)", "COMMIT AND CHAIN", "ROLLBACK"],
+            vec!["REPLACE INTO t (n) VALUES (5)"],
+            vec!["INSERT INTO t (n) SELECT n FROM t LIMIT 1"],
+            vec!["CALL put(6)"],
+            vec!["SELECT give(8)"],
+            vec!["DO give(9)"],
+            vec!["SELECT 1; INSERT INTO t (n) VALUES (10)"],
+            vec!["INSERT INTO t (n) VALUES (11); SELECT 1"],
+        ];
+        if cluster.flavor == Flavor::MariaDb {
+            ways.push(vec!["INSERT INTO t (n) VALUES (12) RETURNING n"]);
+            ways.push(vec!["DELETE FROM t WHERE id = (SELECT MAX(id) FROM t) RETURNING n"]);
+        }
+        cluster.replicas().iter().for_each(Server::pause_applier);
+        for capabilities in [
+            Capabilities::MULTI_STATEMENTS,
+            Capabilities::MULTI_STATEMENTS | Capabilities::DEPRECATE_EOF,
+            Capabilities::MULTI_STATEMENTS | Capabilities::DEPRECATE_EOF | Capabilities::SESSION_TRACK,
+        ] {
+            for way in &ways {
+                let mut peer = Peer::app(proxy.port, capabilities, Some("app"));
+                way.iter().for_each(|sql| drop(peer.ok(sql)));
+                let expected = cluster.primary().value("SELECT CONCAT(COUNT(*), ' ', MAX(id)) FROM app.t");
+                let seen = peer.value("SELECT CONCAT(COUNT(*), ' ', MAX(id)) FROM t");
+                assert_eq!(seen, expected, "{:?} {capabilities:?} {way:?}", cluster.flavor);
+            }
+        }
+    });
+}
