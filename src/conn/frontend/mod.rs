@@ -90,7 +90,7 @@ impl Frontend {
     /// Loads the certificate that the configuration names, or makes one.
     pub fn new(live: Live, accounts: Accounts) -> Result<Self, TlsError> {
         let tls = tls_of(&live.load())?;
-        let decoy = Secret::new(rand::random::<[u8; 32]>());
+        let decoy = Secret::new(random_bytes::<32>());
         Ok(Self { live, accounts, tls: ArcSwap::from_pointee(tls), rsa: OnceCell::new(), decoy })
     }
 
@@ -210,6 +210,11 @@ fn default_plugin(hello: &Hello) -> AuthPlugin {
         }
         Some(AuthPlugin::Ed25519) | None => AuthPlugin::Native,
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a nonce must not be foreseeable")]
+fn random_bytes<const N: usize>() -> [u8; N] {
+    rand::random()
 }
 
 /// As servers make them: 7 bits, without zero and without `$`, which ends the salt in stored hashes.
