@@ -19,6 +19,8 @@ mod plan;
 mod reply;
 mod state;
 mod statements;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Next};
 pub use backend::{Prelude, Step};
