@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use support::Ports;
+use support::{Ports, wait_for};
 
 const FIXED: &str = include_str!("../fixtures/config/fixed.toml");
 
@@ -72,11 +72,7 @@ impl Running {
 
     #[track_caller]
     fn until(&self, wanted: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.log().contains(wanted) {
-            assert!(Instant::now() < deadline, "no {wanted:?} in\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for(wanted, || self.log().contains(wanted).then_some(()));
     }
 
     fn signal(&self, signal: Signal) {
@@ -92,14 +88,8 @@ impl Running {
     }
 
     fn end(&mut self) -> i32 {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code().unwrap();
-            }
-            assert!(Instant::now() < deadline, "it does not end\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let status = wait_for("its end", || self.child.try_wait().unwrap());
+        status.code().unwrap()
     }
 }
 
@@ -252,10 +242,8 @@ fn sighup_takes_over_what_it_can_and_names_the_rest() {
     running.until("configuration refused");
     write(running.folder.path(), &format!("{changed}[log]\nlevel = \"error\"\n"));
     running.signal(Signal::HUP);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !running.get("/metrics").contains("dbproxy_config_reloads_total{outcome=\"applied\"} 2") {
-        assert!(Instant::now() < deadline, "{}", running.log());
-    }
+    let counted = "dbproxy_config_reloads_total{outcome=\"applied\"} 2";
+    wait_for(counted, || running.get("/metrics").contains(counted).then_some(()));
     running.signal(Signal::TERM);
     assert_eq!(running.end(), 0);
     let log = running.log();

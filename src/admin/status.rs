@@ -70,6 +70,7 @@ pub struct ProxyStatus {
 
 impl Status {
     /// The state at this moment.
+    #[must_use]
     pub fn of(view: &View, now: Instant) -> Self {
         let topology = view.topology.load();
         let metrics = &view.metrics;

@@ -6,11 +6,10 @@ use dbproxy::admin::{View, http, sql};
 use dbproxy::conn::{self, Accounts, Frontend};
 use dbproxy::wire::ErrPacket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 /// Backlog of the listeners.
@@ -20,11 +19,11 @@ const CLIENTS_MOST: usize = 64;
 /// How long to wait when a client cannot be accepted, for want of file descriptors mostly.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds what is configured and serves it; ends with the runtime.
+/// Binds what is configured and serves it until the tasks are dropped.
 ///
 /// # Errors
 /// An address cannot be bound, or there is no certificate to show.
-pub fn serve(shared: &Shared) -> Result<()> {
+pub fn serve(shared: &Shared) -> Result<JoinSet<()>> {
     let view = View {
         topology: shared.topology.clone(),
         registry: shared.registry.clone(),
@@ -33,13 +32,14 @@ pub fn serve(shared: &Shared) -> Result<()> {
         draining: shared.draining.clone(),
     };
     let config = shared.live.snapshot();
+    let mut tasks = JoinSet::new();
     if let Some(address) = config.http {
         let listener = bind("http.address", address, BACKLOG)?;
         if !address.ip().is_loopback() {
             warn!(%address, "status and metrics are shown without a password beyond this machine");
         }
         let router = http::router(view.clone());
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 error!(%error, %address, "HTTP ended");
             }
@@ -49,37 +49,36 @@ pub fn serve(shared: &Shared) -> Result<()> {
         let listener = bind("admin.address", admin.address, BACKLOG)?;
         // It looks the account up in the configuration in force, so that a reload counts for the next client.
         let frontend = Frontend::new(shared.live.clone(), Accounts::Admin).context("admin")?;
-        accept(listener, view, Arc::new(frontend));
+        tasks.spawn(accept(listener, view, Arc::new(frontend)));
     }
-    Ok(())
+    Ok(tasks)
 }
 
-fn accept(listener: TcpListener, view: View, frontend: Arc<Frontend>) -> JoinHandle<()> {
+/// Takes admin clients; they end when this future is dropped.
+async fn accept(listener: TcpListener, view: View, frontend: Arc<Frontend>) {
     let places = Arc::new(Semaphore::new(CLIENTS_MOST));
-    let next = AtomicU32::new(1);
-    tokio::spawn(async move {
-        loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    warn!(%error, "admin client not accepted");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            };
-            let id = next.fetch_add(1, Ordering::Relaxed);
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                let full = ErrPacket::new(1040, *b"08004", "Too many connections");
-                tokio::spawn(async move { conn::turn_away(stream, &full).await });
+    let mut clients = JoinSet::new();
+    for id in 1.. {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "admin client not accepted");
+                tokio::time::sleep(PAUSE).await;
                 continue;
-            };
-            let (view, frontend) = (view.clone(), frontend.clone());
-            tokio::spawn(async move {
+            }
+        };
+        while clients.try_join_next().is_some() {}
+        let (view, frontend) = (view.clone(), frontend.clone());
+        match places.clone().try_acquire_owned() {
+            Ok(place) => clients.spawn(async move {
                 client(stream, id, view, frontend).await;
                 drop(place);
-            });
-        }
-    })
+            }),
+            Err(_) => clients.spawn(async move {
+                conn::turn_away(stream, &ErrPacket::new(1040, *b"08004", "Too many connections")).await;
+            }),
+        };
+    }
 }
 
 async fn client(stream: TcpStream, id: u32, view: View, frontend: Arc<Frontend>) {

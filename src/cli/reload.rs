@@ -3,10 +3,11 @@
 use dbproxy::config::{Config, Live};
 use dbproxy::telemetry::{LogHandle, Metrics};
 use std::path::Path;
+use std::sync::Arc;
 use tracing::{error, info, warn};
 
-/// Reloads once. A file with faults changes nothing.
-pub fn reload(path: &Path, live: &Live, log: &LogHandle, metrics: &Metrics) {
+/// Reloads once, and returns what holds now if anything was taken over. A file with faults changes nothing.
+pub fn reload(path: &Path, live: &Live, log: &LogHandle, metrics: &Metrics) -> Option<Arc<Config>> {
     let file = path.display();
     let new = match Config::load(path) {
         Ok(new) => new,
@@ -15,7 +16,7 @@ pub fn reload(path: &Path, live: &Live, log: &LogHandle, metrics: &Metrics) {
                 error!(error = %complaint, "configuration refused, the running one stays");
             }
             metrics.reload_refused();
-            return;
+            return None;
         }
     };
     let reload = Config::reload(&live.load(), &new);
@@ -28,4 +29,5 @@ pub fn reload(path: &Path, live: &Live, log: &LogHandle, metrics: &Metrics) {
     if !reload.pending.is_empty() {
         warn!(%file, keys = reload.pending.join(", "), "these keys wait for a restart");
     }
+    (!reload.applied.is_empty()).then(|| live.snapshot())
 }

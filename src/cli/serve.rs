@@ -78,7 +78,7 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
     let shared = Shared { live, topology, registry: Arc::default(), metrics, draining };
 
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
-    operator::serve(&shared)?;
+    let _operator = operator::serve(&shared)?;
     let control = start_control(publisher, hints, &shared);
     let mut proxy = start_proxy(listener, &shared)?;
     let config = shared.live.snapshot();
@@ -89,7 +89,7 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
         tokio::select! {
             _ = second.tick() => shared.metrics.tick(Instant::now()),
             request = signals.next() => match request {
-                Request::Reload => reload(path, &shared.live, log, &shared.metrics),
+                Request::Reload => drop(reload(path, &shared.live, log, &shared.metrics)),
                 Request::Drain => {
                     drain.send_replace(true);
                     break end_sessions(&mut proxy, &mut signals, &shared).await;
@@ -127,6 +127,7 @@ async fn end_sessions(proxy: &mut JoinHandle<()>, signals: &mut Signals, shared:
 }
 
 /// The control plane: it alone publishes.
+#[expect(clippy::disallowed_methods, reason = "`run` keeps the handle, and aborts the task at its end")]
 fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, shared: &Shared) -> JoinHandle<()> {
     let config = shared.live.snapshot();
     let policy = control::Policy {
@@ -147,6 +148,7 @@ fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, 
 }
 
 /// The data plane: ends when it drains and no session is left.
+#[expect(clippy::disallowed_methods, reason = "`run` awaits the handle")]
 fn start_proxy(listener: TcpListener, shared: &Shared) -> Result<JoinHandle<()>> {
     let frontend = Frontend::new(shared.live.clone(), Accounts::Clients).context("listen")?;
     let backend_tls = BackendTls::load(&shared.live.load().backend.tls).context("backend.tls")?;

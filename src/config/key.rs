@@ -58,6 +58,7 @@ pub struct Key {
 
 impl Key {
     /// The columns `type`, `default` and `ceiling` of `docs/config.md`.
+    #[must_use]
     pub fn columns(&self) -> (String, String, String) {
         let default = match (self.kind, self.default) {
             (Kind::Number(range), None) => format!("`{}`", range.default),
@@ -90,7 +91,7 @@ pub const USERS_MOST: usize = 10_000;
 /// Longest account name in bytes: MariaDB's 128 characters (MySQL has 32), as
 /// <https://mariadb.com/docs/server/reference/sql-structure/sql-language-structure/identifier-names> says.
 pub const USER_NAME_BYTES_MOST: usize = 512;
-/// Longest password in bytes, as caching_sha2_password has it (`CACHING_SHA2_PASSWORD_MAX_PASSWORD_LENGTH`).
+/// Longest password in bytes, as `caching_sha2_password` has it (`CACHING_SHA2_PASSWORD_MAX_PASSWORD_LENGTH`).
 pub const PASSWORD_BYTES_MOST: usize = 256;
 
 /// The ranges by name.

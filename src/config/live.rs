@@ -10,17 +10,20 @@ pub struct Live(Arc<ArcSwap<Config>>);
 
 impl Live {
     /// Starts with this one.
+    #[must_use]
     pub fn new(config: Config) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(config)))
     }
 
     /// The configuration of this moment: one pointer load. Read it at the start of a connection or statement; do not hold
     /// it across a wait.
+    #[must_use]
     pub fn load(&self) -> Guard<Arc<Config>> {
         self.0.load()
     }
 
     /// The same, to keep for longer than a moment.
+    #[must_use]
     pub fn snapshot(&self) -> Arc<Config> {
         self.0.load_full()
     }

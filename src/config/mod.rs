@@ -254,6 +254,7 @@ impl Config {
 
 impl LogLevel {
     /// The level's word in the configuration.
+    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Error => "error",

@@ -14,6 +14,7 @@ impl Secret {
     }
 
     /// The secret itself. Whoever calls this answers for where it goes.
+    #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

@@ -366,12 +366,3 @@ pub(super) fn find(hash: u32, text: &[u8], flavor: Flavor) -> &'static Word {
         slot += 1;
     }
 }
-
-#[cfg(test)]
-pub(super) fn each() -> impl Iterator<Item = (&'static str, Call, bool, bool)> {
-    TABLE
-        .slots
-        .iter()
-        .filter(|word| !word.name.is_empty())
-        .map(|word| (word.name, word.call, word.flavors & MYSQL != 0, word.flavors & MARIADB != 0))
-}

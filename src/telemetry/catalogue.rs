@@ -26,6 +26,7 @@ pub struct Metric {
 
 impl Type {
     /// Prometheus's word.
+    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Counter => "counter",

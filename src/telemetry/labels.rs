@@ -192,6 +192,7 @@ const COMMANDS: &[&str] = &[
 
 /// The place of a command byte among [`LABELS`]'s commands. The bytes:
 /// <https://dev.mysql.com/doc/dev/mysql-server/latest/my__command_8h.html>; 0xfa is MariaDB's COM_STMT_BULK_EXECUTE.
+#[must_use]
 pub const fn command_label(byte: u8) -> usize {
     match byte {
         0x03 => 0,

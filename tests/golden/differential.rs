@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! A second opinion: what the lexer proves to be a plain read is given to sqlparser, and its tree must agree.
 //!
 //! The tree is more permissive than the servers and does not know all of their grammar, so only one direction is a
@@ -183,4 +180,3 @@ fn the_tree_has_nothing_against_a_mutated_row_that_is_still_a_read() {
 fn sorted(a: usize, b: usize) -> [usize; 2] {
     [a.min(b), a.max(b)]
 }
->>>>>>> h/sql

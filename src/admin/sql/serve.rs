@@ -8,6 +8,7 @@ use crate::topology::Hello;
 use crate::wire::{Capabilities, OkPacket, Status, frame};
 
 /// What an admin client is greeted with: only what the engine does rightly, and what the connection phase needs.
+#[must_use]
 pub fn hello() -> Hello {
     let capabilities = Capabilities::LONG_PASSWORD
         | Capabilities::PROTOCOL_41
