@@ -7,6 +7,7 @@ mod connect_error;
 mod exchange;
 mod frontend;
 mod login_error;
+mod nonce;
 mod registry;
 mod rsa;
 mod stream;
