@@ -79,8 +79,9 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
 
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
     let _operator = operator::serve(&shared)?;
-    let control = start_control(publisher, hints, &shared);
-    let mut proxy = start_proxy(listener, &shared)?;
+    let plane = data_plane(&shared)?;
+    let control = start_control(publisher, hints, plane.backend_tls.load_full(), &shared);
+    let mut proxy = start_proxy(listener, plane.clone(), &shared);
     let config = shared.live.snapshot();
     info!(address = %config.listen.address, version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster.name, "serving");
 
@@ -89,7 +90,11 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
         tokio::select! {
             _ = second.tick() => shared.metrics.tick(Instant::now()),
             request = signals.next() => match request {
-                Request::Reload => drop(reload(path, &shared.live, log, &shared.metrics)),
+                Request::Reload => {
+                    if reload(path, &shared.live, log, &shared.metrics).is_some() {
+                        plane.reload();
+                    }
+                }
                 Request::Drain => {
                     drain.send_replace(true);
                     break end_sessions(&mut proxy, &mut signals, &shared).await;
@@ -127,12 +132,17 @@ async fn end_sessions(proxy: &mut JoinHandle<()>, signals: &mut Signals, shared:
 }
 
 /// The control plane: it alone publishes.
-#[expect(clippy::disallowed_methods, reason = "`run` keeps the handle, and aborts the task at its end")]
-fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, shared: &Shared) -> JoinHandle<()> {
+fn start_control(
+    publisher: TopologyPublisher,
+    hints: mpsc::Receiver<ServerId>,
+    connector: Arc<BackendTls>,
+    shared: &Shared,
+) -> JoinHandle<()> {
     let config = shared.live.snapshot();
     let policy = control::Policy {
         user: config.monitor.user.clone(),
         tls: config.backend.tls.clone(),
+        connector,
         interval: config.monitor.interval,
         timeout: config.monitor.timeout,
         connect_timeout: config.backend.connect_timeout,
@@ -147,25 +157,28 @@ fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, 
     tokio::spawn(control::run(first, policy, judging, publisher, hints, std::future::pending()))
 }
 
-/// The data plane: ends when it drains and no session is left.
-#[expect(clippy::disallowed_methods, reason = "`run` awaits the handle")]
-fn start_proxy(listener: TcpListener, shared: &Shared) -> Result<JoinHandle<()>> {
+/// What the sessions share.
+fn data_plane(shared: &Shared) -> Result<Arc<proxy::Shared>> {
     let frontend = Frontend::new(shared.live.clone(), Accounts::Clients).context("listen")?;
     let backend_tls = BackendTls::load(&shared.live.load().backend.tls).context("backend.tls")?;
-    let plane = Arc::new(proxy::Shared {
+    Ok(Arc::new(proxy::Shared {
         live: shared.live.clone(),
         topology: shared.topology.clone(),
         registry: shared.registry.clone(),
         metrics: shared.metrics.clone(),
-        frontend: Arc::new(frontend),
+        frontend,
         backend_tls: arc_swap::ArcSwap::from_pointee(backend_tls),
         schemas: proxy::KnownSchemas::default(),
-    });
+    }))
+}
+
+/// The data plane: ends when it drains and no session is left.
+fn start_proxy(listener: TcpListener, plane: Arc<proxy::Shared>, shared: &Shared) -> JoinHandle<()> {
     let mut draining = shared.draining.clone();
     let shutdown = async move {
         let _ = draining.wait_for(|draining| *draining).await;
     };
-    Ok(tokio::spawn(proxy::serve(listener, plane, shutdown)))
+    tokio::spawn(proxy::serve(listener, plane, shutdown))
 }
 
 pub(super) fn bind(key: &str, address: SocketAddr, backlog: u32) -> Result<TcpListener> {

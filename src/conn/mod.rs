@@ -7,13 +7,14 @@ mod connect_error;
 mod exchange;
 mod frontend;
 mod login_error;
+mod nonce;
 mod registry;
 mod rsa;
 mod stream;
 mod tls;
 mod watch;
 
-pub use backend::{Backend, Login, connect};
+pub use backend::{Backend, CONNECTING, Login, connect};
 pub use collation::Collation;
 pub use connect_error::{ConnectCause, ConnectError};
 pub use frontend::{

@@ -29,6 +29,8 @@ pub struct Session {
     queries: AtomicU64,
     /// Nanoseconds from `since` to the start of the running statement, plus one; 0 when none runs.
     running: AtomicU64,
+    /// Nanoseconds from `since` to the end of the last statement.
+    idle_since: AtomicU64,
     draining: AtomicBool,
     drain: Notify,
     end: Notify,
@@ -82,6 +84,7 @@ impl Registry {
             since: now,
             queries: AtomicU64::new(0),
             running: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             drain: Notify::new(),
             end: Notify::new(),
@@ -113,6 +116,12 @@ impl Registry {
 
     fn all(&self) -> Vec<Arc<Session>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Ends the sessions that have run nothing for longer than `limit`; returns how many.
+    pub fn end_idle(&self, limit: Duration, now: Instant) -> usize {
+        let idle = |session: &&Arc<Session>| session.idle_for(now).is_some_and(|idle| idle > limit);
+        self.all().iter().filter(idle).map(|session| session.end()).count()
     }
 
     /// Asks every session to end when it next has nothing to lose.
@@ -158,6 +167,15 @@ impl Session {
         Some(self.since + Duration::from_nanos(nanos))
     }
 
+    /// How long it has run nothing; `None` while it runs something.
+    fn idle_for(&self, now: Instant) -> Option<Duration> {
+        if self.running.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        let idle_since = Duration::from_nanos(self.idle_since.load(Ordering::Relaxed));
+        Some(now.saturating_duration_since(self.since).saturating_sub(idle_since))
+    }
+
     /// A statement starts.
     pub fn started(&self, now: Instant) {
         let nanos = u64::try_from(now.saturating_duration_since(self.since).as_nanos()).unwrap_or(u64::MAX - 1);
@@ -165,7 +183,9 @@ impl Session {
     }
 
     /// The statement is over.
-    pub fn stopped(&self) {
+    pub fn stopped(&self, now: Instant) {
+        let nanos = u64::try_from(now.saturating_duration_since(self.since).as_nanos()).unwrap_or(u64::MAX);
+        self.idle_since.store(nanos, Ordering::Relaxed);
         self.running.store(0, Ordering::Relaxed);
         self.queries.fetch_add(1, Ordering::Relaxed);
     }

@@ -4,11 +4,36 @@ use super::client::Driver;
 use super::link::{BackendLink, Counted};
 use crate::conn::{self, ConnectError};
 use crate::topology::ServerId;
+use crate::wire::ErrPacket;
 use std::time::Instant;
 
+/// Why a backend could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    /// The server, or the way to it.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// `limits.max_connections_per_server` connections are open to it.
+    #[error("limits.max_connections_per_server = {0} reached")]
+    Full(u32),
+}
+
+impl OpenError {
+    /// What to tell the client, if this is an answer to it and no fault of the moment: the server's own word, or what it
+    /// would say with as many connections.
+    pub(super) fn refused(&self) -> Option<ErrPacket> {
+        match self {
+            Self::Connect(error) => error.refused().cloned(),
+            Self::Full(_) => Some(ErrPacket::new(1040, *b"08004", format!("Too many connections: {self}"))),
+        }
+    }
+}
+
 /// Opens a backend of the session at that server, logged in as its client is.
-pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), ConnectError> {
+pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> {
     let shared = driver.shared.clone();
+    let limit = shared.live.load().limits.max_connections_per_server;
+    let counted = Counted::within(&shared.metrics, server, limit).ok_or(OpenError::Full(limit))?;
     let primary = driver.topology.load().primary().is_some_and(|primary| primary.id == server);
     let deadline = Instant::now() + shared.live.load().backend.connect_timeout;
     let identity = &driver.identity;
@@ -31,7 +56,7 @@ pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), Co
         capabilities: backend.capabilities,
         ahead: Vec::new(),
         tail: Vec::new(),
-        _counted: Counted::new(&shared.metrics, server),
+        _counted: counted,
     });
     driver.show_backends();
     Ok(())

@@ -2,16 +2,15 @@
 //! machine says.
 
 use super::kill;
-use super::link::{BackendLink, ClientLink, InFlight, Incoming};
-use super::relay::{Relay, Stop};
-use super::upload::{Broken, Until, upload};
+use super::link::{BackendLink, ClientLink, Incoming};
+use super::upload::{Until, upload};
 use super::{Shared, backends, inject};
 use crate::conn::{self, TopologyWatch};
 use crate::route::Refusal;
-use crate::session::{Edit, Failure, Next, Plan, Prelude, Run, Session, Step};
+use crate::session::{Failure, Next, Plan, Prelude, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
-use crate::wire::{Command, HEADER_LEN, OkPacket, STATEMENT_ID, frame};
+use crate::wire::{Command, HEADER_LEN, Header, Malformed, OkPacket, frame};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -19,9 +18,6 @@ use std::time::{Duration, Instant};
 
 /// Longest wait for an answer to a command of the proxy's own that a server has no reason to be slow with.
 const OWN_COMMAND_DEADLINE: Duration = Duration::from_secs(10);
-
-/// A read is sent so many times again at most.
-const REPEATS_MAX: u8 = 2;
 
 /// How a client's connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +31,7 @@ pub(super) enum End {
 }
 
 /// How far an attempt at a command got.
-enum Attempt {
+pub(super) enum Attempt {
     /// It was answered, or needs no answer.
     Done,
     /// Look again: at once, or (with the reason) when the topology has changed.
@@ -43,7 +39,7 @@ enum Attempt {
 }
 
 /// A result, or the end of the client's connection.
-type Outcome<T> = Result<T, End>;
+pub(super) type Outcome<T> = Result<T, End>;
 
 /// The task's state.
 pub(super) struct Driver {
@@ -84,8 +80,9 @@ impl Driver {
         };
         let started = Instant::now();
         self.entry.started(started);
+        self.repeats = 0;
         let result = self.run_command(incoming, started).await;
-        self.entry.stopped();
+        self.entry.stopped(Instant::now());
         self.show_bound();
         let (bytes_in, bytes_out) =
             (std::mem::take(&mut self.client.bytes_in), std::mem::take(&mut self.client.bytes_out));
@@ -107,13 +104,14 @@ impl Driver {
             let drain = entry.drained();
             tokio::pin!(drain);
             let event = std::future::poll_fn(|cx| {
-                if let Poll::Ready(result) = client.poll_receive(cx) {
-                    return Poll::Ready(Event::Received(result.unwrap_or(false)));
-                }
+                // Before the client: a backend that closed meanwhile must not get the command.
                 for (i, backend) in backends.iter_mut().enumerate() {
                     if let Poll::Ready(said) = backend.poll_gone(cx) {
                         return Poll::Ready(Event::Closed(i, said));
                     }
+                }
+                if let Poll::Ready(result) = client.poll_receive(cx) {
+                    return Poll::Ready(Event::Received(result.unwrap_or(false)));
                 }
                 if idle && drain.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Drain);
@@ -167,6 +165,14 @@ impl Driver {
         }
     }
 
+    /// A command starts a new sequence of packets.
+    fn in_order(&self) -> Result<(), Malformed> {
+        match Header::peek(self.client.received()) {
+            Some(header) if header.seq == 0 => Ok(()),
+            _ => Err(Malformed::Invalid("sequence number")),
+        }
+    }
+
     /// Waits until the topology is published anew, a little while at most; `false` when the deadline has passed.
     async fn wait_for_topology(&mut self, deadline: Instant) -> Outcome<bool> {
         if Instant::now() >= deadline {
@@ -187,7 +193,8 @@ impl Driver {
             let topology = self.topology.load();
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
             let load = |server| self.shared.metrics.server(server).in_flight.load(Ordering::Relaxed);
-            self.session.plan(payload, incoming.complete, &topology, self.roll >> 8, load)
+            self.in_order()
+                .and_then(|()| self.session.plan(payload, incoming.complete, &topology, self.roll >> 8, load))
         };
         match plan {
             Err(malformed) => {
@@ -316,7 +323,7 @@ impl Driver {
     }
 
     /// A backend could not be opened: the replica's reads go elsewhere, the primary's statements wait.
-    fn not_connected(&mut self, run: &Run, error: &conn::ConnectError) -> Result<Next, Refusal> {
+    fn not_connected(&mut self, run: &Run, error: &backends::OpenError) -> Result<Next, Refusal> {
         use crate::route::{Reason, Target};
         self.topology.hint(run.route.server);
         self.shared.metrics.server(run.route.server).error(Fault::Backend);
@@ -324,139 +331,13 @@ impl Driver {
             return Ok(Next::ToPrimary(Reason::NoReplica));
         }
         match error.refused() {
-            Some(err) => Ok(Next::Fail(Failure::Server(err.clone()))),
+            Some(err) => Ok(Next::Fail(Failure::Server(err))),
             None => Err(Refusal::NoPrimary(error.to_string())),
         }
     }
 
-    /// Sends the command. What the socket does not take is the server's loss to tell: the answer says.
-    async fn send(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<()> {
-        let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
-        let mut edit = match self.session.edit(run, payload, incoming.complete) {
-            Ok(edit) => edit,
-            Err(malformed) => {
-                let _ = self.refuse(*incoming, &Failure::Malformed(malformed)).await;
-                return Err(End::Broken);
-            }
-        };
-        if edit == Edit::NeedsWhole {
-            edit = self.edit_whole(run, incoming).await?;
-        }
-        self.write(run.route.server, edit, incoming).await
-    }
-
-    async fn write(&mut self, server: ServerId, edit: Edit, incoming: &mut Incoming) -> Outcome<()> {
-        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
-            return Ok(());
-        };
-        let command = &mut self.client.received_mut()[..incoming.buffered];
-        let place = HEADER_LEN + STATEMENT_ID.start..HEADER_LEN + STATEMENT_ID.end;
-        let named = match edit {
-            Edit::StatementId(id) => command.get_mut(place.clone()).map(|bytes| {
-                let named = bytes.to_vec();
-                bytes.copy_from_slice(&id.to_le_bytes());
-                named
-            }),
-            _ => None,
-        };
-        // A failed write is not an error yet: the server may have said why before it closed, and the answer tells.
-        if let Edit::Payload(payload) = edit {
-            let mut framed = Vec::with_capacity(payload.len() + HEADER_LEN);
-            frame(&mut framed, 0, &payload);
-            let _ = backend.send(&framed).await;
-        } else if incoming.complete {
-            let _ = backend.send(command).await;
-            // As the client named it: the command may have to be sent elsewhere.
-            if let Some(named) = named {
-                command[place].copy_from_slice(&named);
-            }
-        } else {
-            incoming.buffered = 0;
-            if let Err(Broken::Client) = upload(&mut self.client, Some(backend), Until::EndOfCommand).await {
-                return Err(End::ClientLeft);
-            }
-        }
-        Ok(())
-    }
-
-    /// Receives all of a long command, to write it anew.
-    async fn edit_whole(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<Edit> {
-        let payload = super::upload::whole(&mut self.client).await.map_err(|_| End::ClientLeft)?;
-        *incoming = Incoming { buffered: 0, complete: true };
-        self.session.edit(run, &payload, true).map_err(|_| End::Broken).map(|edit| match edit {
-            Edit::Payload(payload) => Edit::Payload(payload),
-            _ => Edit::Payload(payload),
-        })
-    }
-
-    /// Passes the answer on.
-    async fn answer(&mut self, run: &mut Run, incoming: &mut Incoming) -> Outcome<Attempt> {
-        let server = run.route.server;
-        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
-            return Ok(Attempt::Again(None));
-        };
-        let in_flight = InFlight::new(&self.shared.metrics, server);
-        let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run);
-        let stop = loop {
-            match relay.until_stop().await {
-                Stop::LocalInfile => {
-                    relay.client.consume(std::mem::take(&mut incoming.buffered));
-                    let sent = async {
-                        relay.client.flush().await.map_err(|_| Broken::Client)?;
-                        upload(relay.client, Some(relay.backend), Until::EmptyPacket).await
-                    };
-                    match sent.await {
-                        Err(Broken::Client) => break Stop::ClientGone,
-                        // The server's answer, if it gave one, is what counts.
-                        Ok(()) | Err(Broken::Backend(_)) => relay.tracker.local_infile_sent(),
-                    }
-                }
-                stop => break stop,
-            }
-        };
-        let (answered, next_seq) = (relay.answered, relay.next_seq);
-        drop(in_flight);
-        match stop {
-            Stop::Done => {
-                let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
-                self.session.finished(run, payload);
-                self.client.consume(incoming.buffered);
-                Ok(Attempt::Done)
-            }
-            Stop::ClientGone | Stop::LocalInfile => Err(End::ClientLeft),
-            Stop::BackendLost(how) => self.lost(run, incoming, answered, next_seq, &how).await,
-        }
-    }
-
-    /// The backend was lost with the command on it. Only a proven read of whose answer nothing came is sent again.
-    async fn lost(
-        &mut self,
-        run: &Run,
-        incoming: &mut Incoming,
-        answered: bool,
-        next_seq: Option<u8>,
-        how: &str,
-    ) -> Outcome<Attempt> {
-        let server = run.route.server;
-        tracing::debug!(backend = &*self.shared.address(server), error = how, "backend lost during a statement");
-        self.topology.hint(server);
-        self.shared.metrics.server(server).error(Fault::Backend);
-        self.drop_backend(server);
-        let state = self.session.backend_closed(server);
-        let whole = incoming.complete && incoming.buffered > 0;
-        if run.repeatable && !answered && whole && state.is_ok() && self.repeats < REPEATS_MAX {
-            self.repeats += 1;
-            return Ok(Attempt::Again(None));
-        }
-        self.client.consume(std::mem::take(&mut incoming.buffered));
-        let Some(seq) = next_seq else { return Err(End::Broken) };
-        let failure = Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
-        let told = self.client.fail(seq, &failure).await;
-        if told.is_err() || state.is_err() { Err(End::Broken) } else { Ok(Attempt::Done) }
-    }
-
     /// Answers the command with an error, and takes the rest of it from the wire.
-    async fn refuse(&mut self, incoming: Incoming, failure: &Failure) -> Outcome<()> {
+    pub(super) async fn refuse(&mut self, incoming: Incoming, failure: &Failure) -> Outcome<()> {
         self.shared.metrics.statement_failed(fault(failure));
         self.discard(incoming).await?;
         self.client.fail(1, failure).await.map_err(|_| End::ClientLeft)
@@ -476,7 +357,6 @@ impl Driver {
 
     /// Counts a command that was answered to its end.
     fn count(&mut self, run: &Run, started: Instant) {
-        self.repeats = 0;
         self.meter.query(crate::telemetry::Query {
             server: run.route.server,
             target: run.route.target,

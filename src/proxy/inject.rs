@@ -35,7 +35,9 @@ fn expectation(what: Prelude) -> Expect {
     match what {
         Prelude::Reset | Prelude::Schema => Expect::OnePacket,
         Prelude::Prepare => Expect::Prepared,
-        Prelude::Track | Prelude::Charset | Prelude::LearnCharset | Prelude::Wait => Expect::Results,
+        Prelude::Track | Prelude::Autocommit | Prelude::Charset | Prelude::LearnCharset | Prelude::Wait => {
+            Expect::Results
+        }
     }
 }
 

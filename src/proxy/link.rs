@@ -138,11 +138,11 @@ impl ClientLink {
     /// Sends bytes now if nothing is queued before them, and queues what the socket does not take.
     pub(super) fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
         let mut sent = 0;
-        if self.output.is_empty() {
-            if let Poll::Ready(n) = Pin::new(&mut self.stream).poll_write(cx, bytes) {
-                sent = n?;
-                self.bytes_out += sent;
-            }
+        if self.output.is_empty()
+            && let Poll::Ready(n) = Pin::new(&mut self.stream).poll_write(cx, bytes)
+        {
+            sent = n?;
+            self.bytes_out += sent;
         }
         self.output.extend_from_slice(&bytes[sent..]);
         Ok(())
@@ -225,6 +225,14 @@ pub(super) struct Counted {
 }
 
 impl Counted {
+    /// Counts one more, unless there are `limit` already.
+    pub(super) fn within(metrics: &Arc<Metrics>, server: ServerId, limit: u32) -> Option<Self> {
+        // Counted first, so that two that come at once cannot both be the last.
+        let counted = Self::new(metrics, server);
+        let open = metrics.server(server).connections.load(Ordering::Relaxed);
+        (open <= limit).then_some(counted)
+    }
+
     pub(super) fn new(metrics: &Arc<Metrics>, server: ServerId) -> Self {
         metrics.server(server).opened();
         Self { metrics: metrics.clone(), server }

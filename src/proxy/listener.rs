@@ -17,9 +17,13 @@ use tokio::net::{TcpListener, TcpStream};
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: impl Future<Output = ()>) {
     tokio::pin!(shutdown);
     let mut spare = Spare::open();
+    let mut look_for_idle = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             () = &mut shutdown => break,
+            now = look_for_idle.tick() => {
+                shared.registry.end_idle(shared.live.load().limits.idle_timeout, now.into_std());
+            }
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => admit(stream, peer, &shared),
                 Err(error) => spare.accept_failed(&listener, &shared, &error).await,

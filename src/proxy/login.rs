@@ -23,7 +23,10 @@ const SCHEMAS_KNOWN_MAX: usize = 4096;
 
 /// Logins with a schema are checked at a server, so that a wrong one is told at once; a burst of them asks once.
 #[derive(Default)]
-pub struct KnownSchemas(Mutex<HashMap<(Arc<str>, Vec<u8>), Instant>>);
+pub struct KnownSchemas(Mutex<KnownUntil>);
+
+/// By user and schema, how long it is taken for known.
+type KnownUntil = HashMap<(Arc<str>, Vec<u8>), Instant>;
 
 impl KnownSchemas {
     fn knows(&self, user: &Arc<str>, schema: &[u8], now: Instant) -> bool {
@@ -178,7 +181,7 @@ impl Driver {
             }
             Err(error) => {
                 self.topology.hint(route.server);
-                error.refused().map_or(Ok(()), |err| Err(err.clone()))
+                error.refused().map_or(Ok(()), Err)
             }
         }
     }

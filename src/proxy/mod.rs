@@ -5,6 +5,7 @@
 
 mod backends;
 mod client;
+mod exchange;
 mod inject;
 mod kill;
 mod link;
@@ -35,7 +36,7 @@ pub struct Shared {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// How clients are greeted and authenticated.
-    pub frontend: Arc<Frontend>,
+    pub frontend: Frontend,
     /// How servers are connected to; replaced on reload.
     pub backend_tls: ArcSwap<BackendTls>,
     /// Schemas that a login was accepted with a moment ago.
@@ -43,6 +44,18 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Takes over what of a reloaded configuration is made into something else first: certificates. What cannot be read
+    /// stays as it was, and is logged.
+    pub fn reload(&self) {
+        if let Err(error) = self.frontend.reload() {
+            tracing::error!(%error, "the certificate shown to clients stays as it was");
+        }
+        match BackendTls::load(&self.live.load().backend.tls) {
+            Ok(tls) => self.backend_tls.store(Arc::new(tls)),
+            Err(error) => tracing::error!(%error, "TLS to the servers stays as it was"),
+        }
+    }
+
     fn cluster(&self) -> String {
         self.topology.load().cluster.to_string()
     }

@@ -2,7 +2,6 @@
 
 use super::link::{BackendLink, ClientLink};
 use crate::wire::{HEADER_LEN, Header, MAX_PAYLOAD};
-use std::io;
 
 /// Where an upload ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,7 +16,7 @@ pub(super) enum Until {
 #[derive(Debug)]
 pub(super) enum Broken {
     Client,
-    Backend(io::Error),
+    Backend,
 }
 
 /// Follows packet boundaries in what a client sends.
@@ -78,7 +77,7 @@ pub(super) async fn upload(
             }
         }
         if let Some(backend) = &mut backend {
-            backend.send(&client.received()[..n]).await.map_err(Broken::Backend)?;
+            backend.send(&client.received()[..n]).await.map_err(|_| Broken::Backend)?;
         }
         client.consume(n);
     }

@@ -66,6 +66,9 @@ impl Session {
     fn on_status(&mut self, run: &mut Run, status: Status) {
         if run.route.target == Target::Primary {
             self.state.status = status;
+            if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
+                backend.autocommit = status.has(Status::AUTOCOMMIT);
+            }
         }
         run.saw_cursor |= status.has(Status::CURSOR_EXISTS);
     }
@@ -255,8 +258,8 @@ impl Session {
     /// A write of which no position is known makes every replica unfit for this session's reads.
     fn follow_writes(&mut self, run: &Run) {
         let Some(facts) = run.facts else { return };
-        let writes = matches!(facts.effect, Effect::Write | Effect::Unknown | Effect::Admin)
-            || facts.why == Why::SideEffectFunction;
+        let writes = matches!(facts.effect, Effect::Write | Effect::Unknown)
+            || matches!(facts.why, Why::SideEffectFunction | Why::Admin);
         if !writes || run.saw_error || run.saw_gtid || self.in_transaction() {
             return;
         }

@@ -15,6 +15,7 @@ pub(super) struct Backend {
     pub(super) resets: u32,
     /// It reports changes of session state.
     pub(super) tracks: bool,
+    pub(super) autocommit: bool,
 }
 
 /// What must happen next for a run.
@@ -46,6 +47,8 @@ pub enum Prelude {
     Reset,
     /// Make the server report changes of session state.
     Track,
+    /// Set `autocommit`.
+    Autocommit,
     /// Ask which character set the session has.
     LearnCharset,
     /// Set it.
@@ -71,9 +74,12 @@ impl Session {
     pub fn connected(&mut self, server: ServerId, status: Status, primary: bool) {
         self.backends.retain(|backend| backend.server != server);
         let schema = self.state.schema.clone();
-        self.backends.push(Backend { server, schema, charset: 0, resets: 0, tracks: false });
+        let autocommit = status.has(Status::AUTOCOMMIT);
+        self.backends.push(Backend { server, schema, charset: 0, resets: 0, tracks: false, autocommit });
         if primary {
-            self.state.status = status;
+            // The session's own choice outlives a backend.
+            let kept = self.state.status.0 & Status::AUTOCOMMIT.0;
+            self.state.status = Status(status.0 & !Status::AUTOCOMMIT.0 | kept);
         }
     }
 
@@ -94,6 +100,9 @@ impl Session {
             };
             return inject(Prelude::Track, self.query(text));
         }
+        if let Some(text) = self.autocommit_statement(run, backend) {
+            return inject(Prelude::Autocommit, self.query(text));
+        }
         if let Some(step) = self.charset_step(backend) {
             return step;
         }
@@ -104,12 +113,16 @@ impl Session {
         if let Some(step) = self.prepare_step(run) {
             return step;
         }
-        if run.route.wait && self.state.writes.caught_up != Some(server) {
-            if let Some(text) = self.wait_statement(run, topology) {
-                return inject(Prelude::Wait, self.query(&text));
-            }
+        match self.wait_statement(run, topology) {
+            Some(text) => inject(Prelude::Wait, self.query(&text)),
+            None => Step::Go,
         }
-        Step::Go
+    }
+
+    fn autocommit_statement(&self, run: &Run, backend: &Backend) -> Option<&'static str> {
+        let wanted = self.state.status.has(Status::AUTOCOMMIT);
+        let differs = run.route.target == Target::Primary && backend.autocommit != wanted;
+        differs.then_some(if wanted { "SET autocommit=1" } else { "SET autocommit=0" })
     }
 
     fn query(&self, text: &str) -> Vec<u8> {
@@ -149,6 +162,9 @@ impl Session {
 
     /// <https://dev.mysql.com/doc/refman/8.4/en/gtid-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/master_gtid_wait>
     fn wait_statement(&self, run: &Run, topology: &Topology) -> Option<String> {
+        if !run.route.wait || self.state.writes.caught_up == Some(run.route.server) {
+            return None;
+        }
         let crate::route::Written::Upto(written) = self.state.writes.view() else { return None };
         let executed = topology.server(run.route.server).and_then(|server| server.gtid_executed.as_ref());
         if executed.is_some_and(|executed| executed.covers(written)) {
@@ -164,6 +180,7 @@ impl Session {
     /// An injected command was answered.
     pub fn injected(&mut self, run: &mut Run, at: ServerId, what: Prelude, answer: Answer) -> Next {
         let primary = run.route.target == Target::Primary;
+        let autocommit = self.state.status.has(Status::AUTOCOMMIT);
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == at) else {
             return Next::Continue;
         };
@@ -175,6 +192,7 @@ impl Session {
             (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),
             (Prelude::Reset, _) => (backend.resets, backend.charset, backend.tracks) = (resets, 0, false),
             (Prelude::Track, _) => backend.tracks = true,
+            (Prelude::Autocommit, _) => backend.autocommit = autocommit,
             (Prelude::Charset, _) => backend.charset = charset,
             (Prelude::Schema, _) => backend.schema = schema,
             (Prelude::LearnCharset, Answer::Row(row)) => match CharsetVariables::from_row(&row) {

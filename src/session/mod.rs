@@ -19,6 +19,8 @@ mod plan;
 mod reply;
 mod state;
 mod statements;
+#[cfg(test)]
+mod tests;
 
 pub use answer::{Answer, Next};
 pub use backend::{Prelude, Step};
@@ -26,7 +28,7 @@ pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
 
 use crate::route::{Refusal, Route, SessionView, Target};
-use crate::sql::{CharsetFamily, Lexis};
+use crate::sql::{CharsetFamily, Effect, Lexis};
 use crate::topology::{Flavor, ServerId, Topology};
 use crate::wire::{Capabilities, Status};
 use backend::Backend;
@@ -167,7 +169,14 @@ impl Session {
             written: self.state.writes.view(),
             caught_up: self.state.writes.caught_up,
         };
+        let facts = if facts.effect == Effect::Read && self.in_system_schema() { &plan::SERVER_STATE } else { facts };
         crate::route::decide(facts, &view, topology, roll, load)
+    }
+
+    /// A table named without its schema may then be one that shows a server's own state.
+    fn in_system_schema(&self) -> bool {
+        let own: [&[u8]; 4] = [b"performance_schema", b"information_schema", b"mysql", b"sys"];
+        self.schema().is_some_and(|schema| own.iter().any(|name| schema.eq_ignore_ascii_case(name)))
     }
 
     fn lexis(&self, topology: &Topology) -> Lexis {

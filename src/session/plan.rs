@@ -11,6 +11,9 @@ use crate::wire::{self, Capabilities, Command, Expect, Malformed};
 pub(super) const READ: Facts =
     Facts { effect: Effect::Read, why: Why::PlainRead, hold: None, sets_charset: false, kill: None };
 
+/// A read of what belongs to one server.
+pub(super) const SERVER_STATE: Facts = Facts { effect: Effect::Admin, why: Why::ServerState, ..READ };
+
 /// What to do with a command.
 #[derive(Debug)]
 pub enum Plan {

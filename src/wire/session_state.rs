@@ -4,7 +4,8 @@
 //! <https://mariadb.com/docs/server/reference/clientserver-protocol/4-server-response-packets/ok_packet>.
 //!
 //! Each entry is a kind, a length, and its content. Every text in the content has its own length in front, also where
-//! an entry holds but one; MySQL puts the number of an encoding (always 0) in front of a GTID set's.
+//! an entry holds but one; only the digit of a state change has none. MySQL puts the number of an encoding (always 0) in
+//! front of a GTID set's. Recorded from both products in `fixtures/wire`.
 
 use super::reader::{Malformed, Reader};
 

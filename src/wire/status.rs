@@ -16,6 +16,8 @@ impl Status {
     pub const NO_BACKSLASH_ESCAPES: Self = Self(0x0200);
     pub const IN_TRANS_READONLY: Self = Self(0x2000);
     pub const SESSION_STATE_CHANGED: Self = Self(0x4000);
+    /// MariaDB only: the session's `sql_mode` has `ANSI_QUOTES` (`SERVER_STATUS_ANSI_QUOTES`, seen on 10.11).
+    pub const MARIADB_ANSI_QUOTES: Self = Self(0x8000);
 
     /// Whether every flag of `other` is set.
     pub const fn has(self, other: Self) -> bool {

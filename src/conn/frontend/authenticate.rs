@@ -3,11 +3,11 @@
 use super::super::backend::{FAST_AUTH_SUCCESS, FULL_AUTH_WANTED, PUBLIC_KEY_WANTED};
 use super::super::exchange::Exchange;
 use super::super::login_error::{LoginError, Password};
-use super::{Frontend, nonce};
+use super::super::nonce;
+use super::Frontend;
 use crate::config::{Secret, User};
 use crate::wire::{
-    AuthMoreData, AuthPlugin, AuthSwitchRequest, Capabilities, ED25519_NONCE_LEN, Malformed, NONCE_LEN, same_password,
-    veil, verify,
+    AuthMoreData, AuthPlugin, AuthSwitchRequest, Capabilities, Malformed, NONCE_LEN, same_password, veil, verify,
 };
 use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -172,8 +172,8 @@ enum Proof {
 /// As it goes over the wire: behind the nonce of a scramble stands a zero byte.
 fn fresh_nonce(plugin: AuthPlugin) -> Vec<u8> {
     match plugin {
-        AuthPlugin::Ed25519 => rand::random::<[u8; ED25519_NONCE_LEN]>().to_vec(),
-        AuthPlugin::Native | AuthPlugin::CachingSha2 => nonce().into_iter().chain([0]).collect(),
+        AuthPlugin::Ed25519 => nonce::ed25519().to_vec(),
+        AuthPlugin::Native | AuthPlugin::CachingSha2 => nonce::scramble().into_iter().chain([0]).collect(),
     }
 }
 

@@ -1,0 +1,143 @@
+//! One command on a backend: sent as the server must see it, its answer passed on, its loss judged.
+
+use super::client::{Attempt, Driver, End, Outcome};
+use super::link::{InFlight, Incoming};
+use super::relay::{Relay, Stop};
+use super::upload::{Broken, Until, upload, whole};
+use crate::session::{Edit, Failure, Run};
+use crate::telemetry::Fault;
+use crate::topology::ServerId;
+use crate::wire::{HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
+
+/// A read is sent so many times again at most.
+const REPEATS_MAX: u8 = 2;
+
+impl Driver {
+    /// Sends the command. What the socket does not take is the server's loss to tell: the answer says.
+    pub(super) async fn send(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<()> {
+        let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
+        let mut edit = match self.session.edit(run, payload, incoming.complete) {
+            Ok(edit) => edit,
+            Err(malformed) => {
+                let _ = self.refuse(*incoming, &Failure::Malformed(malformed)).await;
+                return Err(End::Broken);
+            }
+        };
+        if edit == Edit::NeedsWhole {
+            edit = self.edit_whole(run, incoming).await?;
+        }
+        self.write(run.route.server, edit, incoming).await
+    }
+
+    async fn write(&mut self, server: ServerId, edit: Edit, incoming: &mut Incoming) -> Outcome<()> {
+        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
+            return Ok(());
+        };
+        let command = &mut self.client.received_mut()[..incoming.buffered];
+        let place = HEADER_LEN + STATEMENT_ID.start..HEADER_LEN + STATEMENT_ID.end;
+        let named = match edit {
+            Edit::StatementId(id) => command.get_mut(place.clone()).map(|bytes| {
+                let named = bytes.to_vec();
+                bytes.copy_from_slice(&id.to_le_bytes());
+                named
+            }),
+            _ => None,
+        };
+        // A failed write is not an error yet: the server may have said why before it closed, and the answer tells.
+        if let Edit::Payload(payload) = edit {
+            let mut framed = Vec::with_capacity(payload.len() + HEADER_LEN);
+            frame(&mut framed, 0, &payload);
+            let _ = backend.send(&framed).await;
+        } else if incoming.complete {
+            let _ = backend.send(command).await;
+            // As the client named it: the command may have to be sent elsewhere.
+            if let Some(named) = named {
+                command[place].copy_from_slice(&named);
+            }
+        } else {
+            incoming.buffered = 0;
+            if let Err(Broken::Client) = upload(&mut self.client, Some(backend), Until::EndOfCommand).await {
+                return Err(End::ClientLeft);
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives all of a long command, to write it anew.
+    async fn edit_whole(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<Edit> {
+        let payload = whole(&mut self.client).await.map_err(|_| End::ClientLeft)?;
+        *incoming = Incoming { buffered: 0, complete: true };
+        let edit = self.session.edit(run, &payload, true).map_err(|_| End::Broken)?;
+        Ok(Edit::Payload(match edit {
+            Edit::Payload(payload) => payload,
+            Edit::StatementId(id) => rewrite_execute(&payload, id, None),
+            Edit::None | Edit::NeedsWhole => payload,
+        }))
+    }
+
+    /// Passes the answer on.
+    pub(super) async fn answer(&mut self, run: &mut Run, incoming: &mut Incoming) -> Outcome<Attempt> {
+        let server = run.route.server;
+        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
+            return Ok(Attempt::Again(None));
+        };
+        let in_flight = InFlight::new(&self.shared.metrics, server);
+        let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run);
+        let stop = loop {
+            match relay.until_stop().await {
+                Stop::LocalInfile => {
+                    relay.client.consume(std::mem::take(&mut incoming.buffered));
+                    let sent = async {
+                        relay.client.flush().await.map_err(|_| Broken::Client)?;
+                        upload(relay.client, Some(relay.backend), Until::EmptyPacket).await
+                    };
+                    match sent.await {
+                        Err(Broken::Client) => break Stop::ClientGone,
+                        // The server's answer, if it gave one, is what counts.
+                        Ok(()) | Err(Broken::Backend) => relay.tracker.local_infile_sent(),
+                    }
+                }
+                stop => break stop,
+            }
+        };
+        let (answered, next_seq) = (relay.answered, relay.next_seq);
+        drop(in_flight);
+        match stop {
+            Stop::Done => {
+                let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
+                self.session.finished(run, payload);
+                self.client.consume(incoming.buffered);
+                Ok(Attempt::Done)
+            }
+            Stop::ClientGone | Stop::LocalInfile => Err(End::ClientLeft),
+            Stop::BackendLost(how) => self.lost(run, incoming, answered, next_seq, &how).await,
+        }
+    }
+
+    /// The backend was lost with the command on it. Only a proven read of whose answer nothing came is sent again.
+    async fn lost(
+        &mut self,
+        run: &Run,
+        incoming: &mut Incoming,
+        answered: bool,
+        next_seq: Option<u8>,
+        how: &str,
+    ) -> Outcome<Attempt> {
+        let server = run.route.server;
+        tracing::debug!(backend = &*self.shared.address(server), error = how, "backend lost during a statement");
+        self.topology.hint(server);
+        self.shared.metrics.server(server).error(Fault::Backend);
+        self.drop_backend(server);
+        let state = self.session.backend_closed(server);
+        let whole = incoming.complete && incoming.buffered > 0;
+        if run.repeatable && !answered && whole && state.is_ok() && self.repeats < REPEATS_MAX {
+            self.repeats += 1;
+            return Ok(Attempt::Again(None));
+        }
+        self.client.consume(std::mem::take(&mut incoming.buffered));
+        let Some(seq) = next_seq else { return Err(End::Broken) };
+        let failure = Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
+        let told = self.client.fail(seq, &failure).await;
+        if told.is_err() || state.is_err() { Err(End::Broken) } else { Ok(Attempt::Done) }
+    }
+}

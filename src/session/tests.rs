@@ -1,0 +1,342 @@
+//! Scripts: a command, where it goes, what the server answers, and what that changes for the next command.
+
+use super::*;
+use crate::route::Reason;
+use crate::topology::{Epoch, GtidSet, Health, Role, Server, Writes};
+use crate::wire::{Command, Kind, OkPacket, put_lenenc_bytes};
+use std::sync::Arc;
+
+const PRIMARY: ServerId = ServerId(0);
+const REPLICA: ServerId = ServerId(1);
+const AUTOCOMMIT: Status = Status::AUTOCOMMIT;
+const IN_TRANS: Status = Status(Status::AUTOCOMMIT.0 | Status::IN_TRANS.0);
+const WRITTEN: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-7";
+
+fn server(id: ServerId, role: Role, executed: &str) -> Arc<Server> {
+    let mut server = Server::unseen(id, format!("db{}:3306", id.0).into());
+    server.role = role;
+    server.health = Health::Up;
+    server.gtid_executed = Some(Arc::new(GtidSet::parse(Flavor::MySql, executed).expect("a GTID set")));
+    Arc::new(server)
+}
+
+fn topology(replica_executed: &str) -> Topology {
+    Topology {
+        cluster: "main".into(),
+        epoch: Epoch(1),
+        writes: Writes::Primary(PRIMARY),
+        servers: vec![server(PRIMARY, Role::Primary, WRITTEN), server(REPLICA, Role::Replica, replica_executed)],
+    }
+}
+
+fn session() -> Session {
+    let policy = Policy {
+        gtid_wait: Duration::from_millis(100),
+        prepared_text_max: 1000,
+        prepared_text_total_max: 2000,
+        prepared_max: 3,
+        connection_ids_from: 0x4000_0000,
+    };
+    let capabilities = Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF;
+    Session::new(policy, Login { capabilities, collation: 45, schema: None, status: AUTOCOMMIT, flavor: Flavor::MySql })
+}
+
+fn query(text: &str) -> Vec<u8> {
+    crate::wire::query_payload(text, Capabilities::default())
+}
+
+fn planned(session: &mut Session, payload: &[u8], topology: &Topology) -> Run {
+    match session.plan(payload, true, topology, 0, |_| 0).expect("a command") {
+        Plan::Run(run) => run,
+        other => panic!("not run: {other:?}"),
+    }
+}
+
+/// Takes every step, answering OK; returns what was injected.
+fn prepared(session: &mut Session, run: &mut Run, topology: &Topology) -> Vec<Prelude> {
+    let mut injected = Vec::new();
+    loop {
+        match session.next_step(run, topology) {
+            Step::Connect => session.connected(run.route.server, AUTOCOMMIT, run.route.target == Target::Primary),
+            Step::Inject { server, what, .. } => {
+                injected.push(what);
+                let answer = match what {
+                    Prelude::Wait => Answer::Row(vec![Some(b"0".to_vec())]),
+                    Prelude::LearnCharset => {
+                        Answer::Row(["utf8mb4", "utf8mb4", "utf8mb4_bin"].map(|name| Some(name.into())).to_vec())
+                    }
+                    Prelude::Prepare => Answer::Prepared(crate::wire::PrepareOk {
+                        id: 70,
+                        columns: 0,
+                        params: 1,
+                        metadata_follows: true,
+                    }),
+                    _ => Answer::Ok,
+                };
+                assert_eq!(session.injected(run, server, what, answer), Next::Continue);
+            }
+            Step::Go => return injected,
+            other => panic!("cannot run: {other:?}"),
+        }
+    }
+}
+
+fn entry(kind: u8, data: &[u8]) -> Vec<u8> {
+    let mut out = vec![kind];
+    put_lenenc_bytes(&mut out, data);
+    out
+}
+
+fn gtids(text: &str) -> Vec<u8> {
+    let mut data = vec![0];
+    put_lenenc_bytes(&mut data, text.as_bytes());
+    entry(3, &data)
+}
+
+fn ok(status: Status, changes: &[u8]) -> (Kind, Vec<u8>) {
+    let mut payload = Vec::new();
+    let ok = OkPacket { session_state: (!changes.is_empty()).then_some(changes), ..OkPacket::new(status) };
+    ok.encode(Capabilities::SESSION_TRACK, &mut payload);
+    let changed = if changes.is_empty() { 0 } else { Status::SESSION_STATE_CHANGED.0 };
+    (Kind::Ok(Status(status.0 | changed)), payload)
+}
+
+fn answered(session: &mut Session, run: &mut Run, payload: &[u8], answer: &(Kind, Vec<u8>)) -> Option<Vec<u8>> {
+    let shown = session.on_packet(run, answer.0, &answer.1).expect("a proper packet");
+    session.finished(run, payload);
+    shown
+}
+
+/// Runs a statement to its OK; returns where it went, why, and what was injected before it.
+fn ran(
+    session: &mut Session,
+    text: &str,
+    status: Status,
+    changes: &[u8],
+    topology: &Topology,
+) -> (ServerId, Reason, Vec<Prelude>) {
+    let payload = query(text);
+    let mut run = planned(session, &payload, topology);
+    let injected = prepared(session, &mut run, topology);
+    answered(session, &mut run, &payload, &ok(status, changes));
+    (run.route.server, run.route.reason, injected)
+}
+
+#[test]
+fn a_read_goes_to_the_replica_and_a_write_to_the_primary() {
+    let (mut session, topology) = (session(), topology(""));
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology), (REPLICA, Reason::PlainRead, vec![]));
+    let (server, _, injected) = ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &[], &topology);
+    assert_eq!((server, injected), (PRIMARY, vec![Prelude::Track]));
+}
+
+#[test]
+fn after_a_write_the_replica_is_asked_for_it_once() {
+    let (mut session, behind) = (session(), topology(""));
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &behind);
+    let first = ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &behind);
+    assert_eq!(first, (REPLICA, Reason::PlainRead, vec![Prelude::Wait]));
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &behind).2, vec![]);
+}
+
+#[test]
+fn a_replica_known_to_have_the_write_is_not_asked() {
+    let (mut session, caught_up) = (session(), topology(WRITTEN));
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &caught_up);
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &caught_up).2, vec![]);
+}
+
+#[test]
+fn a_replica_that_does_not_get_there_in_time_loses_the_read_to_the_primary() {
+    let (mut session, behind) = (session(), topology(""));
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &behind);
+    let mut run = planned(&mut session, &query("SELECT 1"), &behind);
+    session.connected(REPLICA, AUTOCOMMIT, false);
+    let answer = Answer::Row(vec![Some(b"1".to_vec())]);
+    assert_eq!(session.injected(&mut run, REPLICA, Prelude::Wait, answer), Next::ToPrimary(Reason::ReplicaBehind));
+}
+
+#[test]
+fn an_open_transaction_keeps_its_reads_on_the_primary_until_it_ends() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
+    let read = ran(&mut session, "SELECT 1", IN_TRANS, &[], &topology);
+    assert_eq!((read.0, read.1), (PRIMARY, Reason::Transaction));
+    ran(&mut session, "COMMIT", AUTOCOMMIT, &[], &topology);
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).0, REPLICA);
+}
+
+#[test]
+fn the_servers_flag_counts_not_the_statement() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "UPDATE t SET a = 1", IN_TRANS, &[], &topology);
+    assert_eq!(ran(&mut session, "SELECT 1", IN_TRANS, &[], &topology).0, PRIMARY);
+}
+
+#[test]
+fn a_change_of_state_that_nothing_explains_pins() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &entry(2, b"1"), &topology);
+    assert_eq!(session.bound(), Some("unclassified"));
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).0, PRIMARY);
+}
+
+#[test]
+fn a_pin_goes_when_the_connection_is_reset() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "CREATE TEMPORARY TABLE t (a INT)", AUTOCOMMIT, &entry(2, b"1"), &topology);
+    assert_eq!(session.bound(), Some("temporary_table"));
+    let payload = [Command::ResetConnection as u8];
+    let mut run = planned(&mut session, &payload, &topology);
+    answered(&mut session, &mut run, &payload, &ok(AUTOCOMMIT, &[]));
+    assert_eq!(session.bound(), None);
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).2, vec![Prelude::Reset]);
+    assert_eq!(ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &[], &topology).2, vec![Prelude::Track]);
+}
+
+#[test]
+fn the_schema_follows_to_the_replica() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology);
+    let mut schema = Vec::new();
+    put_lenenc_bytes(&mut schema, b"shop");
+    ran(&mut session, "USE shop", AUTOCOMMIT, &[entry(1, &schema), entry(2, b"1")].concat(), &topology);
+    assert_eq!((session.schema(), session.bound()), (Some(&b"shop"[..]), None));
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).2, vec![Prelude::Schema]);
+}
+
+#[test]
+fn the_collation_is_asked_for_before_the_replica_is_given_it() {
+    let (mut session, topology) = (session(), topology(""));
+    let variable = [&b"\x14character_set_client"[..], b"\x07utf8mb4"].concat();
+    let changes = [entry(0, &variable), entry(2, b"1")].concat();
+    ran(&mut session, "SET NAMES utf8mb4 COLLATE utf8mb4_bin", AUTOCOMMIT, &changes, &topology);
+    assert_eq!(session.bound(), None);
+    let read = ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology);
+    assert_eq!((read.0, read.2), (REPLICA, vec![Prelude::LearnCharset, Prelude::Charset]));
+}
+
+#[test]
+fn autocommit_off_outlives_the_backend_that_it_was_set_on() {
+    let (mut session, topology) = (session(), topology(""));
+    let off = Status(0);
+    ran(&mut session, "SET autocommit=0", off, &entry(2, b"1"), &topology);
+    assert_eq!(session.backend_closed(PRIMARY), Ok(()));
+    let (server, reason, injected) = ran(&mut session, "SELECT 1", off, &[], &topology);
+    assert_eq!((server, reason), (PRIMARY, Reason::AutocommitOff));
+    assert_eq!(injected, vec![Prelude::Track, Prelude::Autocommit]);
+}
+
+#[test]
+fn a_lost_backend_with_a_transaction_is_the_clients_loss() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
+    assert_eq!(session.backend_closed(PRIMARY), Err("transaction"));
+}
+
+#[test]
+fn a_client_without_session_tracking_sees_none_of_ours() {
+    let (mut session, topology) = (session(), topology(""));
+    let payload = query("INSERT INTO t VALUES (1)");
+    let mut run = planned(&mut session, &payload, &topology);
+    prepared(&mut session, &mut run, &topology);
+    let shown = answered(&mut session, &mut run, &payload, &ok(AUTOCOMMIT, &gtids(WRITTEN)));
+    let mut plain = Vec::new();
+    OkPacket::new(AUTOCOMMIT).encode(Capabilities::default(), &mut plain);
+    assert_eq!(shown, Some(plain));
+}
+
+fn execute(id: u32, bound: bool) -> Vec<u8> {
+    let mut payload = vec![Command::StmtExecute as u8];
+    payload.extend_from_slice(&id.to_le_bytes());
+    payload.extend_from_slice(&[0, 1, 0, 0, 0, 0]);
+    payload.extend_from_slice(if bound { &[1, 3, 0][..] } else { &[0][..] });
+    payload.extend_from_slice(&7u32.to_le_bytes());
+    payload
+}
+
+#[test]
+fn a_statement_prepared_on_the_replica_is_prepared_again_in_a_transaction_with_its_types() {
+    let (mut session, topology) = (session(), topology(""));
+    let payload = [&[Command::StmtPrepare as u8], &b"SELECT a FROM t WHERE a = ?"[..]].concat();
+    let mut run = planned(&mut session, &payload, &topology);
+    assert_eq!(run.route.server, REPLICA);
+    prepared(&mut session, &mut run, &topology);
+    let answer = (Kind::PrepareOk, vec![0, 33, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]);
+    let shown = answered(&mut session, &mut run, &payload, &answer).expect("its id is the session's");
+    assert_eq!(shown[1..5], [1, 0, 0, 0]);
+
+    let first = execute(1, true);
+    let mut run = planned(&mut session, &first, &topology);
+    assert_eq!(session.edit(&run, &first, true), Ok(Edit::StatementId(33)));
+    answered(&mut session, &mut run, &first, &ok(AUTOCOMMIT, &[]));
+
+    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
+    let second = execute(1, false);
+    let mut run = planned(&mut session, &second, &topology);
+    assert_eq!((run.route.server, prepared(&mut session, &mut run, &topology)), (PRIMARY, vec![Prelude::Prepare]));
+    let Ok(Edit::Payload(sent)) = session.edit(&run, &second, true) else { panic!("types must be sent again") };
+    let mut wanted = execute(1, true);
+    wanted[1..5].copy_from_slice(&70u32.to_le_bytes());
+    assert_eq!(sent, wanted);
+    assert_eq!(session.edit(&run, &second, true), Ok(Edit::StatementId(70)));
+}
+
+#[test]
+fn an_unknown_statement_gets_the_servers_own_error() {
+    let (mut session, topology) = (session(), topology(""));
+    let plan = session.plan(&execute(9, true), true, &topology, 0, |_| 0).expect("a command");
+    assert!(matches!(plan, Plan::Fail(Failure::UnknownStatement { id: 9, .. })));
+}
+
+#[test]
+fn a_transaction_does_not_move_to_another_primary() {
+    let (mut session, mut topology) = (session(), topology(""));
+    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
+    topology.writes = Writes::Primary(REPLICA);
+    let plan = session.plan(&query("COMMIT"), true, &topology, 0, |_| 0).expect("a command");
+    assert!(matches!(plan, Plan::Abandon { server: PRIMARY, fatal: false, .. }));
+}
+
+#[test]
+fn two_writable_servers_stop_the_writes_and_not_the_reads() {
+    let (mut session, mut topology) = (session(), topology(""));
+    topology.writes = Writes::Conflict(vec![PRIMARY, REPLICA]);
+    let plan = session.plan(&query("DELETE FROM t"), true, &topology, 0, |_| 0).expect("a command");
+    let Plan::Refuse(Refusal::Conflict(servers)) = plan else { panic!("refused") };
+    assert_eq!(servers, ["db0:3306", "db1:3306"]);
+    assert_eq!(planned(&mut session, &query("SELECT 1"), &topology).route.server, REPLICA);
+}
+
+#[test]
+fn a_result_set_without_room_for_a_position_keeps_the_reads_on_the_primary() {
+    let (mut session, topology) = (session(), topology(""));
+    let payload = query("INSERT INTO t VALUES (1) RETURNING a");
+    let mut run = planned(&mut session, &payload, &topology);
+    prepared(&mut session, &mut run, &topology);
+    answered(&mut session, &mut run, &payload, &(Kind::Eof(AUTOCOMMIT), vec![0xfe, 0, 0, 2, 0]));
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).1, Reason::OwnWriteUntracked);
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &topology);
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).0, REPLICA);
+}
+
+#[test]
+fn in_a_schema_of_the_servers_own_tables_reads_stay_on_the_primary() {
+    let (mut session, topology) = (session(), topology(""));
+    session.state.schema = Some(b"Performance_Schema".to_vec());
+    assert_eq!(planned(&mut session, &query("SELECT * FROM threads"), &topology).route.server, PRIMARY);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_commands_bytes_panic(payload: Vec<u8>, complete: bool, packet: Vec<u8>) {
+        let (mut session, topology) = (session(), topology(""));
+        if let Ok(Plan::Run(mut run)) = session.plan(&payload, complete, &topology, 0, |_| 0) {
+            let _ = session.edit(&run, &payload, complete);
+            for kind in [Kind::Ok(Status(0x4002)), Kind::Err, Kind::PrepareOk, Kind::Eof(AUTOCOMMIT)] {
+                let _ = session.on_packet(&mut run, kind, &packet);
+            }
+            session.finished(&run, &payload);
+        }
+    }
+}
