@@ -64,18 +64,33 @@ lab_build() {
 
 dbproxy() { "$DBPROXY_BIN" "$@"; }
 
-# MariaDB's client or MySQL's, whichever there is; the one of the cached root filesystem is run by its own loader.
-client() {
-    local rootfs=${DBPROXY_CACHE:-$PWD/.cache}/mysql-rootfs loader name
-    for name in mariadb mysql; do
-        if command -v "$name" >/dev/null 2>&1; then "$name" --no-defaults "$@"; return; fi
-    done
+# The loader of the cached root filesystem of MySQL, which its programs are run by.
+rootfs=${DBPROXY_CACHE:-$PWD/.cache}/mysql-rootfs
+rootfs_loader() {
+    local loader
     for loader in "$rootfs"/lib64/ld-linux-x86-64.so.2 "$rootfs"/lib/ld-linux-aarch64.so.1; do
         if [ -x "$loader" ]; then
-            "$loader" --library-path "$rootfs/usr/lib/$(uname -m)-linux-gnu" "$rootfs/usr/bin/mysql" --no-defaults "$@"
+            echo "$loader"
             return
         fi
     done
+    return 1
+}
+rootfs_libraries=$rootfs/usr/lib/$(uname -m)-linux-gnu
+
+# MariaDB's client or MySQL's, whichever there is.
+client() {
+    local loader name
+    for name in mariadb mysql; do
+        if command -v "$name" >/dev/null 2>&1; then
+            "$name" --no-defaults "$@"
+            return
+        fi
+    done
+    if loader=$(rootfs_loader); then
+        "$loader" --library-path "$rootfs_libraries" "$rootfs/usr/bin/mysql" --no-defaults "$@"
+        return
+    fi
     echo "no mysql or mariadb client here" >&2
     return 1
 }
