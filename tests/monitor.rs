@@ -35,6 +35,9 @@ impl Watched {
         let (publisher, watch, hints) = topology_channel(first.clone());
         let policy = Policy {
             user: User { name: user.into(), password: Secret::new(password) },
+            connector: Arc::new(
+                dbproxy::conn::BackendTls::load(&BackendTls { mode, ca: None, identity: None }).unwrap(),
+            ),
             tls: BackendTls { mode, ca: None, identity: None },
             interval: Duration::from_millis(250),
             timeout: SECOND,
@@ -452,6 +455,7 @@ fn a_monitor_that_is_told_to_shut_down_returns() {
         let (publisher, mut watch, hints) = topology_channel(first.clone());
         let policy = Policy {
             user: User { name: accounts::MONITOR.0.into(), password: Secret::new(accounts::MONITOR.1) },
+            connector: Arc::new(dbproxy::conn::BackendTls::disabled()),
             tls: BackendTls { mode: TlsMode::Disabled, ca: None, identity: None },
             interval: Duration::from_millis(250),
             timeout: SECOND,

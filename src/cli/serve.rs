@@ -79,8 +79,8 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
 
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
     let _operator = operator::serve(&shared)?;
-    let control = start_control(publisher, hints, &shared);
     let plane = data_plane(&shared)?;
+    let control = start_control(publisher, hints, plane.backend_tls.load_full(), &shared);
     let mut proxy = start_proxy(listener, plane.clone(), &shared);
     let config = shared.live.snapshot();
     info!(address = %config.listen.address, version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster.name, "serving");
@@ -132,11 +132,17 @@ async fn end_sessions(proxy: &mut JoinHandle<()>, signals: &mut Signals, shared:
 }
 
 /// The control plane: it alone publishes.
-fn start_control(publisher: TopologyPublisher, hints: mpsc::Receiver<ServerId>, shared: &Shared) -> JoinHandle<()> {
+fn start_control(
+    publisher: TopologyPublisher,
+    hints: mpsc::Receiver<ServerId>,
+    connector: Arc<BackendTls>,
+    shared: &Shared,
+) -> JoinHandle<()> {
     let config = shared.live.snapshot();
     let policy = control::Policy {
         user: config.monitor.user.clone(),
         tls: config.backend.tls.clone(),
+        connector,
         interval: config.monitor.interval,
         timeout: config.monitor.timeout,
         connect_timeout: config.backend.connect_timeout,

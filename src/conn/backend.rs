@@ -68,6 +68,9 @@ pub struct Backend {
     pub status: Status,
 }
 
+/// What a [`ConnectCause::Timeout`] was waiting for before the server accepted the connection.
+pub const CONNECTING: &str = "connecting";
+
 /// Connects to `server` (`host:port`) and logs in, by `deadline`.
 ///
 /// Speaks `mysql_native_password`, `caching_sha2_password` (fast path; full path over TLS, or without it by the server's RSA
@@ -82,7 +85,7 @@ pub async fn connect(
     login: &Login<'_>,
     deadline: Instant,
 ) -> Result<Backend, ConnectError> {
-    let mut stage = "connecting";
+    let mut stage = CONNECTING;
     let attempt = tokio::time::timeout_at(deadline.into(), attempt(server, tls, login, &mut stage)).await;
     let result = attempt.unwrap_or(Err(ConnectCause::Timeout(stage)));
     result.map_err(|cause| ConnectError { server: server.to_owned(), cause })

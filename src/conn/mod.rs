@@ -14,7 +14,7 @@ mod stream;
 mod tls;
 mod watch;
 
-pub use backend::{Backend, Login, connect};
+pub use backend::{Backend, CONNECTING, Login, connect};
 pub use collation::Collation;
 pub use connect_error::{ConnectCause, ConnectError};
 pub use frontend::{

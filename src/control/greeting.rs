@@ -1,69 +1,66 @@
-//! Reads a server's greeting: what it can do, as clients of ours must see it; and how it fails to greet.
+//! What a server greets with: what it can do, as clients of ours must see it; and how it fails to greet.
 
 use super::failure;
+use crate::config::User;
+use crate::conn::{self, BackendTls, Collation, ConnectCause};
 use crate::topology::{Failure, Hello};
-use crate::wire::{FirstPacket, Greeting, HEADER_LEN, Header};
-use std::time::Duration;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use crate::wire::{Capabilities, Command, HEADER_LEN, frame};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
 
-/// A greeting is some 80 bytes; an error in its place has a text of at most 512.
-const GREETING_LEN_MAX: usize = 4096;
+/// Longest packet that this connection would take, bytes; it takes only the login's OK.
+const MAX_PACKET: u32 = 1 << 16;
 
-/// Connects, reads the greeting and leaves. Cancel-safe.
-pub(super) async fn read(address: &str, limit: Duration) -> Result<Hello, Failure> {
-    let mut stream = match timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(failure::of_io(&error)),
-        Err(_) => return Err(Failure::Timeout),
+/// Logs in, takes the greeting and quits: `mysql_async` does not tell it, and a connection that is dropped before its login
+/// is over counts towards the server's `max_connect_errors`
+/// (<https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_max_connect_errors>). Cancel-safe.
+pub(super) async fn read(address: &str, user: &User, tls: &BackendTls, limit: Duration) -> Result<Hello, Failure> {
+    let login = conn::Login {
+        user: &user.name,
+        password: &user.password,
+        schema: None,
+        capabilities: Capabilities::default(),
+        collation: Collation::default(),
+        max_packet: MAX_PACKET,
+        attributes: &[],
     };
-    match timeout(limit, packet(&mut stream)).await {
-        Ok(Ok(payload)) => decode(&payload),
-        Ok(Err(error)) => Err(failure::of_io(&error)),
-        Err(_) => Err(Failure::NoGreeting),
-    }
-}
-
-async fn packet(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
-    let mut head = [0; HEADER_LEN];
-    stream.read_exact(&mut head).await?;
-    let len = Header::peek(&head).map_or(0, |header| header.len).min(GREETING_LEN_MAX);
-    let mut payload = vec![0; len];
-    stream.read_exact(&mut payload).await?;
-    Ok(payload)
-}
-
-fn decode(payload: &[u8]) -> Result<Hello, Failure> {
-    match FirstPacket::decode(payload) {
-        Ok(FirstPacket::Greeting(greeting)) => Ok(hello(greeting)),
-        Ok(FirstPacket::Refusal(error)) => {
-            Err(failure::of_server(error.code, &String::from_utf8_lossy(&error.message)))
+    match conn::connect(address, tls, &login, Instant::now() + limit).await {
+        Ok(mut backend) => {
+            let mut quit = Vec::with_capacity(HEADER_LEN + 1);
+            frame(&mut quit, 0, &[Command::Quit as u8]);
+            // The server closes either way; so it does without a word in its log.
+            let _ = tokio::time::timeout(limit, backend.stream.write_all(&quit)).await;
+            Ok(backend.hello)
         }
-        Err(malformed) => Err(Failure::Other(format!("greeting: {malformed}"))),
+        Err(error) => Err(judged(error.cause)),
     }
 }
 
-fn hello(greeting: Greeting) -> Hello {
-    Hello {
-        capabilities: greeting.capabilities.0,
-        version: greeting.version,
-        collation: greeting.collation,
-        status: greeting.status.0,
-        auth_plugin: String::from_utf8_lossy(&greeting.auth_plugin).into_owned(),
+fn judged(cause: ConnectCause) -> Failure {
+    match cause {
+        ConnectCause::Unreachable(error) => failure::of_io(&error),
+        ConnectCause::Timeout(conn::CONNECTING) => Failure::Timeout,
+        // The kernel answers for a process that is stopped; the process does not.
+        ConnectCause::Timeout(_) => Failure::NoGreeting,
+        ConnectCause::Refused(err) => failure::of_server(err.code, &String::from_utf8_lossy(&err.message)),
+        other => Failure::Other(other.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::ErrPacket;
 
     #[test]
-    fn an_error_in_place_of_a_greeting_has_its_cause() {
-        // Error 1040, without an SQLSTATE, as before the login.
-        let payload = b"\xff\x10\x04Too many connections";
-        assert_eq!(decode(payload), Err(Failure::TooManyConnections));
-        assert!(matches!(decode(b"HTTP/1.1 400 Bad Request"), Err(Failure::Other(_))));
-        assert!(matches!(decode(b""), Err(Failure::Other(_))));
+    fn a_refusal_has_its_cause() {
+        let full = ErrPacket::new(1040, *b"08004", "Too many connections");
+        assert_eq!(judged(ConnectCause::Refused(full)), Failure::TooManyConnections);
+    }
+
+    #[test]
+    fn a_server_that_accepts_and_says_nothing_is_told_from_one_that_does_not_accept() {
+        assert_eq!(judged(ConnectCause::Timeout(conn::CONNECTING)), Failure::Timeout);
+        assert_eq!(judged(ConnectCause::Timeout("waiting for its greeting")), Failure::NoGreeting);
     }
 }

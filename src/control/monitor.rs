@@ -3,7 +3,7 @@
 use super::change;
 use super::probe::{Probe, Report};
 use crate::config::{BackendTls, User};
-use crate::conn::TopologyPublisher;
+use crate::conn::{self, TopologyPublisher};
 use crate::topology::{self, Observation, PositionHistory, ServerId, Topology, Writes, assemble};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +16,14 @@ use tokio::time::Instant;
 const DOUBT: Duration = Duration::from_millis(300);
 
 /// How the servers are watched.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Policy {
     /// Account to watch with.
     pub user: User,
-    /// TLS to the servers.
+    /// TLS to the servers, for the driver that asks them.
     pub tls: BackendTls,
+    /// The same, for the login that takes their greeting.
+    pub connector: Arc<conn::BackendTls>,
     /// Time between the starts of two probes of a server.
     pub interval: Duration,
     /// How long a probe's answer may take, and at most each step of connecting.

@@ -26,8 +26,6 @@ pub(super) struct Probe {
     address: Arc<str>,
     policy: Arc<Policy>,
     session: Option<Session>,
-    /// The last greeting read, until the server fails otherwise than by refusing us.
-    hello: Option<Arc<Hello>>,
     failing: Option<Failing>,
     /// What was complained about, so that it is said once.
     said: Said,
@@ -55,7 +53,7 @@ struct Said {
 
 impl Probe {
     pub(super) fn new(server: ServerId, address: Arc<str>, policy: Arc<Policy>) -> Self {
-        Self { server, address, policy, session: None, hello: None, failing: None, said: Said::default() }
+        Self { server, address, policy, session: None, failing: None, said: Said::default() }
     }
 
     /// Looks every interval, and at once when woken, until nobody takes its reports any more.
@@ -97,24 +95,16 @@ impl Probe {
         Ok(seen)
     }
 
-    /// Reads the greeting and logs in. A greeting that is not followed by a login counts towards the server's
-    /// `max_connect_errors`, so while logins are refused it is not read again.
+    /// Takes the greeting and logs in.
     async fn connect(&mut self) -> Result<Session, Failure> {
-        let Policy { connect_timeout, timeout: probe_timeout, user, tls, .. } = &*self.policy;
+        let Policy { connect_timeout, timeout: probe_timeout, user, tls, connector, .. } = &*self.policy;
         let limit = *connect_timeout.min(probe_timeout);
-        let hello = match self.hello.take() {
-            Some(hello) => hello,
-            None => Arc::new(greeting::read(&self.address, limit).await?),
-        };
-        let failure = match timeout(limit, log_in(&self.address, user, tls)).await {
-            Ok(Ok(conn)) => return Ok(Session { conn, dialect: Dialect::of(&hello.version), hello }),
-            Ok(Err(error)) => failure::of_driver(&error),
-            Err(_elapsed) => Failure::Timeout,
-        };
-        if matches!(failure, Failure::AccessDenied(_)) {
-            self.hello = Some(hello);
+        let hello = Arc::new(greeting::read(&self.address, user, connector, limit).await?);
+        match timeout(limit, log_in(&self.address, user, tls)).await {
+            Ok(Ok(conn)) => Ok(Session { conn, dialect: Dialect::of(&hello.version), hello }),
+            Ok(Err(error)) => Err(failure::of_driver(&error)),
+            Err(_elapsed) => Err(Failure::Timeout),
         }
-        Err(failure)
     }
 
     fn count(&mut self, result: Result<Seen, Failure>, began: Instant) -> Result<Seen, Miss> {

@@ -104,13 +104,14 @@ impl Driver {
             let drain = entry.drained();
             tokio::pin!(drain);
             let event = std::future::poll_fn(|cx| {
-                if let Poll::Ready(result) = client.poll_receive(cx) {
-                    return Poll::Ready(Event::Received(result.unwrap_or(false)));
-                }
+                // Before the client: a backend that closed meanwhile must not get the command.
                 for (i, backend) in backends.iter_mut().enumerate() {
                     if let Poll::Ready(said) = backend.poll_gone(cx) {
                         return Poll::Ready(Event::Closed(i, said));
                     }
+                }
+                if let Poll::Ready(result) = client.poll_receive(cx) {
+                    return Poll::Ready(Event::Received(result.unwrap_or(false)));
                 }
                 if idle && drain.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Drain);

@@ -508,7 +508,7 @@ mod tests {
             let capabilities = if old { OLD } else { NEW };
             let mut packets = vec![vec![2], column(), column()];
             if old { packets.push(eof(2)); }
-            packets.extend((0..rows).map(|n| vec![1, b'x', 0xfb, b'y'].repeat(n % 7 + 1)));
+            packets.extend((0..rows).map(|n| [1, b'x', 0xfb, b'y'].repeat(n % 7 + 1)));
             packets.push(if old { eof(2) } else { ok(0xfe, 2) });
             let bytes = stream(&packets);
             prop_assert_eq!(run(Expect::Results, capabilities, &bytes, step), run(Expect::Results, capabilities, &bytes, bytes.len()));

@@ -69,11 +69,9 @@ impl Visitor for Unsafe {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
-            Expr::Function(function) => {
-                // CURRENT_DATE and the like need no parentheses.
-                if !matches!(function.args, sqlparser::ast::FunctionArguments::None) {
-                    self.look_at_function(&function.name.0);
-                }
+            // CURRENT_DATE and the like need no parentheses.
+            Expr::Function(function) if !matches!(function.args, sqlparser::ast::FunctionArguments::None) => {
+                self.look_at_function(&function.name.0);
             }
             Expr::BinaryOp { op: BinaryOperator::Assignment, .. } => self.note("an assignment"),
             Expr::Identifier(name) if name.value.starts_with('@') && !name.value.starts_with("@@") => {
