@@ -7,6 +7,9 @@ use crate::wire::{HEADER_LEN, Header, Kind, Malformed, Tracker, frame};
 use std::io;
 use std::task::{Context, Poll, ready};
 
+/// Number of the error by which a server that shuts down refuses what it has not begun (ER_SERVER_SHUTDOWN, 1053).
+const SHUTTING_DOWN: [u8; 2] = 1053_u16.to_le_bytes();
+
 /// How a relay stops.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -80,6 +83,7 @@ impl<'a> Relay<'a> {
             session: self.session,
             run: self.run,
             tracker: &mut self.tracker,
+            answered: self.answered,
             next_seq: &mut self.next_seq,
         };
         let result = ready!(poll_chunk(stream, cx, |cx, bytes| {
@@ -100,6 +104,7 @@ impl<'a> Relay<'a> {
         }))?;
         let stop = match result {
             Ok(Passed::Closed) => Some(Stop::BackendLost("it closed the connection".to_owned())),
+            Ok(Passed::ShuttingDown) => Some(Stop::BackendLost("it is shutting down".to_owned())),
             Ok(Passed::LocalInfile) => Some(Stop::LocalInfile),
             Ok(Passed::Chunk) => None,
             Err(Broken::Client) => Some(Stop::ClientGone),
@@ -114,6 +119,8 @@ enum Passed {
     Chunk,
     LocalInfile,
     Closed,
+    /// In place of an answer to what may be asked of another server.
+    ShuttingDown,
 }
 
 enum Broken {
@@ -127,6 +134,7 @@ struct Pass<'a> {
     session: &'a mut Session,
     run: &'a mut Run,
     tracker: &'a mut Tracker,
+    answered: bool,
     next_seq: &'a mut Option<u8>,
 }
 
@@ -142,6 +150,11 @@ impl Pass<'_> {
             let Some((kind, len)) = scan.event else { break };
             let packet = &bytes[to..to + len];
             let payload = &packet[HEADER_LEN..];
+            // It may come behind the column definitions, but then in one write with them.
+            let nothing_sent = from == 0 && !self.answered;
+            if nothing_sent && self.run.repeatable && kind == Kind::Err && payload.get(1..3) == Some(&SHUTTING_DOWN) {
+                return Ok((len, Passed::ShuttingDown));
+            }
             let changed = self.session.on_packet(self.run, kind, payload).map_err(Broken::Backend)?;
             if let Some(changed) = changed {
                 self.client.queue(&bytes[from..to]);
