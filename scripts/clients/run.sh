@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Runs a client library's own test suite twice, straight to the primary and through the proxy, and compares the two.
+#
+#   scripts/clients/run.sh SUITE mysql|mariadb     one suite on one kind of server
+#   scripts/clients/run.sh all                     every suite on both
+#
+# Prints one line, `SUITE FLAVOR: same, N passed, ...`, or the lines that differ. What each suite is and where it comes from
+# stands in docs/clients.md. Exit status: 0 same, 1 different, 2 could not be run.
+#
+#   DBPROXY_CACHE         where sources and environments are kept (default: .cache in the checkout)
+#   DBPROXY_BINARY        the proxy (default: a debug build of this checkout)
+#   DBPROXY_CLIENTS_PORT  first of 13 ports (default: 13800)
+#   DBPROXY_CLIENTS_KEEP  directory that the outcomes and logs are copied to
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+suites=(pymysql pymysql-old mysqlclient perl node php go)
+
+if [ "${1:-}" = all ]; then
+    status=0
+    for suite in "${suites[@]}"; do
+        for flavor in mysql mariadb; do
+            "$0" "$suite" "$flavor" || status=1
+        done
+    done
+    exit "$status"
+fi
+suite=${1:-} flavor=${2:-}
+if [ ! -e "$here/suites/$suite.sh" ] || ! [[ $flavor =~ ^(mysql|mariadb)$ ]]; then
+    echo "usage: $0 SUITE mysql|mariadb, where SUITE is one of: ${suites[*]}" >&2
+    exit 2
+fi
+
+CACHE=${DBPROXY_CACHE:-$root/.cache}/clients
+port=${DBPROXY_CLIENTS_PORT:-13800}
+mkdir -p "$CACHE"
+work=$(mktemp -d "${TMPDIR:-/tmp}/dbproxy-clients.XXXXXX")
+proxy=
+finish() {
+    if [ -n "$proxy" ]; then kill "$proxy" 2>/dev/null || true; wait "$proxy" 2>/dev/null || true; fi
+    if [ -n "${DBPROXY_CLIENTS_KEEP:-}" ]; then
+        mkdir -p "$DBPROXY_CLIENTS_KEEP/$suite-$flavor"
+        cp "$work"/*.txt "$work"/*.log "$DBPROXY_CLIENTS_KEEP/$suite-$flavor/" 2>/dev/null || true
+    fi
+    if [ -e "$work/cluster/s1" ]; then "$root/scripts/cluster.sh" stop "$work/cluster" || true; fi
+    rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# Installs Debian packages unless they are there.
+packages() {
+    local missing=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing+=("$package")
+    done
+    [ "${#missing[@]}" -eq 0 ] && return 0
+    local sudo=()
+    [ "$(id -u)" -eq 0 ] || sudo=(sudo -n)
+    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get -q -y install --no-install-recommends "${missing[@]}" \
+        >"$CACHE/apt.log" 2>&1 && return 0
+    "${sudo[@]}" apt-get -q -o Acquire::Check-Valid-Until=false update >>"$CACHE/apt.log" 2>&1 || true
+    DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get -q -y install --no-install-recommends "${missing[@]}" \
+        >>"$CACHE/apt.log" 2>&1
+}
+
+# Fetches an upstream archive of the Debian pool and unpacks it to $work/src: the suites are patched there.
+debian_source() {
+    local archive=$CACHE/${1##*/}
+    [ -e "$archive" ] || curl -sSfL --retry 3 -o "$archive.part" "${DBPROXY_DEBIAN_MIRROR:-http://deb.debian.org/debian}/pool/main/$1"
+    [ -e "$archive" ] || mv "$archive.part" "$archive"
+    mkdir -p "$work/src"
+    tar -xf "$archive" -C "$work/src" --strip-components=1
+}
+
+# Fetches a source distribution from PyPI and unpacks it to $work/src.
+pypi_source() {
+    local dir=$CACHE/sdist-$1-$2
+    if [ ! -e "$dir" ]; then
+        rm -rf "$dir.part"
+        "$CACHE/$suite-venv/bin/pip" download -q --no-binary :all: --no-deps -d "$dir.part" "$1==$2"
+        mv "$dir.part" "$dir"
+    fi
+    mkdir -p "$work/src"
+    tar -xf "$dir"/*.tar.gz -C "$work/src" --strip-components=1
+}
+
+# A virtual environment of the suite's own with these packages.
+venv() {
+    local dir=$CACHE/$suite-venv
+    if [ ! -e "$dir/complete" ]; then
+        rm -rf "$dir"
+        python3 -m venv "$dir"
+        "$dir/bin/pip" install -q setuptools wheel "$@"
+        touch "$dir/complete"
+    fi
+}
+
+# One statement a line, as root, on the primary.
+as_root() { mariadb --no-defaults --skip-ssl -h 127.0.0.1 -P "$port" -u root; }
+
+# shellcheck source=/dev/null
+. "$here/suites/$suite.sh"
+
+began=$SECONDS
+prepare >"$work/prepare.log" 2>&1 || { echo "$suite $flavor: cannot be set up:"; tail -n 20 "$work/prepare.log"; exit 2; }
+binary=${DBPROXY_BINARY:-}
+if [ -z "$binary" ]; then
+    cargo build --quiet --manifest-path "$root/Cargo.toml" --bin dbproxy
+    binary=${CARGO_TARGET_DIR:-$root/target}/debug/dbproxy
+fi
+"$root/scripts/cluster.sh" start "$flavor" "$work/cluster" "$port" >"$work/cluster.log"
+extra_users >>"$work/cluster/dbproxy.toml"
+accounts | as_root
+"$binary" run --config "$work/cluster/dbproxy.toml" >"$work/proxy.log" 2>&1 &
+proxy=$!
+for _ in $(seq 100); do
+    curl -sf "http://127.0.0.1:$((port + 12))/readyz" >/dev/null && break
+    sleep 0.1
+done
+
+# The port is the one thing that the two runs are meant to differ in.
+lines() { sed -e "s/\b\($port\|$((port + 10))\)\b/PORT/g" | LC_ALL=C sort; }
+for way in direct proxy; do
+    to=$port
+    [ "$way" = direct ] || to=$((port + 10))
+    databases | as_root
+    # The same path both times: it stands in messages.
+    rm -rf "$work/run"
+    cp -a "$work/src" "$work/run"
+    (cd "$work/run" && outcomes 127.0.0.1 "$to") 2>"$work/$way.log" | lines >"$work/$way.txt" || true
+done
+kill -0 "$proxy" 2>/dev/null || { echo "$suite $flavor: the proxy ended:"; tail -n 20 "$work/proxy.log"; exit 1; }
+
+if [ ! -s "$work/direct.txt" ]; then
+    echo "$suite $flavor: the suite did not run:"
+    tail -n 20 "$work/direct.log"
+    exit 2
+fi
+counts=$(cut -d ' ' -f 1 "$work/direct.txt" | sort | uniq -c | sort -rn | awk '{ printf "%s%s %s", (NR > 1 ? ", " : ""), $1, tolower($2) }')
+if cmp -s "$work/direct.txt" "$work/proxy.txt"; then
+    echo "$suite $flavor: same, $counts ($((SECONDS - began)) s)"
+else
+    echo "$suite $flavor: DIFFERENT ($counts straight to the server; < straight, > through the proxy):"
+    diff "$work/direct.txt" "$work/proxy.txt" | grep '^[<>]' || true
+    exit 1
+fi
