@@ -9,12 +9,7 @@ use dbproxy::wire::{
 use libfuzzer_sys::fuzz_target;
 
 /// Writes the execute anew with these types, finds them by `find`, and takes them out again.
-fn put_types<'a>(
-    payload: &'a [u8],
-    id: u32,
-    known: &[u8],
-    find: impl for<'p> Fn(&'p [u8]) -> Option<Types<'p>>,
-) {
+fn put_types<'a>(payload: &'a [u8], id: u32, known: &[u8], find: impl for<'p> Fn(&'p [u8]) -> Option<Types<'p>>) {
     let Some(place) = find(payload) else { return };
     if place.sent.is_some() {
         return;
