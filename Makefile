@@ -1,7 +1,7 @@
 # What CI runs and what a developer runs. `make` alone lists the targets.
 CARGO ?= cargo
-# Seconds that each fuzz target runs.
-SECONDS_EACH ?= 60
+# Seconds that each fuzz target runs: make fuzz SECONDS=600.
+SECONDS ?= 60
 
 .PHONY: help test servers check fmt clippy doc law no-tokio deny demo bench fuzz
 
@@ -46,5 +46,5 @@ demo: servers ## A real cluster, a proxy, traffic and where it went
 bench: servers ## Direct, HAProxy and dbproxy in interleaved rounds
 	scripts/bench.sh
 
-fuzz: ## Each fuzz target for SECONDS_EACH seconds
-	scripts/fuzz.sh $(SECONDS_EACH)
+fuzz: ## Each fuzz target for SECONDS seconds
+	scripts/fuzz.sh $(SECONDS)
