@@ -50,7 +50,8 @@ pub(super) struct Driver {
     pub(super) session: Session,
     pub(super) backends: Vec<BackendLink>,
     pub(super) identity: conn::Identity,
-    pub(super) roll: u32,
+    /// State of the dice.
+    pub(super) dice: u64,
     /// Sequence number of the packet that ends the login.
     pub(super) login_seq: u8,
     /// What the registry was told last.
@@ -188,13 +189,13 @@ impl Driver {
     }
 
     async fn attempt(&mut self, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
-        self.roll = self.roll.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let roll = self.roll();
         let plan = {
             let topology = self.topology.load();
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
-            let load = |server| self.shared.metrics.server(server).in_flight.load(Ordering::Relaxed);
-            self.in_order()
-                .and_then(|()| self.session.plan(payload, incoming.complete, &topology, self.roll >> 8, load))
+            // A session stays with its replica, so what counts is how many have it, not what runs this moment.
+            let load = |server| self.shared.metrics.server(server).connections.load(Ordering::Relaxed);
+            self.in_order().and_then(|()| self.session.plan(payload, incoming.complete, &topology, roll, load))
         };
         match plan {
             Err(malformed) => {
@@ -231,6 +232,14 @@ impl Driver {
             }
             Ok(Plan::ChangeUser) => self.change_user(*incoming).await.map(|()| Attempt::Done),
         }
+    }
+
+    /// Dice by SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): as good as is needed to choose among replicas.
+    pub(super) fn roll(&mut self) -> u32 {
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.dice ^ (self.dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed >> 32) as u32
     }
 
     /// COM_STMT_CLOSE has no answer: it goes with the next command that does.

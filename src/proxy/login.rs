@@ -95,7 +95,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
         client: ClientLink::new(stream),
         session,
         backends: Vec::new(),
-        roll: entry.id.wrapping_mul(0x9e37_79b9),
+        dice: u64::from(entry.id),
         repeats: 0,
         login_seq: next_seq,
         bound_shown: None,
@@ -171,7 +171,8 @@ impl Driver {
         if self.shared.schemas.knows(&user, &schema, now) {
             return Ok(());
         }
-        let route = self.session.login_route(&self.topology.load(), self.roll);
+        let roll = self.roll();
+        let route = self.session.login_route(&self.topology.load(), roll);
         // With no server at hand the login is taken on trust: statements will wait, and say why they fail.
         let Ok(route) = route else { return Ok(()) };
         match super::backends::open(self, route.server).await {

@@ -122,7 +122,7 @@ impl Reason {
     }
 }
 
-/// Decides where a statement runs. `roll` picks among equals; `load` tells a server's statements in flight.
+/// Decides where a statement runs. `roll` picks among equals; `load` tells how much a server has to do already.
 ///
 /// # Errors
 /// When no server can take it now; the caller may wait for a new topology and ask again.
