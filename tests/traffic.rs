@@ -4,6 +4,8 @@
 
 #[path = "traffic/backends.rs"]
 mod backends;
+#[path = "traffic/hostile.rs"]
+mod hostile;
 #[path = "traffic/kills.rs"]
 mod kills;
 #[path = "traffic/operations.rs"]

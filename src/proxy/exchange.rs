@@ -100,18 +100,26 @@ impl Driver {
                 stop => break stop,
             }
         };
-        let (answered, next_seq) = (relay.answered, relay.next_seq);
+        let (answered, next_seq, more) = (relay.answered, relay.next_seq, !relay.backend.tail.is_empty());
         drop(in_flight);
         match stop {
             Stop::Done => {
                 let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
                 self.session.finished(run, payload);
                 self.client.consume(incoming.buffered);
-                Ok(Attempt::Done)
+                if more { self.leave(server) } else { Ok(Attempt::Done) }
             }
             Stop::ClientGone | Stop::LocalInfile => Err(End::ClientLeft),
             Stop::BackendLost(how) => self.lost(run, incoming, answered, next_seq, &how).await,
         }
+    }
+
+    /// The server said more than its answer, which would be taken for the next one: it is not asked again.
+    fn leave(&mut self, server: ServerId) -> Outcome<Attempt> {
+        tracing::warn!(backend = &*self.shared.address(server), "a server said more than its answer");
+        self.shared.metrics.server(server).error(Fault::Backend);
+        self.drop_backend(server);
+        self.session.backend_closed(server).map(|()| Attempt::Done).map_err(|_| End::Broken)
     }
 
     /// The backend was lost with the command on it. Only a proven read of whose answer nothing came is sent again.

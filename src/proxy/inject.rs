@@ -49,6 +49,9 @@ async fn receive(backend: &mut BackendLink, expect: Expect) -> io::Result<Answer
     loop {
         let scan = tracker.scan(&bytes[judged..]).map_err(broken)?;
         judged += scan.pass + scan.event.map_or(0, |(_, len)| len);
+        if tracker.is_done() && judged < bytes.len() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "more than an answer"));
+        }
         if tracker.is_done() {
             break;
         }

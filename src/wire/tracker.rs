@@ -81,6 +81,8 @@ pub struct Tracker {
     continued: bool,
     /// Sequence number behind the last header seen.
     seq: u8,
+    /// A prepared statement's columns are not described, and yet an EOF stands behind them.
+    eofs_only: bool,
 }
 
 impl Tracker {
@@ -93,7 +95,7 @@ impl Tracker {
             Expect::Prepared => State::Prepare,
             Expect::Rows => State::Rows,
         };
-        Self { state, capabilities, skip: 0, continued: false, seq: 1 }
+        Self { state, capabilities, skip: 0, continued: false, seq: 1, eofs_only: false }
     }
 
     /// Whether the answer is over.
@@ -205,6 +207,10 @@ impl Tracker {
                     0 => State::ParamsEof { columns },
                     left => State::Params { left, columns },
                 };
+                Ok(None)
+            }
+            State::ParamsEof { .. } if self.eofs_only => {
+                self.state = State::PreparedColumnsEof;
                 Ok(None)
             }
             State::ParamsEof { columns } => {
@@ -328,8 +334,17 @@ impl Tracker {
             return Ok(self.err(payload));
         }
         let ok = super::PrepareOk::decode(payload)?;
-        let (params, columns) = if ok.metadata_follows { (ok.params, ok.columns) } else { (0, 0) };
-        self.state = if params > 0 { State::Params { left: params, columns } } else { Self::prepared_columns(columns) };
+        let (params, columns) = (ok.params, ok.columns);
+        self.state = match (ok.metadata_follows, self.deprecates_eof()) {
+            (true, _) if params > 0 => State::Params { left: params, columns },
+            (true, _) => Self::prepared_columns(columns),
+            (false, true) => State::Done,
+            // Definitions are left out, the EOFs behind them are not.
+            (false, false) if params > 0 => State::ParamsEof { columns: 0 },
+            (false, false) if columns > 0 => State::PreparedColumnsEof,
+            (false, false) => State::Done,
+        };
+        self.eofs_only = !ok.metadata_follows && columns > 0;
         Ok(Some(Kind::PrepareOk))
     }
 
@@ -414,6 +429,22 @@ mod tests {
     fn a_result_set_ends_at_its_second_eof() {
         let bytes = stream(&[vec![1], column(), eof(2), b"\x011".to_vec(), b"\x012".to_vec(), eof(2)]);
         assert_eq!(run(Expect::Results, OLD, &bytes, 3), (vec![Kind::Eof(Status(2))], bytes.len()));
+    }
+
+    /// As MySQL 9.7 answers under `resultset_metadata = NONE`.
+    #[test]
+    fn a_prepared_statement_without_metadata_has_its_eofs_all_the_same() {
+        let capabilities = OLD | Capabilities::OPTIONAL_RESULTSET_METADATA;
+        let prepare_ok = |columns, params| vec![0, 1, 0, 0, 0, columns, 0, params, 0, 0, 0, 0, 0];
+        for (columns, params, eofs) in [(3, 1, 2), (3, 0, 1), (0, 2, 1), (0, 0, 0)] {
+            let mut payloads = vec![prepare_ok(columns, params)];
+            payloads.extend(vec![eof(2); eofs]);
+            let bytes = stream(&payloads);
+            let (_, used) = run(Expect::Prepared, capabilities, &bytes, 1);
+            assert_eq!(used, bytes.len(), "{columns} columns, {params} parameters");
+            let (_, used) = run(Expect::Prepared, capabilities | NEW, &bytes, 1);
+            assert_eq!(used, stream(&payloads[..1]).len());
+        }
     }
 
     #[test]

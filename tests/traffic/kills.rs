@@ -83,7 +83,7 @@ fn somebody_elses_connection_is_not_killed() {
 fn unknown_ids_and_the_servers_own_are_answered_as_by_a_server() {
     each(|cluster, proxy| {
         let mut peer = Peer::through(proxy);
-        for id in [0x4fff_ffffu64, 999_999, 99_999_999_999] {
+        for id in [0x4fff_ffff, 999_999] {
             let straight = Peer::app(cluster.primary().port, super::peer::USUAL, None).fails(&format!("KILL {id}"));
             assert_eq!(peer.fails(&format!("KILL {id}")), straight, "{:?} {id}", cluster.flavor);
         }

@@ -101,7 +101,7 @@ fn two_writable_servers_stop_writes_by_an_error_that_names_both() {
 #[test]
 fn a_write_waits_for_the_primary_to_come_back() {
     each(|cluster| {
-        let proxy = Proxy::start(cluster, "");
+        let proxy = Proxy::start(cluster, "[routing]\nwrite_wait_ms = 60000\n");
         let mut peer = Peer::through(&proxy);
         peer.ok("UPDATE t SET n = 1");
         cluster.primary().stop();
