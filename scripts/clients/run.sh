@@ -35,15 +35,14 @@ CACHE=${DBPROXY_CACHE:-$root/.cache}/clients
 port=${DBPROXY_CLIENTS_PORT:-13800}
 mkdir -p "$CACHE"
 work=$(mktemp -d "${TMPDIR:-/tmp}/dbproxy-clients.XXXXXX")
-proxy=
+# shellcheck source=world.sh
+. "$here/world.sh"
 finish() {
-    if [ -n "$proxy" ]; then kill "$proxy" 2>/dev/null || true; wait "$proxy" 2>/dev/null || true; fi
     if [ -n "${DBPROXY_CLIENTS_KEEP:-}" ]; then
         mkdir -p "$DBPROXY_CLIENTS_KEEP/$suite-$flavor"
         cp "$work"/*.txt "$work"/*.log "$DBPROXY_CLIENTS_KEEP/$suite-$flavor/" 2>/dev/null || true
     fi
-    if [ -e "$work/cluster/s1" ]; then "$root/scripts/cluster.sh" stop "$work/cluster" || true; fi
-    rm -rf "$work"
+    end_world
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -96,28 +95,16 @@ venv() {
     fi
 }
 
-# One statement a line, as root, on the primary.
-as_root() { mariadb --no-defaults --skip-ssl -h 127.0.0.1 -P "$port" -u root; }
-
 # shellcheck source=/dev/null
 . "$here/suites/$suite.sh"
 
 began=$SECONDS
 prepare >"$work/prepare.log" 2>&1 || { echo "$suite $flavor: cannot be set up:"; tail -n 20 "$work/prepare.log"; exit 2; }
-binary=${DBPROXY_BINARY:-}
-if [ -z "$binary" ]; then
-    cargo build --quiet --manifest-path "$root/Cargo.toml" --bin dbproxy
-    binary=${CARGO_TARGET_DIR:-$root/target}/debug/dbproxy
-fi
-"$root/scripts/cluster.sh" start "$flavor" "$work/cluster" "$port" >"$work/cluster.log"
+build debug
+start_cluster
 extra_users >>"$work/cluster/dbproxy.toml"
 accounts | as_root
-"$binary" run --config "$work/cluster/dbproxy.toml" >"$work/proxy.log" 2>&1 &
-proxy=$!
-for _ in $(seq 100); do
-    curl -sf "http://127.0.0.1:$((port + 12))/readyz" >/dev/null && break
-    sleep 0.1
-done
+start_proxy
 
 # The port is the one thing that the two runs are meant to differ in.
 lines() { sed -e "s/\b\($port\|$((port + 10))\)\b/PORT/g" | LC_ALL=C sort; }
@@ -130,7 +117,7 @@ for way in direct proxy; do
     cp -a "$work/src" "$work/run"
     (cd "$work/run" && outcomes 127.0.0.1 "$to") 2>"$work/$way.log" | lines >"$work/$way.txt" || true
 done
-kill -0 "$proxy" 2>/dev/null || { echo "$suite $flavor: the proxy ended:"; tail -n 20 "$work/proxy.log"; exit 1; }
+proxy_lives || { echo "$suite $flavor: see above"; exit 1; }
 
 if [ ! -s "$work/direct.txt" ]; then
     echo "$suite $flavor: the suite did not run:"
