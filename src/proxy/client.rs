@@ -10,7 +10,7 @@ use crate::route::Refusal;
 use crate::session::{Failure, Next, Plan, Prelude, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
-use crate::wire::{Command, HEADER_LEN, Header, Malformed, OkPacket, frame};
+use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -167,11 +167,14 @@ impl Driver {
     }
 
     /// A command starts a new sequence of packets.
-    fn in_order(&self) -> Result<(), Malformed> {
-        match Header::peek(self.client.received()) {
-            Some(header) if header.seq == 0 => Ok(()),
-            _ => Err(Malformed::Invalid("sequence number")),
-        }
+    fn in_order(&self) -> bool {
+        Header::peek(self.client.received()).is_some_and(|header| header.seq == 0)
+    }
+
+    /// Answers with an error behind which nothing that the client sends can be trusted.
+    async fn break_off(&mut self, incoming: Incoming, failure: &Failure) -> Outcome<Attempt> {
+        let _ = self.refuse(incoming, failure).await;
+        Err(End::Broken)
     }
 
     /// Waits until the topology is published anew, a little while at most; `false` when the deadline has passed.
@@ -189,19 +192,19 @@ impl Driver {
     }
 
     async fn attempt(&mut self, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
+        if !self.in_order() {
+            return self.break_off(*incoming, &Failure::OutOfOrder).await;
+        }
         let roll = self.roll();
         let plan = {
             let topology = self.topology.load();
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
             // A session stays with its replica, so what counts is how many have it, not what runs this moment.
             let load = |server| self.shared.metrics.server(server).connections.load(Ordering::Relaxed);
-            self.in_order().and_then(|()| self.session.plan(payload, incoming.complete, &topology, roll, load))
+            self.session.plan(payload, incoming.complete, &topology, roll, load)
         };
         match plan {
-            Err(malformed) => {
-                let _ = self.refuse(*incoming, &Failure::Malformed(malformed)).await;
-                Err(End::Broken)
-            }
+            Err(malformed) => self.break_off(*incoming, &Failure::Malformed(malformed)).await,
             Ok(Plan::Run(run)) => self.run(run, incoming, started).await,
             Ok(Plan::Refuse(refusal)) => Ok(Attempt::Again(Some(refusal))),
             Ok(Plan::Quit) => Err(End::ClientLeft),

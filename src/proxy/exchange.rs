@@ -83,6 +83,9 @@ impl Driver {
         };
         let in_flight = InFlight::new(&self.shared.metrics, server);
         let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run);
+        if incoming.complete && incoming.buffered > 0 {
+            relay.tracker = relay.tracker.in_sequence();
+        }
         let stop = loop {
             match relay.until_stop().await {
                 Stop::LocalInfile => {

@@ -43,7 +43,7 @@ fn expectation(what: Prelude) -> Expect {
 
 async fn receive(backend: &mut BackendLink, expect: Expect) -> io::Result<Answer> {
     let broken = |how: wire::Malformed| io::Error::new(io::ErrorKind::InvalidData, how);
-    let mut tracker = Tracker::new(expect, backend.capabilities);
+    let mut tracker = Tracker::new(expect, backend.capabilities).in_sequence();
     let mut bytes = std::mem::take(&mut backend.tail);
     let mut judged = 0;
     loop {

@@ -105,8 +105,10 @@ impl Session {
         roll: u32,
         load: impl Fn(ServerId) -> u32,
     ) -> Result<Plan, Malformed> {
-        let byte = *payload.first().ok_or(Malformed::Truncated("command"))?;
-        let Some(command) = Command::from_byte(byte) else { return Ok(Plan::Fail(Failure::UnknownCommand)) };
+        // To the servers a packet of no bytes is a command that they do not know, too.
+        let Some(command) = payload.first().and_then(|byte| Command::from_byte(*byte)) else {
+            return Ok(Plan::Fail(Failure::UnknownCommand));
+        };
         Ok(match command {
             Command::Quit => Plan::Quit,
             Command::Ping => Plan::Ok,

@@ -60,6 +60,8 @@ pub enum Failure {
     UnknownCommand,
     /// Bytes that are no packet of the protocol.
     Malformed(Malformed),
+    /// A command whose sequence number is not 0.
+    OutOfOrder,
     /// The proxy has as many clients as it may.
     TooManyClients,
     /// KILL of a connection that is not there.
@@ -101,6 +103,7 @@ impl Failure {
             Self::UnknownStatement { .. }
             | Self::UnknownCommand
             | Self::Malformed(_)
+            | Self::OutOfOrder
             | Self::UnknownThread(_)
             | Self::NotOwner(_)
             | Self::Killed
@@ -128,6 +131,7 @@ impl Failure {
             Self::UnknownStatement { .. } => (1243, b"HY000"),
             Self::UnknownCommand => (1047, b"08S01"),
             Self::Malformed(_) => (1835, b"HY000"),
+            Self::OutOfOrder => (1156, b"08S01"),
             Self::TooManyClients => (1040, b"08004"),
             Self::UnknownThread(_) => (1094, b"HY000"),
             Self::NotOwner(_) => (1095, b"HY000"),
@@ -167,6 +171,7 @@ impl Failure {
                 format!("Unknown prepared statement handler ({id}) given to {function}")
             }
             Self::UnknownCommand => "Unknown command".to_owned(),
+            Self::OutOfOrder => "Got packets out of order".to_owned(),
             Self::Malformed(how) => format!("Malformed communication packet: {how}"),
             Self::TooManyClients => "Too many connections".to_owned(),
             Self::UnknownThread(id) => format!("Unknown thread id: {id}"),

@@ -70,6 +70,9 @@ enum State {
     Done,
 }
 
+/// A count of nine bytes, and the flag of optional metadata.
+const COLUMN_COUNT_LEN_MAX: usize = 10;
+
 /// Follows one answer.
 #[derive(Clone, Debug)]
 pub struct Tracker {
@@ -81,6 +84,8 @@ pub struct Tracker {
     continued: bool,
     /// Sequence number behind the last header seen.
     seq: u8,
+    /// The next packet must have it. Not so in front of an answer to a command of several packets, which its numbers go on from.
+    in_sequence: bool,
     /// A prepared statement's columns are not described, and yet an EOF stands behind them.
     eofs_only: bool,
 }
@@ -95,7 +100,13 @@ impl Tracker {
             Expect::Prepared => State::Prepare,
             Expect::Rows => State::Rows,
         };
-        Self { state, capabilities, skip: 0, continued: false, seq: 1, eofs_only: false }
+        Self { state, capabilities, skip: 0, continued: false, seq: 1, in_sequence: false, eofs_only: false }
+    }
+
+    /// The same for the answer to a command of one packet: its first has sequence number 1.
+    #[must_use]
+    pub fn in_sequence(self) -> Self {
+        Self { in_sequence: true, ..self }
     }
 
     /// Whether the answer is over.
@@ -130,19 +141,23 @@ impl Tracker {
                 let wants = if rest.is_empty() { 0 } else { HEADER_LEN };
                 return Ok(Scan { pass, event: None, wants });
             };
+            if self.in_sequence && header.seq != self.seq {
+                return Err(Malformed::Invalid("sequence number"));
+            }
             if self.continued {
                 self.pass_packet(header);
                 pass += HEADER_LEN;
                 continue;
             }
             let payload = &rest[HEADER_LEN..];
+            self.plausible(header, payload)?;
             let wants = HEADER_LEN + self.bytes_needed(header, payload);
             if rest.len() < wants {
                 return Ok(Scan { pass, event: None, wants });
             }
             match self.step(header, payload)? {
                 Some(kind) => {
-                    self.seq = header.seq.wrapping_add(1);
+                    (self.seq, self.in_sequence) = (header.seq.wrapping_add(1), true);
                     return Ok(Scan { pass, event: Some((kind, HEADER_LEN + header.len)), wants: 0 });
                 }
                 None => {
@@ -155,6 +170,7 @@ impl Tracker {
 
     /// The client's file was sent (its empty packet too): the server's answer goes on.
     pub fn local_infile_sent(&mut self) {
+        self.in_sequence = false;
         self.state = State::Start;
     }
 
@@ -164,13 +180,28 @@ impl Tracker {
     }
 
     fn pass_packet(&mut self, header: Header) {
-        self.seq = header.seq.wrapping_add(1);
+        (self.seq, self.in_sequence) = (header.seq.wrapping_add(1), true);
         self.skip = header.len;
         self.continued = header.len == MAX_PAYLOAD;
     }
 
     fn deprecates_eof(&self) -> bool {
         self.capabilities.has(Capabilities::DEPRECATE_EOF)
+    }
+
+    /// What cannot be an answer is told by its first byte, and not waited for to its end.
+    fn plausible(&self, header: Header, payload: &[u8]) -> Result<(), Malformed> {
+        let Some(&first) = payload.first() else { return Ok(()) };
+        match self.state {
+            // A definition starts with its catalog, which is "def".
+            State::Columns { .. } | State::Params { .. } | State::PreparedColumns { .. } if first != 3 => {
+                Err(Malformed::Invalid("column definition"))
+            }
+            State::Start if !matches!(first, 0x00 | 0xfb | 0xff) && header.len > COLUMN_COUNT_LEN_MAX => {
+                Err(Malformed::Invalid("column count"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Payload bytes that must be there before `step` can judge this packet.
@@ -522,6 +553,19 @@ mod tests {
         let answer = stream(&[ok(0, 2)]);
         assert_eq!(tracker.scan(&answer).expect("legal").event, Some((Kind::Ok(Status(2)), 11)));
         assert!(tracker.is_done());
+    }
+
+    #[test]
+    fn a_packet_out_of_sequence_is_the_servers_fault() {
+        let mut bytes = stream(&[vec![1], column(), b"\x011".to_vec(), ok(0xfe, 2)]);
+        let second = HEADER_LEN + 1;
+        bytes[second + 3] = 7;
+        let wrong = Err(Malformed::Invalid("sequence number"));
+        assert_eq!(Tracker::new(Expect::Results, NEW).scan(&bytes), wrong);
+        let mut first = stream(&[ok(0, 2)]);
+        first[3] = 2;
+        assert_eq!(Tracker::new(Expect::OnePacket, NEW).in_sequence().scan(&first), wrong);
+        assert!(Tracker::new(Expect::OnePacket, NEW).scan(&first).is_ok());
     }
 
     #[test]
