@@ -46,5 +46,8 @@ demo: servers ## A real cluster, a proxy, traffic and where it went
 bench: servers ## Direct, HAProxy and dbproxy in interleaved rounds
 	scripts/bench.sh
 
+clients: servers ## Client libraries' own test suites, straight and through the proxy
+	@scripts/clients/run.sh all
+
 fuzz: ## Each fuzz target for SECONDS seconds
 	scripts/fuzz.sh $(SECONDS)
