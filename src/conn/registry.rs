@@ -32,6 +32,7 @@ pub struct Session {
     /// Nanoseconds from `since` to the end of the last statement.
     idle_since: AtomicU64,
     draining: AtomicBool,
+    killed: AtomicBool,
     drain: Notify,
     end: Notify,
     shown: Mutex<Shown>,
@@ -86,6 +87,7 @@ impl Registry {
             running: AtomicU64::new(0),
             idle_since: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
             drain: Notify::new(),
             end: Notify::new(),
             shown: Mutex::default(),
@@ -205,6 +207,17 @@ impl Session {
     /// Which backends it has now.
     pub fn show_backends(&self, backends: Vec<(ServerId, u32)>) {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).backends = backends;
+    }
+
+    /// Says that its backends are about to be ended on purpose (or, after a refusal, that they are not): what is lost with
+    /// them must not be run again.
+    pub fn mark_killed(&self, killed: bool) {
+        self.killed.store(killed, Ordering::Relaxed);
+    }
+
+    /// Whether its backends are being ended on purpose.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
     }
 
     /// Ends it now, whatever it does.

@@ -141,7 +141,13 @@ impl Driver {
         self.drop_backend(server);
         let state = self.session.backend_closed(server);
         let whole = incoming.complete && incoming.buffered > 0;
-        if run.repeatable && !answered && whole && state.is_ok() && self.repeats < REPEATS_MAX {
+        if run.repeatable
+            && !self.entry.is_killed()
+            && !answered
+            && whole
+            && state.is_ok()
+            && self.repeats < REPEATS_MAX
+        {
             self.repeats += 1;
             return Ok(Attempt::Again(None));
         }

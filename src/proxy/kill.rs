@@ -29,8 +29,10 @@ pub(super) async fn kill(driver: &mut Driver, kill: Kill) -> Result<(), End> {
     if row.backends.is_empty() && row.user != driver.identity.user.name {
         return answer(driver, Err(Failure::NotOwner(kill.id))).await;
     }
+    victim.mark_killed(!kill.query_only);
     for (server, thread_id) in row.backends {
         if let Err(failure) = at_server(driver, server, thread_id, kill).await {
+            victim.mark_killed(false);
             return answer(driver, Err(failure)).await;
         }
     }
