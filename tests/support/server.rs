@@ -36,7 +36,8 @@ impl Server {
         port: u16,
         options: &Options,
     ) -> Self {
-        std::fs::create_dir_all(dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
+        let tmp = dir.join("tmp");
+        std::fs::create_dir_all(&tmp).unwrap_or_else(|error| panic!("cannot make {}: {error}", tmp.display()));
         template.copy_to(&dir.join("data"));
         let text = configuration(install, template, dir, id, port, options);
         std::fs::write(dir.join("my.cnf"), text).expect("my.cnf of a server");
@@ -220,9 +221,10 @@ fn pid_of(pid: u32) -> Pid {
 }
 
 /// The option file of one server. The socket is relative, so that the length of the directory's name does not matter.
+/// The temporary directory is its own: a MariaDB server that starts deletes others' temporary tables from a shared one.
 fn configuration(install: &Install, template: &Template, dir: &Path, id: u32, port: u16, options: &Options) -> String {
     let mut text = format!(
-        "[mysqld]\ndatadir={dir}/data\nlog_error={dir}/error.log\npid_file={dir}/mysqld.pid\nsocket=mysqld.sock\n\
+        "[mysqld]\ndatadir={dir}/data\ntmpdir={dir}/tmp\nlog_error={dir}/error.log\npid_file={dir}/mysqld.pid\nsocket=mysqld.sock\n\
          port={port}\nbind_address=127.0.0.1\nserver_id={id}\nreport_host=127.0.0.1\nreport_port={port}\n\
          ssl_ca={tls}/ca.pem\nssl_cert={tls}/server-cert.pem\nssl_key={tls}/server-key.pem\n{COMMON}",
         dir = dir.display(),
