@@ -141,6 +141,13 @@ impl Server {
     /// Stops the process in its tracks: it accepts connections in the kernel, and says nothing. Until [`Self::resume`].
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid().expect("it was just signalled"));
+        // Each thread stops when it next runs: one may have an answer to give until then.
+        wait_for("all threads of a server to stop", || {
+            let stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'));
+            let mut threads = std::fs::read_dir(&tasks).ok()?.flatten();
+            threads.all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(stopped)).then_some(())
+        });
     }
 
     /// Lets a paused server go on.

@@ -211,7 +211,10 @@ fn down(mut server: TcpStream, mut client: TcpStream, evil: &AtomicU8) {
         }
         let written = client.write_all(&bytes);
         if written.is_err()
-            || matches!(game, Game::CloseInTheMiddle | Game::CloseAtOnce | Game::WrongCount | Game::HugeHeader)
+            || matches!(
+                game,
+                Game::Garbage | Game::CloseInTheMiddle | Game::CloseAtOnce | Game::WrongCount | Game::HugeHeader
+            )
         {
             break;
         }
