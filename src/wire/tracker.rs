@@ -211,7 +211,9 @@ impl Tracker {
             State::Start | State::Prepare | State::OnePacket => true,
             State::ColumnsEof | State::ParamsEof { .. } | State::PreparedColumnsEof => true,
             State::Rows => self.ends_rows(header, first),
-            State::Params { .. } | State::PreparedColumns { .. } | State::Columns { .. } | State::Done => false,
+            // No definition starts with 0xff: it is an error in its place.
+            State::Params { .. } | State::PreparedColumns { .. } | State::Columns { .. } => first == 0xff,
+            State::Done => false,
         };
         // A plain string as the single packet (statistics) may be long, but is never longer than a packet.
         if whole { header.len } else { 1 }
@@ -229,6 +231,11 @@ impl Tracker {
     fn step(&mut self, header: Header, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
         let payload = payload.get(..header.len).unwrap_or(payload);
         match self.state {
+            State::Params { .. } | State::PreparedColumns { .. } | State::Columns { .. }
+                if payload.first() == Some(&0xff) =>
+            {
+                Ok(self.err(payload))
+            }
             State::Start => self.start(payload),
             State::OnePacket => self.one_packet(payload),
             State::Prepare => self.prepare(payload),
@@ -475,6 +482,14 @@ mod tests {
             assert_eq!(used, bytes.len(), "{columns} columns, {params} parameters");
             let (_, used) = run(Expect::Prepared, capabilities | NEW, &bytes, 1);
             assert_eq!(used, stream(&payloads[..1]).len());
+        }
+    }
+
+    #[test]
+    fn an_error_in_place_of_a_column_definition_ends_the_answer() {
+        for step in [1, 1000] {
+            let bytes = stream(&[vec![2], column(), b"\xff\x28\x04#42000no".to_vec()]);
+            assert_eq!(run(Expect::Results, OLD, &bytes, step), (vec![Kind::Err], bytes.len()));
         }
     }
 
