@@ -193,8 +193,10 @@ impl Tracker {
     fn plausible(&self, header: Header, payload: &[u8]) -> Result<(), Malformed> {
         let Some(&first) = payload.first() else { return Ok(()) };
         match self.state {
-            // A definition starts with its catalog, which is "def".
-            State::Columns { .. } | State::Params { .. } | State::PreparedColumns { .. } if first != 3 => {
+            // A definition starts with its catalog, which is "def"; an error may stand in its place.
+            State::Columns { .. } | State::Params { .. } | State::PreparedColumns { .. }
+                if !matches!(first, 3 | 0xff) =>
+            {
                 Err(Malformed::Invalid("column definition"))
             }
             State::Start if !matches!(first, 0x00 | 0xfb | 0xff) && header.len > COLUMN_COUNT_LEN_MAX => {
