@@ -4,6 +4,8 @@
 
 #[path = "traffic/backends.rs"]
 mod backends;
+#[path = "traffic/carried.rs"]
+mod carried;
 #[path = "traffic/hostile.rs"]
 mod hostile;
 #[path = "traffic/kills.rs"]

@@ -35,9 +35,14 @@ fn expectation(what: Prelude) -> Expect {
     match what {
         Prelude::Reset | Prelude::Schema => Expect::OnePacket,
         Prelude::Prepare => Expect::Prepared,
-        Prelude::Track | Prelude::Autocommit | Prelude::Charset | Prelude::LearnCharset | Prelude::Wait => {
-            Expect::Results
-        }
+        Prelude::Track
+        | Prelude::Autocommit
+        | Prelude::Role
+        | Prelude::LearnCharset
+        | Prelude::Charset
+        | Prelude::LearnVariables
+        | Prelude::Variables
+        | Prelude::Wait => Expect::Results,
     }
 }
 

@@ -136,7 +136,7 @@ impl Session {
                 self.charset_changed(run);
             }
             b"autocommit" => {}
-            _ => self.pin(Hold::SessionVariable),
+            _ => self.variable_reported(run, name, value),
         }
     }
 
@@ -191,7 +191,7 @@ impl Session {
         Ok(shown)
     }
 
-    fn pin(&mut self, hold: Hold) {
+    pub(super) fn pin(&mut self, hold: Hold) {
         if self.state.pin.is_none() || hold == Hold::SessionTracking {
             self.state.pin = Some(hold);
         }
@@ -233,12 +233,15 @@ impl Session {
         self.reset();
         let resets = self.state.resets;
         if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
-            (backend.resets, backend.charset, backend.tracks) = (resets, 0, false);
+            backend.reset(resets);
         }
     }
 
-    /// What the statement leaves behind that no other backend can be given.
+    /// What the statement leaves behind: what other backends can be given, and what they cannot.
     fn hold_on(&mut self, run: &Run) {
+        if self.follow(run) {
+            return;
+        }
         let Some(facts) = run.facts else {
             if run.saw_state_change && run.command != Command::InitDb {
                 self.pin(Hold::Unclassified);

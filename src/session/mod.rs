@@ -15,12 +15,14 @@
 
 mod answer;
 mod backend;
+mod follow;
 mod plan;
 mod reply;
 mod state;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 pub use answer::{Answer, Next};
 pub use backend::{Prelude, Step};
@@ -28,13 +30,14 @@ pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
 
 use crate::route::{Refusal, Route, SessionView, Target};
-use crate::sql::{CharsetFamily, Effect, Lexis};
+use crate::sql::{CharsetFamily, Effect, Hold, Lexis};
 use crate::topology::{Flavor, ServerId, Topology};
 use crate::wire::{Capabilities, Status};
 use backend::Backend;
 use state::{Charset, OwnWrites, State};
 use statements::Statements;
 use std::time::Duration;
+use variables::Variables;
 
 /// What the machine may do, from the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,6 +94,9 @@ impl Session {
                 known: None,
                 family: CharsetFamily::of_collation(login.collation),
             },
+            variables: Variables::default(),
+            role: None,
+            roles: 0,
             resets: 0,
             pin: None,
             holder: None,
@@ -179,11 +185,21 @@ impl Session {
         self.schema().is_some_and(|schema| own.iter().any(|name| schema.eq_ignore_ascii_case(name)))
     }
 
-    fn lexis(&self, topology: &Topology) -> Lexis {
+    /// Whether double quotes are those of names: as the session chose, else as the servers have it. `None`: not known.
+    fn ansi_quotes(&self, topology: &Topology) -> Option<bool> {
+        if let Some(mode) = self.state.variables.system("sql_mode") {
+            return mode.map(|mode| mode.contains("ANSI_QUOTES"));
+        }
+        let mut servers = topology.servers.iter().map(|server| server.ansi_quotes);
+        let first = servers.next().unwrap_or_default();
+        servers.all(|other| other == first).then_some(first)
+    }
+
+    fn lexis(&self, ansi_quotes: bool) -> Lexis {
         Lexis {
             charset: self.state.charset.family,
             no_backslash_escapes: self.state.status.has(Status::NO_BACKSLASH_ESCAPES),
-            ansi_quotes: topology.servers.iter().any(|server| server.ansi_quotes),
+            ansi_quotes,
             flavor: match self.flavor {
                 Flavor::MySql => crate::sql::Flavor::MySql,
                 Flavor::MariaDb => crate::sql::Flavor::MariaDb,
@@ -210,6 +226,9 @@ impl Session {
         }
         if charset {
             return Err("character_set");
+        }
+        if self.state.variables.lives_on(server) {
+            return Err(Hold::SessionVariable.as_str());
         }
         if cursor { Err("cursor") } else { Ok(()) }
     }

@@ -3,7 +3,7 @@
 use super::statements::Prepared;
 use super::{Failure, Session};
 use crate::route::{self, Reason, Refusal, Route, Target};
-use crate::sql::{self, Effect, Facts, Why};
+use crate::sql::{self, Assignment, Effect, Facts, Why};
 use crate::topology::{ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
 
@@ -60,6 +60,10 @@ pub struct Run {
     /// From here on the connection is the client's alone, until it closes (a replication stream).
     pub tunnel: bool,
     pub(super) facts: Option<Facts>,
+    /// What it assigns, if it is a SET that is understood.
+    pub(super) assigns: Option<Vec<Assignment>>,
+    /// How many changes of variables there were before it.
+    pub(super) variables_before: u32,
     /// The client's statement id that it names, or will get.
     pub(super) statement: Option<u32>,
     /// The primary reports GTIDs.
@@ -155,17 +159,17 @@ impl Session {
         if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
             return Ok(Plan::Kill(kill));
         }
-        let run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
+        let assigns = if complete { self.assigns(&facts, text, topology) } else { None };
+        let run = Run { facts: Some(facts), assigns, ..Run::new(Command::Query, Expect::Results) };
         Ok(self.plan_routed(run, &facts, topology, roll, load))
     }
 
     fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
-        if complete {
-            sql::classify(text, self.lexis(topology))
-        } else {
-            let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
-            sql::classify_prefix(text, self.lexis(topology), may_be_multi)
-        }
+        let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
+        self.facts_of(topology, text, |lexis| match complete {
+            true => sql::classify(text, lexis),
+            false => sql::classify_prefix(text, lexis, may_be_multi),
+        })
     }
 
     /// Takes the decision and everything that hangs on it.
@@ -177,6 +181,7 @@ impl Session {
         roll: u32,
         load: impl Fn(ServerId) -> u32,
     ) -> Plan {
+        run.variables_before = self.state.variables.version();
         match self.decide(facts, topology, roll, load) {
             Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
             Ok(route) => {
@@ -190,6 +195,7 @@ impl Session {
     }
 
     fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
+        run.variables_before = self.state.variables.version();
         match route::primary(topology, Reason::Command) {
             Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
             Ok(route) => {
@@ -243,7 +249,8 @@ impl Session {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
-        let run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
+        let assigns = prepared.text.as_deref().and_then(|text| self.assigns(&facts, text, topology));
+        let run = Run { facts: Some(facts), assigns, statement: Some(id), ..Run::new(command, Expect::Results) };
         if bound {
             return Ok(self.plan_on_primary(run, topology));
         }
@@ -346,6 +353,8 @@ impl Run {
             repeatable: false,
             tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
             facts: None,
+            assigns: None,
+            variables_before: 0,
             statement: None,
             gtids: false,
             saw_gtid: false,

@@ -1,5 +1,6 @@
 //! What a session's statements left behind, as the servers reported it: typed, so that another backend can be given it.
 
+use super::variables::Variables;
 use crate::route::Written;
 use crate::sql::{CharsetFamily, Hold};
 use crate::topology::{GtidSet, ServerId};
@@ -14,6 +15,12 @@ pub(super) struct State {
     pub(super) schema: Option<Vec<u8>>,
     /// Character set and collation.
     pub(super) charset: Charset,
+    /// Variables that it changed.
+    pub(super) variables: Variables,
+    /// What follows `SET ROLE` in the last one that succeeded.
+    pub(super) role: Option<Box<str>>,
+    /// SET ROLEs so far.
+    pub(super) roles: u32,
     /// COM_RESET_CONNECTIONs so far: a backend that has seen fewer is behind.
     pub(super) resets: u32,
     /// Why the session must stay on its primary backend.

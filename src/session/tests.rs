@@ -1,5 +1,7 @@
 //! Scripts: a command, where it goes, what the server answers, and what that changes for the next command.
 
+mod carried;
+
 use super::*;
 use crate::route::Reason;
 use crate::topology::{Epoch, GtidSet, Health, Role, Server, Writes};
