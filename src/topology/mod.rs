@@ -9,22 +9,25 @@ mod lag;
 mod observation;
 
 pub use assemble::assemble;
-pub use gtid::{GTID_TEXT_LEN_MAX, GtidError, GtidSet, MariaDbGtidPosition, MySqlGtidSet};
+pub use gtid::{
+    GTID_TEXT_LEN_MAX, GtidError, GtidHistory, GtidSet, MariaDbGtidPosition, MariaDbGtidState, MySqlGtidSet, Origin,
+};
 pub use lag::{Behind, PositionHistory};
 pub use observation::{Failure, Miss, Observation, Policy, Receiver, Replication, Seen, Source};
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A server of the cluster: an index into the configured list, stable for the life of the process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct ServerId(pub u16);
 
 /// Counts the changes of "who takes the writes". A decision made under an older epoch is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
 /// Which product a server is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Flavor {
     /// Oracle MySQL and its close relatives (Percona Server).
     MySql,

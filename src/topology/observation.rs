@@ -1,6 +1,7 @@
 //! What one look at one server saw. Plain values: `control` makes them, [`assemble`](super::assemble()) judges them.
 
 use super::{Behind, Flavor, GtidSet, Hello, ServerId};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,8 @@ pub struct Source {
 }
 
 /// State of the thread that receives from a source.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Receiver {
     /// Connected.
     Running,

@@ -3,11 +3,15 @@
 //! MySQL: <https://dev.mysql.com/doc/refman/9.7/en/replication-gtids-concepts.html>;
 //! MariaDB: <https://mariadb.com/docs/server/ha-and-performance/standard-replication/gtid>.
 
+mod history;
 mod mariadb;
+mod mariadb_state;
 mod mysql;
 mod scan;
 
+pub use history::{GtidHistory, Origin};
 pub use mariadb::MariaDbGtidPosition;
+pub use mariadb_state::MariaDbGtidState;
 pub use mysql::MySqlGtidSet;
 
 use super::Flavor;
