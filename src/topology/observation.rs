@@ -42,7 +42,8 @@ pub struct Miss {
 }
 
 /// Why a server did not answer. The text of each is meant for the operator.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// Nobody listens at that address.
     Refused,
@@ -56,7 +57,9 @@ pub enum Failure {
     TooManyConnections,
     /// The server has blocked this host after too many broken connections (1129).
     HostBlocked,
-    /// Anything else.
+    /// The connection came about and ended without an answer: reset, or closed.
+    Broken(String),
+    /// Anything else; a server said it, so a server is there.
     Other(String),
 }
 
@@ -73,7 +76,7 @@ impl fmt::Display for Failure {
             Self::HostBlocked => {
                 f.write_str("has blocked this host (1129): FLUSH HOSTS or TRUNCATE performance_schema.host_cache there")
             }
-            Self::Other(text) => f.write_str(text),
+            Self::Broken(text) | Self::Other(text) => f.write_str(text),
         }
     }
 }

@@ -15,6 +15,7 @@ pub use mariadb_state::MariaDbGtidState;
 pub use mysql::MySqlGtidSet;
 
 use super::Flavor;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
 
@@ -38,12 +39,13 @@ pub enum GtidError {
 }
 
 /// Either flavour.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GtidSet {
     /// MySQL.
-    MySql(MySqlGtidSet),
+    MySql(#[serde(with = "history::text")] MySqlGtidSet),
     /// MariaDB.
-    MariaDb(MariaDbGtidPosition),
+    MariaDb(#[serde(with = "history::text")] MariaDbGtidPosition),
 }
 
 impl GtidSet {
