@@ -9,7 +9,7 @@ use crate::wire::{self, Capabilities, Command, Expect, Malformed};
 
 /// The facts of a proven read, for decisions that are about none in particular.
 pub(super) const READ: Facts =
-    Facts { effect: Effect::Read, why: Why::PlainRead, hold: None, sets_charset: false, kill: None };
+    Facts { effect: Effect::Read, why: Why::PlainRead, hold: None, sets_charset: false, kill: None, transaction: None };
 
 /// A read of what belongs to one server.
 pub(super) const SERVER_STATE: Facts = Facts { effect: Effect::Admin, why: Why::ServerState, ..READ };
