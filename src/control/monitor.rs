@@ -123,7 +123,10 @@ impl Monitor {
     fn judge(&mut self, policy: &topology::Policy) {
         let observations = self.observations();
         let looked = |id| {
-            self.latest.get(&id).filter(|report| report.observation.result.is_ok()).map(|report| report.began.into_std())
+            self.latest
+                .get(&id)
+                .filter(|report| report.observation.result.is_ok())
+                .map(|report| report.began.into_std())
         };
         let next = assemble(&self.current, &observations, policy).stamped(&self.current, looked);
         if next == self.current || self.doubts(&next) {

@@ -96,12 +96,7 @@ impl Session {
     ///
     /// # Errors
     /// When the bytes are no command: the connection must be closed.
-    pub fn plan(
-        &mut self,
-        payload: &[u8],
-        complete: bool,
-        moment: &Moment<'_>,
-    ) -> Result<Plan, Malformed> {
+    pub fn plan(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         // To the servers a packet of no bytes is a command that they do not know, too.
         let Some(command) = payload.first().and_then(|byte| Command::from_byte(*byte)) else {
             return Ok(Plan::Fail(Failure::UnknownCommand));
@@ -112,9 +107,7 @@ impl Session {
             Command::ChangeUser => Plan::ChangeUser,
             Command::Query => self.plan_query(payload, complete, moment)?,
             Command::StmtPrepare => self.plan_prepare(payload, complete, moment),
-            Command::StmtExecute | Command::StmtBulkExecute => {
-                self.plan_execute(command, payload, moment)?
-            }
+            Command::StmtExecute | Command::StmtBulkExecute => self.plan_execute(command, payload, moment)?,
             Command::StmtFetch | Command::StmtReset => self.plan_on_bound(command, payload, moment.topology)?,
             Command::StmtSendLongData => self.plan_long_data(payload, moment.topology)?,
             Command::StmtClose => self.plan_close(payload)?,
@@ -138,12 +131,7 @@ impl Session {
         })
     }
 
-    fn plan_query(
-        &mut self,
-        payload: &[u8],
-        complete: bool,
-        moment: &Moment<'_>,
-    ) -> Result<Plan, Malformed> {
+    fn plan_query(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
         let facts = self.classify(text, complete, moment.topology);
         // Smaller ids are the servers' own: the primary knows them.
@@ -164,12 +152,7 @@ impl Session {
     }
 
     /// Takes the decision and everything that hangs on it.
-    fn plan_routed(
-        &mut self,
-        mut run: Run,
-        facts: &Facts,
-        moment: &Moment<'_>,
-    ) -> Plan {
+    fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
         match self.decide(facts, moment) {
             Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
             Ok(route) => {
@@ -200,12 +183,7 @@ impl Session {
         Plan::Abandon { server, failure, fatal: self.state.pin.is_some() }
     }
 
-    fn plan_prepare(
-        &mut self,
-        payload: &[u8],
-        complete: bool,
-        moment: &Moment<'_>,
-    ) -> Plan {
+    fn plan_prepare(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Plan {
         if self.statements.len() >= self.policy.prepared_max {
             let limit = self.policy.prepared_max as u64;
             return Plan::Fail(Failure::Limit("the number of prepared statements of a session", limit));
@@ -220,12 +198,7 @@ impl Session {
         if keep { self.plan_routed(run, &facts, moment) } else { self.plan_on_primary(run, moment.topology) }
     }
 
-    fn plan_execute(
-        &mut self,
-        command: Command,
-        payload: &[u8],
-        moment: &Moment<'_>,
-    ) -> Result<Plan, Malformed> {
+    fn plan_execute(&mut self, command: Command, payload: &[u8], moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let named = wire::statement_id(payload)?;
         let id = self.statements.resolve(named);
         let Some(prepared) = self.statements.find(id) else {
