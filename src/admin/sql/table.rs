@@ -52,7 +52,7 @@ fn show(subject: Subject, view: &View, asker: &Asker, now: Instant) -> Table {
 
 fn servers(status: &Status) -> Table {
     let columns =
-        ["address", "role", "state", "reason", "mark", "lag_ms", "gtid_executed", "version", "connections", "queries"];
+        ["address", "role", "state", "reason", "lag_ms", "gtid_executed", "version", "connections", "queries", "mark"];
     let row = |server: &crate::admin::status::ServerStatus| {
         let server = server.clone();
         vec![
@@ -60,12 +60,12 @@ fn servers(status: &Status) -> Table {
             Some(server.role),
             Some(server.state),
             server.reason,
-            server.mark,
             server.lag_ms.map(|ms| ms.to_string()),
             server.gtid_executed,
             server.version,
             Some(server.connections.to_string()),
             Some(server.queries.to_string()),
+            server.mark,
         ]
     };
     table(&columns, status.servers.iter().map(row).collect())
