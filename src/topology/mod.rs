@@ -7,6 +7,7 @@ mod assemble;
 mod gtid;
 mod lag;
 mod observation;
+mod stamp;
 
 pub use assemble::assemble;
 pub use gtid::{
@@ -14,9 +15,11 @@ pub use gtid::{
 };
 pub use lag::{Behind, PositionHistory};
 pub use observation::{Failure, Miss, Observation, Policy, Receiver, Replication, Seen, Source};
+pub use stamp::Mark;
 
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A server of the cluster: an index into the configured list, stable for the life of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -100,6 +103,13 @@ pub struct Server {
     pub lag_ms: Option<u64>,
     /// Transactions executed (MySQL `gtid_executed`, MariaDB `gtid_current_pos`); `None` when GTIDs are off or unknown.
     pub gtid_executed: Option<Arc<GtidSet>>,
+    /// When the latest look began that it answered: all that it had acknowledged by then is in `gtid_executed`. `None` when
+    /// never seen.
+    pub looked: Option<Instant>,
+    /// When it could be read from again, after it could not; `None` when it always could, or never.
+    pub returned: Option<Instant>,
+    /// What the operator asked of it.
+    pub mark: Mark,
 }
 
 impl Server {
@@ -109,7 +119,7 @@ impl Server {
             id,
             address,
             role: Role::Unknown,
-            health: Health::Down("not looked at yet".to_owned()),
+            health: Self::not_looked_at(),
             writable: None,
             flavor: None,
             server_uuid: None,
@@ -118,6 +128,9 @@ impl Server {
             ansi_quotes: false,
             lag_ms: None,
             gtid_executed: None,
+            looked: None,
+            returned: None,
+            mark: Mark::None,
         }
     }
 
