@@ -6,6 +6,8 @@
 mod backends;
 #[path = "traffic/carried.rs"]
 mod carried;
+#[path = "traffic/crowds.rs"]
+mod crowds;
 #[path = "traffic/hostile.rs"]
 mod hostile;
 #[path = "traffic/kills.rs"]
@@ -25,3 +27,5 @@ mod same;
 #[path = "traffic/state.rs"]
 mod state;
 mod support;
+#[path = "traffic/tools.rs"]
+mod tools;

@@ -5,7 +5,7 @@ use super::key::{self, PASSWORD_BYTES_MOST, Range, SERVERS_MOST, USER_NAME_BYTES
 use super::raw::{self, Raw};
 use super::{
     Admin, Backend, BackendTls, Certificate, Cluster, Config, KeyPair, Limits, Listen, Log, LogFormat, LogLevel,
-    Monitor, Plaintext, Routing, Secret, TlsMode, User, place,
+    Monitor, Plaintext, Secret, TlsMode, User, place,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,8 +25,8 @@ pub trait Secrets {
     fn variable(&self, name: &str) -> Option<Secret>;
 }
 
-type Text = Option<Spanned<String>>;
-type Number = Option<Spanned<i64>>;
+pub(super) type Text = Option<Spanned<String>>;
+pub(super) type Number = Option<Spanned<i64>>;
 type Span = std::ops::Range<usize>;
 
 pub(super) fn check(text: &str, file: &str, secrets: &dyn Secrets) -> Result<Config, ConfigError> {
@@ -44,8 +44,8 @@ pub(super) fn check(text: &str, file: &str, secrets: &dyn Secrets) -> Result<Con
     }
 }
 
-struct Checker<'a> {
-    text: &'a str,
+pub(super) struct Checker<'a> {
+    pub(super) text: &'a str,
     file: &'a str,
     secrets: &'a dyn Secrets,
     complaints: Vec<Complaint>,
@@ -70,7 +70,8 @@ impl Checker<'_> {
         let users = self.users(raw.user);
         let backend = self.backend(raw.backend);
         let limits = self.limits(&raw.limits);
-        let routing = self.routing(&raw.routing);
+        let servers = cluster.as_ref().map(|cluster| &*cluster.servers).unwrap_or_default();
+        let routing = self.routing(&raw.routing, raw.server, servers);
         let log = self.log(&raw.log);
         let config = Config {
             data_dir,
@@ -241,15 +242,6 @@ impl Checker<'_> {
         }
     }
 
-    fn routing(&mut self, raw: &raw::Routing) -> Routing {
-        let lag = self.millis("routing.lag_limit_ms", &raw.lag_limit_ms, range::LAG_LIMIT_MS);
-        Routing {
-            lag_limit: (!lag.is_zero()).then_some(lag),
-            gtid_wait: self.millis("routing.gtid_wait_ms", &raw.gtid_wait_ms, range::GTID_WAIT_MS),
-            write_wait: self.millis("routing.write_wait_ms", &raw.write_wait_ms, range::WRITE_WAIT_MS),
-        }
-    }
-
     fn log(&mut self, raw: &raw::Log) -> Option<Log> {
         let formats = [LogFormat::Text, LogFormat::Json];
         let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
@@ -261,7 +253,7 @@ impl Checker<'_> {
 
 // Values.
 impl Checker<'_> {
-    fn number(&mut self, key: &str, raw: &Number, range: Range) -> u64 {
+    pub(super) fn number(&mut self, key: &str, raw: &Number, range: Range) -> u64 {
         let Some(spanned) = raw else { return range.default };
         match u64::try_from(*spanned.as_ref()) {
             Ok(number) if (range.least..=range.most).contains(&number) => number,
@@ -273,11 +265,11 @@ impl Checker<'_> {
         }
     }
 
-    fn millis(&mut self, key: &str, raw: &Number, range: Range) -> Duration {
+    pub(super) fn millis(&mut self, key: &str, raw: &Number, range: Range) -> Duration {
         Duration::from_millis(self.number(key, raw, range))
     }
 
-    fn word<T: Copy>(
+    pub(super) fn word<T: Copy>(
         &mut self,
         key: &str,
         raw: &Text,
@@ -368,17 +360,17 @@ impl Checker<'_> {
 
 // Complaints.
 impl Checker<'_> {
-    fn missing<T>(&mut self, key: &str) -> Option<T> {
+    pub(super) fn missing<T>(&mut self, key: &str) -> Option<T> {
         self.complain(key, None, None, Rule::Missing);
         None
     }
 
     /// Shows the value: not for secrets.
-    fn complain_of(&mut self, key: &str, value: &Spanned<String>, rule: Rule) {
+    pub(super) fn complain_of(&mut self, key: &str, value: &Spanned<String>, rule: Rule) {
         self.complain(key, Some(value.span()), Some(format!("{:?}", value.as_ref())), rule);
     }
 
-    fn complain(&mut self, key: &str, span: Option<Span>, value: Option<String>, rule: Rule) {
+    pub(super) fn complain(&mut self, key: &str, span: Option<Span>, value: Option<String>, rule: Rule) {
         let line = span.map(|span| place::line(self.text, span.start));
         self.complaints.push(Complaint { file: self.file.to_owned(), line, key: key.to_owned(), value, rule });
     }
@@ -403,7 +395,7 @@ impl Checker<'_> {
 }
 
 /// `host:port`, in lower case, IPv6 addresses in brackets.
-fn server_address(text: &str) -> Option<Arc<str>> {
+pub(super) fn server_address(text: &str) -> Option<Arc<str>> {
     let (host, port) = text.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
     let host_fits = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
@@ -417,7 +409,7 @@ fn server_address(text: &str) -> Option<Arc<str>> {
 }
 
 /// The bounds of `KEYS` make this exact.
-fn narrow(number: u64) -> u32 {
+pub(super) fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 

@@ -120,6 +120,8 @@ pub(super) mod range {
     pub const LAG_LIMIT_MS: Range = range(0, 10_000, 24 * HOUR_MS);
     pub const GTID_WAIT_MS: Range = range(0, 100, 60_000);
     pub const WRITE_WAIT_MS: Range = range(0, 10_000, 600_000);
+    pub const WARM_UP_MS: Range = range(0, 30_000, HOUR_MS);
+    pub const WEIGHT: Range = range(0, crate::route::WEIGHT_USUAL as u64, 10_000);
 }
 
 /// Words of `backend.tls.mode`.
@@ -208,6 +210,20 @@ pub const KEYS: &[Key] = &[
         None,
         Effect::Restart,
         "The primary and its replicas, in any order: roles are found out.",
+    ),
+    key(
+        "server[].address",
+        Kind::Text,
+        None,
+        Effect::Reload,
+        "One of `cluster.servers`, as it is written there, of which something is to be said. A server without a section `[[server]]` has the defaults.",
+    ),
+    key(
+        "server[].weight",
+        Kind::Number(range::WEIGHT),
+        None,
+        Effect::Reload,
+        "Its share of the reads, relative to the other replicas. A server with `0` is read from only while no other can be.",
     ),
     key("monitor.user", Kind::Text, None, Effect::Restart, "Account that dbproxy watches the servers with."),
     key(
@@ -385,6 +401,13 @@ pub const KEYS: &[Key] = &[
         None,
         Effect::Reload,
         "Milliseconds that a statement waits for a primary while there is none, before it fails.",
+    ),
+    key(
+        "routing.warm_up_ms",
+        Kind::Number(range::WARM_UP_MS),
+        None,
+        Effect::Reload,
+        "Milliseconds in which the share of a replica that returns (from being down, unfit or marked) grows to its weight; `0` is at once.",
     ),
     key(
         "log.format",
