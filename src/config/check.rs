@@ -25,7 +25,7 @@ pub trait Secrets {
     fn variable(&self, name: &str) -> Option<Secret>;
 }
 
-type Text = Option<Spanned<String>>;
+pub(super) type Text = Option<Spanned<String>>;
 type Number = Option<Spanned<i64>>;
 type Span = std::ops::Range<usize>;
 
@@ -44,7 +44,7 @@ pub(super) fn check(text: &str, file: &str, secrets: &dyn Secrets) -> Result<Con
     }
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     text: &'a str,
     file: &'a str,
     secrets: &'a dyn Secrets,
@@ -53,7 +53,7 @@ struct Checker<'a> {
 
 /// Whether a section must have a password.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     Must,
     May,
 }
@@ -67,6 +67,10 @@ impl Checker<'_> {
         let http = raw.http.map(|http| self.socket("http.address", http.address));
         let cluster = self.cluster(raw.cluster.unwrap_or_default());
         let monitor = self.monitor(raw.monitor.unwrap_or_default());
+        let servers = cluster.as_ref().map_or(&[][..], |cluster| &cluster.servers);
+        let failover = self.failover(raw.failover, servers);
+        let replication = raw.replication.map(|replication| self.replication(replication.into_inner()));
+        let hooks = self.hooks(raw.hooks);
         let users = self.users(raw.user);
         let backend = self.backend(raw.backend);
         let limits = self.limits(&raw.limits);
@@ -79,6 +83,9 @@ impl Checker<'_> {
             http: transpose(http)?,
             cluster: cluster?,
             monitor: monitor?,
+            failover: failover?,
+            replication: transpose(replication)?,
+            hooks,
             users,
             backend: backend?,
             limits,
@@ -227,12 +234,16 @@ impl Checker<'_> {
         let threads = self.number("limits.worker_threads", &raw.worker_threads, range::WORKER_THREADS);
         let prepared = self.number("limits.max_prepared_statements", &raw.max_prepared_statements, range::MAX_PREPARED);
         let buffer = self.number("limits.statement_buffer_bytes", &raw.statement_buffer_bytes, range::STATEMENT_BUFFER);
+        let held = self.number("limits.max_held_statements", &raw.max_held_statements, range::MAX_HELD);
+        let held_bytes = self.number("limits.max_held_bytes", &raw.max_held_bytes, range::MAX_HELD_BYTES);
         let connections =
             self.number("limits.max_connections_per_server", &raw.max_connections_per_server, range::MAX_CONNECTIONS);
         Limits {
             max_clients: narrow(self.number("limits.max_clients", &raw.max_clients, range::MAX_CLIENTS)),
             max_connections_per_server: narrow(connections),
             max_prepared_statements: narrow(prepared),
+            max_held_statements: narrow(held),
+            max_held_bytes: held_bytes,
             statement_buffer_bytes: narrow(buffer) as usize,
             login_timeout: self.millis("limits.login_timeout_ms", &raw.login_timeout_ms, range::LOGIN_TIMEOUT_MS),
             idle_timeout: self.millis("limits.idle_timeout_ms", &raw.idle_timeout_ms, range::IDLE_TIMEOUT_MS),
@@ -261,7 +272,7 @@ impl Checker<'_> {
 
 // Values.
 impl Checker<'_> {
-    fn number(&mut self, key: &str, raw: &Number, range: Range) -> u64 {
+    pub(super) fn number(&mut self, key: &str, raw: &Number, range: Range) -> u64 {
         let Some(spanned) = raw else { return range.default };
         match u64::try_from(*spanned.as_ref()) {
             Ok(number) if (range.least..=range.most).contains(&number) => number,
@@ -273,11 +284,11 @@ impl Checker<'_> {
         }
     }
 
-    fn millis(&mut self, key: &str, raw: &Number, range: Range) -> Duration {
+    pub(super) fn millis(&mut self, key: &str, raw: &Number, range: Range) -> Duration {
         Duration::from_millis(self.number(key, raw, range))
     }
 
-    fn word<T: Copy>(
+    pub(super) fn word<T: Copy>(
         &mut self,
         key: &str,
         raw: &Text,
@@ -302,7 +313,7 @@ impl Checker<'_> {
         address
     }
 
-    fn path(&mut self, key: &str, raw: Text) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, key: &str, raw: Text) -> Option<PathBuf> {
         let spanned = raw?;
         if spanned.as_ref().is_empty() {
             self.complain_of(key, &spanned, Rule::Empty);
@@ -324,7 +335,7 @@ impl Checker<'_> {
         Some(KeyPair { cert: cert?, key: key? })
     }
 
-    fn user_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
+    pub(super) fn user_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
         let text = name.as_ref();
         if !(1..=USER_NAME_BYTES_MOST).contains(&text.len()) || text.contains('\0') {
             self.complain_of(key, name, Rule::NotAUserName);
@@ -333,7 +344,14 @@ impl Checker<'_> {
         Some(Arc::from(text.as_str()))
     }
 
-    fn password(&mut self, section: &str, need: Need, inline: Text, file: Text, variable: Text) -> Option<Secret> {
+    pub(super) fn password(
+        &mut self,
+        section: &str,
+        need: Need,
+        inline: Text,
+        file: Text,
+        variable: Text,
+    ) -> Option<Secret> {
         let key = |suffix: &str| format!("{section}.password{suffix}");
         let (key, span, secret) = match (inline, file, variable) {
             (Some(inline), None, None) => (key(""), inline.span(), Secret::new(inline.into_inner())),
@@ -368,17 +386,17 @@ impl Checker<'_> {
 
 // Complaints.
 impl Checker<'_> {
-    fn missing<T>(&mut self, key: &str) -> Option<T> {
+    pub(super) fn missing<T>(&mut self, key: &str) -> Option<T> {
         self.complain(key, None, None, Rule::Missing);
         None
     }
 
     /// Shows the value: not for secrets.
-    fn complain_of(&mut self, key: &str, value: &Spanned<String>, rule: Rule) {
+    pub(super) fn complain_of(&mut self, key: &str, value: &Spanned<String>, rule: Rule) {
         self.complain(key, Some(value.span()), Some(format!("{:?}", value.as_ref())), rule);
     }
 
-    fn complain(&mut self, key: &str, span: Option<Span>, value: Option<String>, rule: Rule) {
+    pub(super) fn complain(&mut self, key: &str, span: Option<Span>, value: Option<String>, rule: Rule) {
         let line = span.map(|span| place::line(self.text, span.start));
         self.complaints.push(Complaint { file: self.file.to_owned(), line, key: key.to_owned(), value, rule });
     }
@@ -403,7 +421,7 @@ impl Checker<'_> {
 }
 
 /// `host:port`, in lower case, IPv6 addresses in brackets.
-fn server_address(text: &str) -> Option<Arc<str>> {
+pub(super) fn server_address(text: &str) -> Option<Arc<str>> {
     let (host, port) = text.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
     let host_fits = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
@@ -417,7 +435,7 @@ fn server_address(text: &str) -> Option<Arc<str>> {
 }
 
 /// The bounds of `KEYS` make this exact.
-fn narrow(number: u64) -> u32 {
+pub(super) fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
