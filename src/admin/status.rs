@@ -43,6 +43,9 @@ pub struct ServerStatus {
     pub state: String,
     /// Why it is not up.
     pub reason: Option<String>,
+    /// What the operator asked of it: `drain` or `maintenance`.
+    #[serde(default)]
+    pub mark: Option<String>,
     /// Replication lag in milliseconds; none for a primary or when not known.
     pub lag_ms: Option<u64>,
     /// Transactions executed, as the server writes GTIDs.
@@ -130,6 +133,7 @@ impl ServerStatus {
             role: role.to_owned(),
             state: state.to_owned(),
             reason,
+            mark: server.mark.as_str().map(str::to_owned),
             lag_ms: server.lag_ms,
             gtid_executed: server.gtid_executed.as_ref().map(ToString::to_string),
             version: server.version(),

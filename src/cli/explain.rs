@@ -3,10 +3,11 @@
 use super::{ConfigFile, Exit, load, print};
 use clap::{Args, ValueEnum};
 use dbproxy::config::Config;
-use dbproxy::route::{self, Refusal, Route, SessionView, Written};
+use dbproxy::route::{self, Load, Moment, Refusal, Route, SessionView, Written};
 use dbproxy::sql::{self, CharsetFamily, Facts, Lexis};
 use dbproxy::topology::{Health, Role, ServerId, Topology, Writes};
 use std::sync::Arc;
+use std::time::Instant;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -67,7 +68,8 @@ fn decide(config: &Config, facts: &Facts) -> Result<Route, Refusal> {
         written: Written::Nothing,
         caught_up: None,
     };
-    route::decide(facts, &view, &well(config), 0, |_| 0)
+    let (topology, policy, load) = (well(config), &config.routing.policy, |_: ServerId| Load::default());
+    route::decide(facts, &view, &Moment { topology: &topology, policy, now: Instant::now(), roll: 0, load: &load })
 }
 
 /// The first server is the primary; with a single one, a replica is made up, since the answer is about the statement.

@@ -61,6 +61,7 @@ const ROWS: &[Row] = rows! {
     "routing.lag_limit_ms" Reload routing.lag_limit;
     "routing.gtid_wait_ms" Reload routing.gtid_wait;
     "routing.write_wait_ms" Reload routing.write_wait;
+    "routing.warm_up_ms" Reload routing.policy.warm_up;
     "log.format" Restart log.format;
     "log.level" Reload log.level;
 };
@@ -91,17 +92,33 @@ const ADMIN: &[Row] = &[
     ),
 ];
 
+/// By place in `cluster.servers`, so they fit only the servers that they were written for.
+const WEIGHTS: Row = (
+    "server",
+    Effect::Reload,
+    |a, b| a.routing.policy.weights == b.routing.policy.weights,
+    |a, b| {
+        if a.cluster.servers == b.cluster.servers {
+            a.routing.policy.weights.clone_from(&b.routing.policy.weights);
+        }
+    },
+);
+
+fn rows() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().chain(ADMIN).chain([&WEIGHTS])
+}
+
 impl Config {
     /// What differs between two configurations, without any value.
     pub fn diff(old: &Self, new: &Self) -> Vec<Change> {
         let differs = |(key, effect, same, _): &Row| (!same(old, new)).then_some(Change { key, effect: *effect });
-        ROWS.iter().chain(ADMIN).filter_map(differs).collect()
+        rows().filter_map(differs).collect()
     }
 
     /// What a reload of `new` makes of `running`.
     pub fn reload(running: &Self, new: &Self) -> Reload {
         let mut reload = Reload { config: running.clone(), applied: Vec::new(), pending: Vec::new() };
-        for (key, effect, same, take) in ROWS.iter().chain(ADMIN) {
+        for (key, effect, same, take) in rows() {
             if same(running, new) {
                 continue;
             }

@@ -5,7 +5,7 @@ use super::key::{self, PASSWORD_BYTES_MOST, Range, SERVERS_MOST, USER_NAME_BYTES
 use super::raw::{self, Raw};
 use super::{
     Admin, Backend, BackendTls, Certificate, Cluster, Config, KeyPair, Limits, Listen, Log, LogFormat, LogLevel,
-    Monitor, Plaintext, Routing, Secret, TlsMode, User, place,
+    Monitor, Plaintext, Secret, TlsMode, User, place,
 };
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub trait Secrets {
 }
 
 pub(super) type Text = Option<Spanned<String>>;
-type Number = Option<Spanned<i64>>;
+pub(super) type Number = Option<Spanned<i64>>;
 type Span = std::ops::Range<usize>;
 
 pub(super) fn check(text: &str, file: &str, secrets: &dyn Secrets) -> Result<Config, ConfigError> {
@@ -45,7 +45,7 @@ pub(super) fn check(text: &str, file: &str, secrets: &dyn Secrets) -> Result<Con
 }
 
 pub(super) struct Checker<'a> {
-    text: &'a str,
+    pub(super) text: &'a str,
     file: &'a str,
     secrets: &'a dyn Secrets,
     complaints: Vec<Complaint>,
@@ -74,7 +74,8 @@ impl Checker<'_> {
         let users = self.users(raw.user);
         let backend = self.backend(raw.backend);
         let limits = self.limits(&raw.limits);
-        let routing = self.routing(&raw.routing);
+        let servers = cluster.as_ref().map(|cluster| &*cluster.servers).unwrap_or_default();
+        let routing = self.routing(&raw.routing, raw.server, servers);
         let log = self.log(&raw.log);
         let config = Config {
             data_dir,
@@ -249,15 +250,6 @@ impl Checker<'_> {
             idle_timeout: self.millis("limits.idle_timeout_ms", &raw.idle_timeout_ms, range::IDLE_TIMEOUT_MS),
             drain_timeout: self.millis("limits.drain_timeout_ms", &raw.drain_timeout_ms, range::DRAIN_TIMEOUT_MS),
             worker_threads: (threads > 0).then_some(narrow(threads) as usize),
-        }
-    }
-
-    fn routing(&mut self, raw: &raw::Routing) -> Routing {
-        let lag = self.millis("routing.lag_limit_ms", &raw.lag_limit_ms, range::LAG_LIMIT_MS);
-        Routing {
-            lag_limit: (!lag.is_zero()).then_some(lag),
-            gtid_wait: self.millis("routing.gtid_wait_ms", &raw.gtid_wait_ms, range::GTID_WAIT_MS),
-            write_wait: self.millis("routing.write_wait_ms", &raw.write_wait_ms, range::WRITE_WAIT_MS),
         }
     }
 

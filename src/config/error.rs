@@ -45,6 +45,8 @@ pub enum Rule {
     NotAWord(&'static [&'static str]),
     #[error("must name 1 to {SERVERS_MOST} servers")]
     ServerCount,
+    #[error("must be one of `cluster.servers`")]
+    UnknownServer,
     #[error("at least 1 and at most {USERS_MOST} must be given")]
     UserCount,
     #[error("is there already, on line {0}")]

@@ -2,7 +2,7 @@
 //!
 //! Only `config::load` reads files and the environment. There is no global: whoever needs a value is handed it, or reads a
 //! [`Live`] handle at the start of a connection or statement. Every number has a default and a ceiling (`KEYS`,
-//! `docs/config.md`). Imports nothing of dbproxy.
+//! `docs/config.md`). Imports the rooms' policy types.
 
 mod change;
 mod check;
@@ -14,6 +14,7 @@ mod live;
 mod load;
 mod place;
 mod raw;
+mod routing;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -59,7 +60,7 @@ pub struct Config {
     pub backend: Backend,
     /// How much of everything.
     pub limits: Limits,
-    /// What reads and writes wait for.
+    /// Where reads go, and what reads and writes wait for.
     pub routing: Routing,
     /// What is logged, and how.
     pub log: Log,
@@ -206,7 +207,7 @@ pub struct Limits {
     pub worker_threads: Option<usize>,
 }
 
-/// What reads and writes wait for.
+/// Where reads go, and what reads and writes wait for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Routing {
     /// Greatest lag of a replica that is read from; `None`: any.
@@ -215,6 +216,8 @@ pub struct Routing {
     pub gtid_wait: Duration,
     /// How long a statement waits for a primary.
     pub write_wait: Duration,
+    /// What each decision is made by.
+    pub policy: crate::route::Policy,
 }
 
 /// What is logged, and how.

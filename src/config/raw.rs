@@ -14,6 +14,8 @@ pub(super) struct Raw {
     pub admin: Option<Admin>,
     pub http: Option<Http>,
     pub cluster: Option<Cluster>,
+    #[serde(default)]
+    pub server: Vec<Server>,
     pub monitor: Option<Monitor>,
     #[serde(default)]
     pub failover: Failover,
@@ -70,6 +72,13 @@ pub(super) struct Http {
 pub(super) struct Cluster {
     pub name: Text,
     pub servers: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    pub address: Text,
+    pub weight: Number,
 }
 
 #[derive(Deserialize, Default)]
@@ -176,6 +185,7 @@ pub(super) struct Routing {
     pub lag_limit_ms: Number,
     pub gtid_wait_ms: Number,
     pub write_wait_ms: Number,
+    pub warm_up_ms: Number,
 }
 
 #[derive(Deserialize, Default)]

@@ -7,13 +7,12 @@ use super::link::{BackendLink, ClientLink, Incoming};
 use super::upload::{Until, upload};
 use super::{Shared, backends, inject};
 use crate::conn::{self, TopologyWatch};
-use crate::route::Refusal;
+use crate::route::{Moment, Refusal};
 use crate::session::{Failure, Next, Plan, Prelude, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
 use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -216,9 +215,11 @@ impl Driver {
         let plan = {
             let topology = self.topology.load();
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
-            // A session stays with its replica, so what counts is how many have it, not what runs this moment.
-            let load = |server| self.shared.metrics.server(server).connections.load(Ordering::Relaxed);
-            self.session.plan(payload, incoming.complete, &topology, roll, load)
+            let config = self.shared.live.load();
+            let load = |server| self.shared.load(server);
+            let moment =
+                Moment { topology: &topology, policy: &config.routing.policy, now: started, roll, load: &load };
+            self.session.plan(payload, incoming.complete, &moment)
         };
         match plan {
             Err(malformed) => self.break_off(*incoming, &Failure::Malformed(malformed)).await,

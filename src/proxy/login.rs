@@ -4,6 +4,7 @@ use super::Shared;
 use super::client::{Driver, End};
 use super::link::ClientLink;
 use crate::conn::{self, Identity, LoginError};
+use crate::route::Moment;
 use crate::session::{self, Failure, Session};
 use crate::telemetry::Refusal;
 use crate::topology::{Flavor, Hello, Topology};
@@ -172,7 +173,12 @@ impl Driver {
             return Ok(());
         }
         let roll = self.roll();
-        let route = self.session.login_route(&self.topology.load(), roll);
+        let route = {
+            let (topology, config) = (self.topology.load(), self.shared.live.load());
+            let load = |server| self.shared.load(server);
+            let policy = &config.routing.policy;
+            self.session.login_route(&Moment { topology: &topology, policy, now, roll, load: &load })
+        };
         // With no server at hand the login is taken on trust: statements will wait, and say why they fail.
         let Ok(route) = route else { return Ok(()) };
         match super::backends::open(self, route.server).await {

@@ -21,10 +21,12 @@ pub use login::KnownSchemas;
 
 use crate::config::Live;
 use crate::conn::{BackendTls, Frontend, Registry, TopologyWatch};
+use crate::route::Load;
 use crate::telemetry::Metrics;
 use crate::topology::ServerId;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What all sessions share.
 pub struct Shared {
@@ -54,6 +56,15 @@ impl Shared {
         match BackendTls::load(&self.live.load().backend.tls) {
             Ok(tls) => self.backend_tls.store(Arc::new(tls)),
             Err(error) => tracing::error!(%error, "TLS to the servers stays as it was"),
+        }
+    }
+
+    /// What a server has to do already.
+    fn load(&self, server: ServerId) -> Load {
+        let metrics = self.metrics.server(server);
+        Load {
+            outstanding: metrics.in_flight.load(Ordering::Relaxed),
+            connections: metrics.connections.load(Ordering::Relaxed),
         }
     }
 

@@ -27,7 +27,7 @@ pub use backend::{Prelude, Step};
 pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
 
-use crate::route::{Refusal, Route, SessionView, Target};
+use crate::route::{Moment, Refusal, Route, SessionView, Target};
 use crate::sql::{CharsetFamily, Effect, Lexis};
 use crate::topology::{Flavor, ServerId, Topology};
 use crate::wire::{Capabilities, Status};
@@ -148,18 +148,12 @@ impl Session {
     ///
     /// # Errors
     /// When no server can be used.
-    pub fn login_route(&self, topology: &Topology, roll: u32) -> Result<Route, Refusal> {
-        let read = self.decide(&plan::READ, topology, roll, |_| 0);
-        crate::route::primary(topology, crate::route::Reason::Command).or(read)
+    pub fn login_route(&self, moment: &Moment<'_>) -> Result<Route, Refusal> {
+        crate::route::primary(moment.topology, crate::route::Reason::Command)
+            .or_else(|_| self.decide(&plan::READ, moment))
     }
 
-    fn decide(
-        &self,
-        facts: &crate::sql::Facts,
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Result<Route, Refusal> {
+    fn decide(&self, facts: &crate::sql::Facts, moment: &Moment<'_>) -> Result<Route, Refusal> {
         let view = SessionView {
             in_transaction: self.in_transaction(),
             autocommit: self.state.status.has(Status::AUTOCOMMIT),
@@ -170,7 +164,7 @@ impl Session {
             caught_up: self.state.writes.caught_up,
         };
         let facts = if facts.effect == Effect::Read && self.in_system_schema() { &plan::SERVER_STATE } else { facts };
-        crate::route::decide(facts, &view, topology, roll, load)
+        crate::route::decide(facts, &view, moment)
     }
 
     /// A table named without its schema may then be one that shows a server's own state.

@@ -2,14 +2,14 @@
 
 use super::statements::Prepared;
 use super::{Failure, Session};
-use crate::route::{self, Reason, Refusal, Route, Target};
+use crate::route::{self, Moment, Reason, Refusal, Route, Target};
 use crate::sql::{self, Effect, Facts, Why};
 use crate::topology::{ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
 
 /// The facts of a proven read, for decisions that are about none in particular.
 pub(super) const READ: Facts =
-    Facts { effect: Effect::Read, why: Why::PlainRead, hold: None, sets_charset: false, kill: None };
+    Facts { effect: Effect::Read, why: Why::PlainRead, hold: None, sets_charset: false, kill: None, transaction: None };
 
 /// A read of what belongs to one server.
 pub(super) const SERVER_STATE: Facts = Facts { effect: Effect::Admin, why: Why::ServerState, ..READ };
@@ -92,19 +92,11 @@ pub enum Edit {
 }
 
 impl Session {
-    /// Plans a command. `payload` is its payload without headers, whole or (`complete` false) its first part;
-    /// `roll` and `load` as for [`route::decide`].
+    /// Plans a command. `payload` is its payload without headers, whole or (`complete` false) its first part.
     ///
     /// # Errors
     /// When the bytes are no command: the connection must be closed.
-    pub fn plan(
-        &mut self,
-        payload: &[u8],
-        complete: bool,
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Result<Plan, Malformed> {
+    pub fn plan(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         // To the servers a packet of no bytes is a command that they do not know, too.
         let Some(command) = payload.first().and_then(|byte| Command::from_byte(*byte)) else {
             return Ok(Plan::Fail(Failure::UnknownCommand));
@@ -113,13 +105,11 @@ impl Session {
             Command::Quit => Plan::Quit,
             Command::Ping => Plan::Ok,
             Command::ChangeUser => Plan::ChangeUser,
-            Command::Query => self.plan_query(payload, complete, topology, roll, load)?,
-            Command::StmtPrepare => self.plan_prepare(payload, complete, topology, roll, load),
-            Command::StmtExecute | Command::StmtBulkExecute => {
-                self.plan_execute(command, payload, topology, roll, load)?
-            }
-            Command::StmtFetch | Command::StmtReset => self.plan_on_bound(command, payload, topology)?,
-            Command::StmtSendLongData => self.plan_long_data(payload, topology)?,
+            Command::Query => self.plan_query(payload, complete, moment)?,
+            Command::StmtPrepare => self.plan_prepare(payload, complete, moment),
+            Command::StmtExecute | Command::StmtBulkExecute => self.plan_execute(command, payload, moment)?,
+            Command::StmtFetch | Command::StmtReset => self.plan_on_bound(command, payload, moment.topology)?,
+            Command::StmtSendLongData => self.plan_long_data(payload, moment.topology)?,
             Command::StmtClose => self.plan_close(payload)?,
             Command::ProcessKill => {
                 let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
@@ -127,7 +117,7 @@ impl Session {
                 if id >= self.policy.connection_ids_from {
                     Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
                 } else {
-                    self.plan_on_primary(Run::new(command, Expect::OnePacket), topology)
+                    self.plan_on_primary(Run::new(command, Expect::OnePacket), moment.topology)
                 }
             }
             Command::ResetConnection if self.backends.is_empty() => {
@@ -135,28 +125,21 @@ impl Session {
                 Plan::Ok
             }
             other => match expectation(other) {
-                Some(expect) => self.plan_on_primary(Run::new(other, expect), topology),
+                Some(expect) => self.plan_on_primary(Run::new(other, expect), moment.topology),
                 None => Plan::Fail(Failure::UnknownCommand),
             },
         })
     }
 
-    fn plan_query(
-        &mut self,
-        payload: &[u8],
-        complete: bool,
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Result<Plan, Malformed> {
+    fn plan_query(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
-        let facts = self.classify(text, complete, topology);
+        let facts = self.classify(text, complete, moment.topology);
         // Smaller ids are the servers' own: the primary knows them.
         if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
             return Ok(Plan::Kill(kill));
         }
         let run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
-        Ok(self.plan_routed(run, &facts, topology, roll, load))
+        Ok(self.plan_routed(run, &facts, moment))
     }
 
     fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
@@ -169,20 +152,13 @@ impl Session {
     }
 
     /// Takes the decision and everything that hangs on it.
-    fn plan_routed(
-        &mut self,
-        mut run: Run,
-        facts: &Facts,
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Plan {
-        match self.decide(facts, topology, roll, load) {
+    fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
+        match self.decide(facts, moment) {
             Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
             Ok(route) => {
                 run.route = route;
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
-                run.gtids = topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
+                run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
             }
             Err(refusal) => Plan::Refuse(refusal),
@@ -207,36 +183,22 @@ impl Session {
         Plan::Abandon { server, failure, fatal: self.state.pin.is_some() }
     }
 
-    fn plan_prepare(
-        &mut self,
-        payload: &[u8],
-        complete: bool,
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Plan {
+    fn plan_prepare(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Plan {
         if self.statements.len() >= self.policy.prepared_max {
             let limit = self.policy.prepared_max as u64;
             return Plan::Fail(Failure::Limit("the number of prepared statements of a session", limit));
         }
         let text = &payload[1..];
-        let facts = self.classify(text, complete, topology);
+        let facts = self.classify(text, complete, moment.topology);
         let room = self.policy.prepared_text_total_max.saturating_sub(self.statements.text_bytes());
         let keep = complete && text.len() <= self.policy.prepared_text_max.min(room);
         let run = Run { facts: Some(facts), ..Run::new(Command::StmtPrepare, Expect::Prepared) };
         self.preparing = keep.then(|| text.into());
         // A text that is not kept can run only where it is prepared: where anything can.
-        if keep { self.plan_routed(run, &facts, topology, roll, load) } else { self.plan_on_primary(run, topology) }
+        if keep { self.plan_routed(run, &facts, moment) } else { self.plan_on_primary(run, moment.topology) }
     }
 
-    fn plan_execute(
-        &mut self,
-        command: Command,
-        payload: &[u8],
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Result<Plan, Malformed> {
+    fn plan_execute(&mut self, command: Command, payload: &[u8], moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let named = wire::statement_id(payload)?;
         let id = self.statements.resolve(named);
         let Some(prepared) = self.statements.find(id) else {
@@ -245,9 +207,9 @@ impl Session {
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
         let run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
         if bound {
-            return Ok(self.plan_on_primary(run, topology));
+            return Ok(self.plan_on_primary(run, moment.topology));
         }
-        Ok(self.plan_routed(run, &facts, topology, roll, load))
+        Ok(self.plan_routed(run, &facts, moment))
     }
 
     /// COM_STMT_FETCH and COM_STMT_RESET: where the cursor or the long data is, or where the statement is at all.

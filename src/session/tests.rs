@@ -3,8 +3,9 @@
 use super::*;
 use crate::route::Reason;
 use crate::topology::{Epoch, GtidSet, Health, Role, Server, Writes};
-use crate::wire::{Command, Kind, OkPacket, put_lenenc_bytes};
+use crate::wire::{Command, Kind, Malformed, OkPacket, put_lenenc_bytes};
 use std::sync::Arc;
+use std::time::Instant;
 
 const PRIMARY: ServerId = ServerId(0);
 const REPLICA: ServerId = ServerId(1);
@@ -45,8 +46,14 @@ fn query(text: &str) -> Vec<u8> {
     crate::wire::query_payload(text, Capabilities::default())
 }
 
+fn plan(session: &mut Session, payload: &[u8], complete: bool, topology: &Topology) -> Result<Plan, Malformed> {
+    let policy = crate::route::Policy::default();
+    let load = |_| crate::route::Load::default();
+    session.plan(payload, complete, &Moment { topology, policy: &policy, now: Instant::now(), roll: 0, load: &load })
+}
+
 fn planned(session: &mut Session, payload: &[u8], topology: &Topology) -> Run {
-    match session.plan(payload, true, topology, 0, |_| 0).expect("a command") {
+    match plan(session, payload, true, topology).expect("a command") {
         Plan::Run(run) => run,
         other => panic!("not run: {other:?}"),
     }
@@ -285,7 +292,7 @@ fn a_statement_prepared_on_the_replica_is_prepared_again_in_a_transaction_with_i
 #[test]
 fn an_unknown_statement_gets_the_servers_own_error() {
     let (mut session, topology) = (session(), topology(""));
-    let plan = session.plan(&execute(9, true), true, &topology, 0, |_| 0).expect("a command");
+    let plan = plan(&mut session, &execute(9, true), true, &topology).expect("a command");
     assert!(matches!(plan, Plan::Fail(Failure::UnknownStatement { id: 9, .. })));
 }
 
@@ -294,7 +301,7 @@ fn a_transaction_does_not_move_to_another_primary() {
     let (mut session, mut topology) = (session(), topology(""));
     ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
     topology.writes = Writes::Primary(REPLICA);
-    let plan = session.plan(&query("COMMIT"), true, &topology, 0, |_| 0).expect("a command");
+    let plan = plan(&mut session, &query("COMMIT"), true, &topology).expect("a command");
     assert!(matches!(plan, Plan::Abandon { server: PRIMARY, fatal: false, .. }));
 }
 
@@ -302,7 +309,7 @@ fn a_transaction_does_not_move_to_another_primary() {
 fn two_writable_servers_stop_the_writes_and_not_the_reads() {
     let (mut session, mut topology) = (session(), topology(""));
     topology.writes = Writes::Conflict(vec![PRIMARY, REPLICA]);
-    let plan = session.plan(&query("DELETE FROM t"), true, &topology, 0, |_| 0).expect("a command");
+    let plan = plan(&mut session, &query("DELETE FROM t"), true, &topology).expect("a command");
     let Plan::Refuse(Refusal::Conflict(servers)) = plan else { panic!("refused") };
     assert_eq!(servers, ["db0:3306", "db1:3306"]);
     assert_eq!(planned(&mut session, &query("SELECT 1"), &topology).route.server, REPLICA);
@@ -331,7 +338,7 @@ proptest::proptest! {
     #[test]
     fn no_commands_bytes_panic(payload: Vec<u8>, complete: bool, packet: Vec<u8>) {
         let (mut session, topology) = (session(), topology(""));
-        if let Ok(Plan::Run(mut run)) = session.plan(&payload, complete, &topology, 0, |_| 0) {
+        if let Ok(Plan::Run(mut run)) = plan(&mut session, &payload, complete, &topology) {
             let _ = session.edit(&run, &payload, complete);
             for kind in [Kind::Ok(Status(0x4002)), Kind::Err, Kind::PrepareOk, Kind::Eof(AUTOCOMMIT)] {
                 let _ = session.on_packet(&mut run, kind, &packet);

@@ -139,7 +139,7 @@ fn is(byte: u8, class: u8) -> bool {
 }
 
 /// Where `*/` begins.
-fn comment_end(rest: &[u8]) -> Option<usize> {
+pub(super) fn comment_end(rest: &[u8]) -> Option<usize> {
     memchr::memchr_iter(b'*', rest).find(|star| rest.get(star + 1) == Some(&b'/'))
 }
 

@@ -5,44 +5,11 @@
 //! is told in `docs/routing.md`.
 //!
 //! `lexer` cuts the bytes as the servers do, `words` knows keywords and functions, `scan` walks the tokens once and keeps
-//! the verdict, `statement`, `describe` and `session_state` know the statements by their first words.
+//! the verdict, `statement`, `describe`, `transaction` and `session_state` know the statements by their first words. `hint`
+//! reads what the client asks of the proxy in a comment.
 //!
 //! Text alone cannot show what a view or a table's default calls: a read through a view that calls a writing function is
 //! taken for a plain read. The replica refuses it (error 1290, `read_only`), and nothing has run.
-
-mod charset;
-mod describe;
-mod lexer;
-mod scan;
-mod session_state;
-mod statement;
-mod words;
-
-pub use charset::CharsetFamily;
-
-use scan::Scan;
-use words::Key;
-
-/// How the bytes of a string literal or comment are to be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lexis {
-    /// Character set family of `character_set_client`.
-    pub charset: CharsetFamily,
-    /// sql_mode `NO_BACKSLASH_ESCAPES`.
-    pub no_backslash_escapes: bool,
-    /// sql_mode `ANSI_QUOTES`.
-    pub ansi_quotes: bool,
-    /// Which product runs it.
-    pub flavor: Flavor,
-}
-/// As `topology::Flavor`; kept apart because this room imports nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Flavor {
-    /// MySQL
-    MySql,
-    /// MariaDB
-    MariaDb,
-}
 
 /// Declares an enum of words that operators see: the variants, all of them in order, and the word of each.
 macro_rules! spoken {
@@ -66,6 +33,44 @@ macro_rules! spoken {
             }
         }
     };
+}
+
+mod charset;
+mod describe;
+mod hint;
+mod lexer;
+mod scan;
+mod session_state;
+mod statement;
+mod transaction;
+mod words;
+
+pub use charset::CharsetFamily;
+pub use hint::{HintConsistency, HintTarget, Hints, hints};
+pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
+
+use scan::Scan;
+use words::Key;
+
+/// How the bytes of a string literal or comment are to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lexis {
+    /// Character set family of `character_set_client`.
+    pub charset: CharsetFamily,
+    /// sql_mode `NO_BACKSLASH_ESCAPES`.
+    pub no_backslash_escapes: bool,
+    /// sql_mode `ANSI_QUOTES`.
+    pub ansi_quotes: bool,
+    /// Which product runs it.
+    pub flavor: Flavor,
+}
+/// As `topology::Flavor`; kept apart because this room imports nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Flavor {
+    /// MySQL
+    MySql,
+    /// MariaDB
+    MariaDb,
 }
 
 spoken! {
@@ -198,6 +203,8 @@ pub struct Facts {
     pub sets_charset: bool,
     /// The connection to kill.
     pub kill: Option<Kill>,
+    /// What it asks of the session's transactions.
+    pub transaction: Option<Transaction>,
 }
 
 /// Classifies one statement (or packet of statements). Never panics, never allocates, one pass over the bytes.
@@ -237,5 +244,12 @@ pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
     if known && facts.effect == Effect::Write {
         return Facts { why: Why::TooLong, ..facts };
     }
-    Facts { effect: Effect::Unknown, why: Why::TooLong, hold: Some(Hold::Unclassified), sets_charset: true, kill: None }
+    Facts {
+        effect: Effect::Unknown,
+        why: Why::TooLong,
+        hold: Some(Hold::Unclassified),
+        sets_charset: true,
+        kill: None,
+        transaction: None,
+    }
 }

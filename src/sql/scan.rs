@@ -2,7 +2,7 @@
 
 use super::lexer::{Hazard, Kind, Lexer, Token};
 use super::words::{Call, Key};
-use super::{Effect, Facts, Hold, Kill, Lexis, Why};
+use super::{Effect, Facts, Hold, Kill, Lexis, Transaction, Why};
 
 /// Whether what is found decides the statement's effect, or only what it leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Scan<'a> {
     pub(super) sets_charset: bool,
     /// See [`Facts::kill`].
     pub(super) kill: Option<Kill>,
+    /// See [`Facts::transaction`].
+    pub(super) transaction: Option<Transaction>,
     /// `VALUE (` is grammar.
     pub(super) inserting: bool,
     /// The statement began with WITH, so that it may end as a write.
@@ -50,6 +52,7 @@ impl<'a> Scan<'a> {
             hold: None,
             sets_charset: false,
             kill: None,
+            transaction: None,
             inserting: false,
             with: false,
             several: false,
@@ -279,7 +282,16 @@ impl<'a> Scan<'a> {
             self.why = hazard.why();
         }
         let kill = if self.effect == Effect::Kill { self.kill } else { None };
-        Facts { effect: self.effect, why: self.why, hold: self.hold, sets_charset: self.sets_charset, kill }
+        // Of several statements, or of one that was not read to its end, nothing is told.
+        let transaction = if self.effect == Effect::Unknown { None } else { self.transaction };
+        Facts {
+            effect: self.effect,
+            why: self.why,
+            hold: self.hold,
+            sets_charset: self.sets_charset,
+            kill,
+            transaction,
+        }
     }
 
     /// Forgets that the statement was cut off within a string or a comment.

@@ -3,6 +3,7 @@
 use super::lexer::{Kind, Token};
 use super::scan::{Scan, variable_name};
 use super::statement::{simple, unread};
+use super::transaction::{TransactionVerb, characteristics};
 use super::{Effect, Hold, Why};
 
 /// SET: a list of assignments, or one of the statements that only begin alike. A list is the worst of its parts.
@@ -42,7 +43,10 @@ fn whole_statement(scan: &mut Scan<'_>, first: &Token) {
     } else if is_any(scan, first, &["role", "resource"]) {
         simple(scan, Effect::SessionState, Why::SessionState, Some(Hold::SessionVariable));
     } else if is_any(scan, first, &["transaction"]) {
-        simple(scan, Effect::Transaction, Why::Transaction, Some(Hold::SessionVariable));
+        scan.settle(Effect::Transaction, Why::Transaction);
+        scan.hold(Hold::SessionVariable);
+        scan.advance();
+        characteristics(scan, TransactionVerb::SetNext);
     } else {
         // SET STATEMENT variable = value FOR any statement.
         unread(scan);
@@ -88,7 +92,11 @@ fn scoped(scan: &mut Scan<'_>, scope: &Token, name: &Token) {
     let scope = scan.lexer.text(scope);
     if scan.lexer.is_word(name, "transaction") && !assigns(scan) {
         assigned(scan, scope, b"transaction");
-        return scan.skip_rest();
+        scan.advance();
+        if is_global(scope) {
+            return scan.skip_rest();
+        }
+        return characteristics(scan, TransactionVerb::SetSession);
     }
     named(scan, scope, name);
 }
@@ -104,12 +112,17 @@ fn named(scan: &mut Scan<'_>, scope: &[u8], name: &Token) {
     assigned(scan, scope, if parts { b"" } else { bare });
 }
 
+/// Whether a scope is the server's and not the session's.
+fn is_global(scope: &[u8]) -> bool {
+    ["global", "persist", "persist_only"].into_iter().any(|word| scope.eq_ignore_ascii_case(word.as_bytes()))
+}
+
 /// What assigning to a system variable means for the session.
 fn assigned(scan: &mut Scan<'_>, scope: &[u8], name: &[u8]) {
     let is_one = |text: &[u8], words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word.as_bytes()));
     let starts =
         |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()));
-    if is_one(scope, &["global", "persist", "persist_only"]) {
+    if is_global(scope) {
         return scan.worsen(Effect::Admin, Why::Admin);
     }
     let client = ["character_set_client", "character_set_connection", "character_set_results", "collation_connection"];

@@ -2,6 +2,7 @@
 
 use super::lexer::{Kind, Token};
 use super::scan::Scan;
+use super::transaction::{self, TransactionVerb};
 use super::words::Key;
 use super::{Effect, Hold, Kill, Why, describe, session_state};
 
@@ -21,11 +22,13 @@ pub(super) fn read(scan: &mut Scan<'_>) {
         Key::Load => load(scan),
         Key::Set => session_state::set(scan),
         Key::Use => simple(scan, Effect::SessionState, Why::SessionState, None),
-        Key::Begin => begin(scan),
-        Key::Start => start(scan),
-        Key::Commit | Key::Rollback | Key::Savepoint => simple(scan, Effect::Transaction, Why::Transaction, None),
-        Key::Release => release(scan),
-        Key::Xa => xa(scan),
+        Key::Begin => transaction::begin(scan),
+        Key::Start => transaction::start(scan),
+        Key::Commit => transaction::end(scan, TransactionVerb::Commit),
+        Key::Rollback => transaction::end(scan, TransactionVerb::Rollback),
+        Key::Savepoint => simple(scan, Effect::Transaction, Why::Transaction, None),
+        Key::Release => transaction::release(scan),
+        Key::Xa => transaction::xa(scan),
         Key::Call => called(scan),
         Key::Do => evaluated(scan),
         Key::Kill => kill(scan),
@@ -112,50 +115,6 @@ pub(super) fn load(scan: &mut Scan<'_>) {
         scan.advance();
     }
     scan.expressions();
-}
-
-/// `BEGIN [WORK]`; anything longer is a compound statement of MariaDB.
-/// <https://mariadb.com/kb/en/begin-end/>
-fn begin(scan: &mut Scan<'_>) {
-    let next = scan.advance();
-    if scan.lexer.is_word(&next, "work") {
-        scan.advance();
-    }
-    if scan.token.kind == Kind::End {
-        scan.settle(Effect::Transaction, Why::Transaction);
-    } else {
-        unread(scan);
-    }
-}
-
-/// START TRANSACTION, or the start of a server's own threads.
-fn start(scan: &mut Scan<'_>) {
-    let next = scan.advance();
-    if scan.lexer.is_word(&next, "transaction") {
-        simple(scan, Effect::Transaction, Why::Transaction, None);
-    } else if ["slave", "replica", "all", "group_replication"].into_iter().any(|word| scan.lexer.is_word(&next, word)) {
-        simple(scan, Effect::Admin, Why::Admin, None);
-    } else {
-        unread(scan);
-    }
-}
-
-fn release(scan: &mut Scan<'_>) {
-    if scan.advance().key() == Key::Savepoint {
-        simple(scan, Effect::Transaction, Why::Transaction, None);
-    } else {
-        unread(scan);
-    }
-}
-
-/// An XA transaction is bound to its connection until it is prepared and beyond; what ends or lists one leaves nothing.
-fn xa(scan: &mut Scan<'_>) {
-    let hold = match scan.advance().key() {
-        Key::Commit | Key::Rollback => None,
-        _ if scan.lexer.is_word(&scan.token, "recover") => None,
-        _ => Some(Hold::Xa),
-    };
-    simple(scan, Effect::Transaction, Why::Transaction, hold);
 }
 
 /// A procedure does what it likes, and may keep locks, variables and temporary tables.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use dbproxy::sql::{CharsetFamily, Facts, Flavor, Lexis, classify};
+use dbproxy::sql::{Access, CharsetFamily, Facts, Flavor, Isolation, Lexis, Transaction, classify};
 use serde::Deserialize;
 
 /// One file.
@@ -46,6 +46,8 @@ pub struct Case {
     kill: Option<u64>,
     #[serde(default)]
     query_only: bool,
+    /// What it asks of transactions: verb, access, isolation, snapshot, chain.
+    transaction: Option<String>,
 }
 
 impl Table {
@@ -136,6 +138,7 @@ impl Case {
         self.sets_charset = facts.sets_charset;
         self.kill = facts.kill.map(|kill| kill.id);
         self.query_only = facts.kill.is_some_and(|kill| kill.query_only);
+        self.transaction = facts.transaction.map(|asked| words_of(&asked));
     }
 
     fn write(&self, text: &mut String) {
@@ -149,6 +152,7 @@ impl Case {
             ("effect", &self.effect),
             ("why", &self.why),
             ("hold", &self.hold),
+            ("transaction", &self.transaction),
         ];
         for (key, value) in words {
             if let Some(value) = value {
@@ -168,6 +172,17 @@ impl Case {
             writeln!(text, "kill = {id}").expect("a string");
         }
     }
+}
+
+fn words_of(asked: &Transaction) -> String {
+    let words = [
+        Some(asked.verb.as_str()),
+        asked.access.map(Access::as_str),
+        asked.isolation.map(Isolation::as_str),
+        asked.snapshot.then_some("snapshot"),
+        asked.chain.then_some("chain"),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// A TOML string: literal where that can be, so that the statement reads as it is.

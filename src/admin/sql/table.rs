@@ -52,7 +52,7 @@ fn show(subject: Subject, view: &View, asker: &Asker, now: Instant) -> Table {
 
 fn servers(status: &Status) -> Table {
     let columns =
-        ["address", "role", "state", "reason", "lag_ms", "gtid_executed", "version", "connections", "queries"];
+        ["address", "role", "state", "reason", "lag_ms", "gtid_executed", "version", "connections", "queries", "mark"];
     let row = |server: &crate::admin::status::ServerStatus| {
         let server = server.clone();
         vec![
@@ -65,6 +65,7 @@ fn servers(status: &Status) -> Table {
             server.version,
             Some(server.connections.to_string()),
             Some(server.queries.to_string()),
+            server.mark,
         ]
     };
     table(&columns, status.servers.iter().map(row).collect())

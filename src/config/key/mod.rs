@@ -141,6 +141,8 @@ pub(in crate::config) mod range {
     pub const WRITE_STALLED_MS: Range = range(1_000, 10_000, HOUR_MS);
     pub const LOOP_LAG_LIMIT_MS: Range = range(50, 250, 10_000);
     pub const HOOK_TIMEOUT_MS: Range = range(100, 10_000, 600_000);
+    pub const WARM_UP_MS: Range = range(0, 30_000, HOUR_MS);
+    pub const WEIGHT: Range = range(0, crate::route::WEIGHT_USUAL as u64, 10_000);
 }
 
 /// Words of `backend.tls.mode`.
@@ -241,6 +243,20 @@ const FIRST: &[Key] = &[
         None,
         Effect::Restart,
         "The primary and its replicas, in any order: roles are found out.",
+    ),
+    key(
+        "server[].address",
+        Kind::Text,
+        None,
+        Effect::Reload,
+        "One of `cluster.servers`, as it is written there, of which something is to be said. A server without a section `[[server]]` has the defaults.",
+    ),
+    key(
+        "server[].weight",
+        Kind::Number(range::WEIGHT),
+        None,
+        Effect::Reload,
+        "Its share of the reads, relative to the other replicas. A server with `0` is read from only while no other can be.",
     ),
     key("monitor.user", Kind::Text, None, Effect::Restart, "Account that dbproxy watches the servers with."),
     key(
@@ -432,6 +448,13 @@ const FIRST: &[Key] = &[
         None,
         Effect::Reload,
         "Milliseconds that a statement waits for a primary while there is none, before it fails.",
+    ),
+    key(
+        "routing.warm_up_ms",
+        Kind::Number(range::WARM_UP_MS),
+        None,
+        Effect::Reload,
+        "Milliseconds in which the share of a replica that returns (from being down, unfit or marked) grows to its weight; `0` is at once.",
     ),
     key(
         "log.format",

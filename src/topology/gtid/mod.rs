@@ -3,14 +3,19 @@
 //! MySQL: <https://dev.mysql.com/doc/refman/9.7/en/replication-gtids-concepts.html>;
 //! MariaDB: <https://mariadb.com/docs/server/ha-and-performance/standard-replication/gtid>.
 
+mod history;
 mod mariadb;
+mod mariadb_state;
 mod mysql;
 mod scan;
 
+pub use history::{GtidHistory, Origin};
 pub use mariadb::MariaDbGtidPosition;
+pub use mariadb_state::MariaDbGtidState;
 pub use mysql::MySqlGtidSet;
 
 use super::Flavor;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
 
@@ -34,12 +39,13 @@ pub enum GtidError {
 }
 
 /// Either flavour.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GtidSet {
     /// MySQL.
-    MySql(MySqlGtidSet),
+    MySql(#[serde(with = "history::text")] MySqlGtidSet),
     /// MariaDB.
-    MariaDb(MariaDbGtidPosition),
+    MariaDb(#[serde(with = "history::text")] MariaDbGtidPosition),
 }
 
 impl GtidSet {

@@ -131,6 +131,22 @@ proptest! {
     }
 
     #[test]
+    fn subtracting_leaves_what_the_other_has_not((a, model_a) in any_set(), (b, model_b) in any_set()) {
+        let (mut rest, mut common) = (set(&a), set(&a));
+        rest.subtract(&set(&b));
+        common.intersect(&set(&b));
+        prop_assert_eq!(rest.count(), model_a.difference(&model_b).count() as u64);
+        prop_assert_eq!(common.count(), model_a.intersection(&model_b).count() as u64);
+        // Both parts are of `a`, and together they are `a`.
+        let mut again = rest.clone();
+        again.merge(&common);
+        prop_assert_eq!(again, set(&a));
+        prop_assert!(set(&b).covers(&common));
+        rest.intersect(&set(&b));
+        prop_assert!(rest.is_empty());
+    }
+
+    #[test]
     fn no_text_panics(text in "[0-9a-f,:\\- \\n_xX]{0,80}|\\PC{0,20}") {
         let _ = text.parse::<MySqlGtidSet>();
         let _ = format!("{A}:{text}").parse::<MySqlGtidSet>();
