@@ -4,6 +4,8 @@
 
 #[path = "traffic/backends.rs"]
 mod backends;
+#[path = "traffic/crowds.rs"]
+mod crowds;
 #[path = "traffic/hostile.rs"]
 mod hostile;
 #[path = "traffic/kills.rs"]
@@ -23,3 +25,5 @@ mod same;
 #[path = "traffic/state.rs"]
 mod state;
 mod support;
+#[path = "traffic/tools.rs"]
+mod tools;

@@ -355,8 +355,10 @@ impl Driver {
     /// A backend could not be opened: the replica's reads go elsewhere, the primary's statements wait.
     fn not_connected(&mut self, run: &Run, error: &backends::OpenError) -> Result<Next, Refusal> {
         use crate::route::{Reason, Target};
-        self.topology.hint(run.route.server);
-        self.shared.metrics.server(run.route.server).error(Fault::Backend);
+        if error.is_of_server() {
+            self.topology.hint(run.route.server);
+            self.shared.metrics.server(run.route.server).error(Fault::Backend);
+        }
         if run.route.target == Target::Replica {
             return Ok(Next::ToPrimary(Reason::NoReplica));
         }

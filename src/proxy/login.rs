@@ -187,7 +187,9 @@ impl Driver {
                 Ok(())
             }
             Err(error) => {
-                self.topology.hint(route.server);
+                if error.is_of_server() {
+                    self.topology.hint(route.server);
+                }
                 error.refused().map_or(Ok(()), Err)
             }
         }
