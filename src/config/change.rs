@@ -42,12 +42,17 @@ const ROWS: &[Row] = rows! {
     "cluster.name" Restart cluster.name;
     "cluster.servers" Restart cluster.servers;
     "monitor" Restart monitor;
+    "failover" Restart failover;
+    "replication" Restart replication;
+    "hooks" Restart hooks;
     "user" Reload users;
     "backend.connect_timeout_ms" Reload backend.connect_timeout;
     "backend.tls" Reload backend.tls;
     "limits.max_clients" Reload limits.max_clients;
     "limits.max_connections_per_server" Reload limits.max_connections_per_server;
     "limits.max_prepared_statements" Reload limits.max_prepared_statements;
+    "limits.max_held_statements" Reload limits.max_held_statements;
+    "limits.max_held_bytes" Reload limits.max_held_bytes;
     "limits.statement_buffer_bytes" Reload limits.statement_buffer_bytes;
     "limits.login_timeout_ms" Reload limits.login_timeout;
     "limits.idle_timeout_ms" Reload limits.idle_timeout;

@@ -53,7 +53,7 @@ pub(super) struct Checker<'a> {
 
 /// Whether a section must have a password.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     Must,
     May,
 }
@@ -67,6 +67,10 @@ impl Checker<'_> {
         let http = raw.http.map(|http| self.socket("http.address", http.address));
         let cluster = self.cluster(raw.cluster.unwrap_or_default());
         let monitor = self.monitor(raw.monitor.unwrap_or_default());
+        let servers = cluster.as_ref().map_or(&[][..], |cluster| &cluster.servers);
+        let failover = self.failover(raw.failover, servers);
+        let replication = raw.replication.map(|replication| self.replication(replication.into_inner()));
+        let hooks = self.hooks(raw.hooks);
         let users = self.users(raw.user);
         let backend = self.backend(raw.backend);
         let limits = self.limits(&raw.limits);
@@ -80,6 +84,9 @@ impl Checker<'_> {
             http: transpose(http)?,
             cluster: cluster?,
             monitor: monitor?,
+            failover: failover?,
+            replication: transpose(replication)?,
+            hooks,
             users,
             backend: backend?,
             limits,
@@ -228,12 +235,16 @@ impl Checker<'_> {
         let threads = self.number("limits.worker_threads", &raw.worker_threads, range::WORKER_THREADS);
         let prepared = self.number("limits.max_prepared_statements", &raw.max_prepared_statements, range::MAX_PREPARED);
         let buffer = self.number("limits.statement_buffer_bytes", &raw.statement_buffer_bytes, range::STATEMENT_BUFFER);
+        let held = self.number("limits.max_held_statements", &raw.max_held_statements, range::MAX_HELD);
+        let held_bytes = self.number("limits.max_held_bytes", &raw.max_held_bytes, range::MAX_HELD_BYTES);
         let connections =
             self.number("limits.max_connections_per_server", &raw.max_connections_per_server, range::MAX_CONNECTIONS);
         Limits {
             max_clients: narrow(self.number("limits.max_clients", &raw.max_clients, range::MAX_CLIENTS)),
             max_connections_per_server: narrow(connections),
             max_prepared_statements: narrow(prepared),
+            max_held_statements: narrow(held),
+            max_held_bytes: held_bytes,
             statement_buffer_bytes: narrow(buffer) as usize,
             login_timeout: self.millis("limits.login_timeout_ms", &raw.login_timeout_ms, range::LOGIN_TIMEOUT_MS),
             idle_timeout: self.millis("limits.idle_timeout_ms", &raw.idle_timeout_ms, range::IDLE_TIMEOUT_MS),
@@ -294,7 +305,7 @@ impl Checker<'_> {
         address
     }
 
-    fn path(&mut self, key: &str, raw: Text) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, key: &str, raw: Text) -> Option<PathBuf> {
         let spanned = raw?;
         if spanned.as_ref().is_empty() {
             self.complain_of(key, &spanned, Rule::Empty);
@@ -316,7 +327,7 @@ impl Checker<'_> {
         Some(KeyPair { cert: cert?, key: key? })
     }
 
-    fn user_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
+    pub(super) fn user_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
         let text = name.as_ref();
         if !(1..=USER_NAME_BYTES_MOST).contains(&text.len()) || text.contains('\0') {
             self.complain_of(key, name, Rule::NotAUserName);
@@ -325,7 +336,14 @@ impl Checker<'_> {
         Some(Arc::from(text.as_str()))
     }
 
-    fn password(&mut self, section: &str, need: Need, inline: Text, file: Text, variable: Text) -> Option<Secret> {
+    pub(super) fn password(
+        &mut self,
+        section: &str,
+        need: Need,
+        inline: Text,
+        file: Text,
+        variable: Text,
+    ) -> Option<Secret> {
         let key = |suffix: &str| format!("{section}.password{suffix}");
         let (key, span, secret) = match (inline, file, variable) {
             (Some(inline), None, None) => (key(""), inline.span(), Secret::new(inline.into_inner())),

@@ -7,6 +7,7 @@
 mod change;
 mod check;
 mod error;
+mod failover;
 mod key;
 #[cfg(feature = "shell")]
 mod live;
@@ -21,6 +22,7 @@ mod tests;
 pub use change::{Change, Reload};
 pub use check::Secrets;
 pub use error::{Complaint, ConfigError, Rule};
+pub use failover::{Durability, ErrantPolicy, Failover, FailoverMode, Hook, Hooks, Replication};
 pub use key::{Effect, KEYS, Key, Kind, Range};
 #[cfg(feature = "shell")]
 pub use live::Live;
@@ -46,6 +48,12 @@ pub struct Config {
     pub cluster: Cluster,
     /// How they are watched.
     pub monitor: Monitor,
+    /// What is done when the primary is lost.
+    pub failover: Failover,
+    /// The account that replicas use; `None`: no server is ever made to replicate from another.
+    pub replication: Option<Replication>,
+    /// Programs that are run beside a failover.
+    pub hooks: Hooks,
     /// Who may log in; names are unique.
     pub users: Vec<User>,
     /// How servers are connected to.
@@ -183,6 +191,10 @@ pub struct Limits {
     pub max_connections_per_server: u32,
     /// Prepared statements per session.
     pub max_prepared_statements: u32,
+    /// Statements at once that wait for a primary.
+    pub max_held_statements: u32,
+    /// Bytes of statements at once that wait for a primary.
+    pub max_held_bytes: u64,
     /// Longest statement in bytes that is read for routing.
     pub statement_buffer_bytes: usize,
     /// How long a client may take to log in.

@@ -18,6 +18,11 @@ pub(super) struct Raw {
     pub server: Vec<Server>,
     pub monitor: Option<Monitor>,
     #[serde(default)]
+    pub failover: Failover,
+    pub replication: Option<Spanned<Replication>>,
+    #[serde(default)]
+    pub hooks: Hooks,
+    #[serde(default)]
     pub user: Vec<Spanned<User>>,
     #[serde(default)]
     pub backend: Backend,
@@ -88,6 +93,51 @@ pub(super) struct Monitor {
     pub down_after_ms: Number,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failover {
+    pub mode: Text,
+    pub durability: Text,
+    pub wait_for_replicas: Number,
+    pub loss_limit_ms: Number,
+    pub prefer: Option<Spanned<Vec<Spanned<String>>>>,
+    pub never: Option<Spanned<Vec<Spanned<String>>>>,
+    pub rejoin: Text,
+    pub rejoin_errant: Text,
+    pub refused_ms: Number,
+    pub hung_ms: Number,
+    pub deaf_ms: Number,
+    pub heartbeat_ms: Number,
+    pub step_timeout_ms: Number,
+    pub drain_limit_ms: Number,
+    pub switchover_drain_ms: Number,
+    pub catch_up_ms: Number,
+    pub pause_between_ms: Number,
+    pub most_per_hour: Number,
+    pub write_stalled_ms: Number,
+    pub loop_lag_limit_ms: Number,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replication {
+    pub user: Text,
+    pub password: Text,
+    pub password_file: Text,
+    pub password_env: Text,
+    pub tls: Option<bool>,
+    pub tls_ca: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hooks {
+    pub before: Text,
+    pub after: Text,
+    pub fence: Text,
+    pub timeout_ms: Number,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct User {
@@ -120,6 +170,8 @@ pub(super) struct Limits {
     pub max_clients: Number,
     pub max_connections_per_server: Number,
     pub max_prepared_statements: Number,
+    pub max_held_statements: Number,
+    pub max_held_bytes: Number,
     pub statement_buffer_bytes: Number,
     pub login_timeout_ms: Number,
     pub idle_timeout_ms: Number,

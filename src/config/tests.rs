@@ -70,6 +70,34 @@ fn every_key_arrives() {
     assert_eq!(config.routing.policy.warm_up, Duration::from_secs(5));
     assert_eq!(config.routing.policy.weights[0], 50);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
+    let failover = &config.failover;
+    assert_eq!((failover.mode, failover.durability), (FailoverMode::Observe, Durability::Async));
+    assert_eq!(failover.prefer, [Arc::from("[::1]:3307"), Arc::from("db1.example:3306")]);
+    assert_eq!(failover.never, [Arc::from("10.0.0.4:3308")]);
+    assert_eq!((failover.rejoin, failover.rejoin_errant), (false, ErrantPolicy::Clone));
+    assert_eq!(failover.catch_up, Duration::from_millis(4000));
+    let replication = config.replication.unwrap();
+    assert_eq!((&*replication.user.name, replication.user.password.expose()), ("repl", &b"repl-secret"[..]));
+    assert!(replication.tls, "a certificate to verify by turns TLS on");
+    assert_eq!(config.hooks.fence, Some(Hook("/usr/local/bin/cut-power".into())));
+}
+
+#[test]
+fn without_a_replication_account_there_is_one_decision_less() {
+    let config = fixed();
+    assert_eq!(config.replication, None);
+    assert_eq!((config.failover.mode, config.failover.durability), (FailoverMode::Auto, Durability::SemiSync));
+    complains("[monitor]", "[replication]\npassword = \"p\"\n[monitor]", "f.toml: replication.user: must be given");
+    complains(
+        "[monitor]",
+        "[replication]\nuser = \"r\"\n[monitor]",
+        "f.toml: replication.password: exactly one of password, password_file and password_env must be given",
+    );
+    complains(
+        "[monitor]",
+        "[failover]\nnever = [\"db9:3306\"]\n[monitor]",
+        "f.toml:11: failover.never = \"db9:3306\": is not one of `cluster.servers`",
+    );
 }
 
 #[test]
@@ -301,6 +329,9 @@ fn the_catalogue_is_what_the_parser_takes() {
         "limits",
         "routing",
         "log",
+        "failover",
+        "replication",
+        "hooks",
     ];
     let mut parsed = Vec::new();
     for section in sections {

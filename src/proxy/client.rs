@@ -1,6 +1,7 @@
 //! One client's task: it owns the client's socket and the sockets of the session's backends, and does what the session
 //! machine says.
 
+use super::hold::Hold;
 use super::kill;
 use super::link::{BackendLink, ClientLink, Incoming};
 use super::upload::{Until, upload};
@@ -146,6 +147,8 @@ impl Driver {
 
     async fn run_command(&mut self, mut incoming: Incoming, started: Instant) -> Outcome<()> {
         let deadline = started + self.shared.live.load().routing.write_wait;
+        let shared = self.shared.clone();
+        let mut hold = None;
         loop {
             match self.attempt(&mut incoming, started).await? {
                 Attempt::Done => return Ok(()),
@@ -155,6 +158,20 @@ impl Driver {
                     return self.refuse(incoming, &failure).await;
                 }
                 Attempt::Again(Some(Refusal::NoPrimary(why))) => {
+                    if hold.is_none() {
+                        match Hold::take(&shared.metrics, incoming.buffered, &shared.live.load().limits) {
+                            Ok(place) => hold = Some(place),
+                            Err(full) => {
+                                let failure = Failure::HeldTooMany {
+                                    cluster: shared.cluster(),
+                                    key: full.key,
+                                    limit: full.limit,
+                                    why,
+                                };
+                                return self.refuse(incoming, &failure).await;
+                            }
+                        }
+                    }
                     if !self.wait_for_topology(deadline).await? {
                         let failure =
                             Failure::NoPrimary { cluster: self.shared.cluster(), waited: started.elapsed(), why };

@@ -6,6 +6,7 @@
 mod backends;
 mod client;
 mod exchange;
+mod hold;
 mod inject;
 mod kill;
 mod link;

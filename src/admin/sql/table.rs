@@ -114,6 +114,7 @@ fn status(status: &Status, view: &View) -> Table {
         ("proxy_version", Some(proxy.version.clone())),
         ("proxy_uptime_s", Some(proxy.uptime_s.to_string())),
         ("proxy_clients", Some(proxy.clients.to_string())),
+        ("proxy_statements_held", Some(proxy.held.to_string())),
         ("proxy_qps", Some(proxy.qps.to_string())),
         ("proxy_queries", Some(queries.to_string())),
         ("proxy_backend_connections", Some(connections.to_string())),
