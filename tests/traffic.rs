@@ -4,8 +4,6 @@
 
 #[path = "traffic/backends.rs"]
 mod backends;
-#[path = "traffic/carried.rs"]
-mod carried;
 #[path = "traffic/crowds.rs"]
 mod crowds;
 #[path = "traffic/hostile.rs"]

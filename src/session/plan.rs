@@ -1,11 +1,12 @@
 //! From a client's command to a plan: answer it, run it somewhere, or say why not.
 
 use super::statements::Prepared;
-use super::{Failure, Session};
+use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Moment, Reason, Refusal, Route, Target};
-use crate::sql::{self, Assignment, Effect, Facts, Why};
-use crate::topology::{ServerId, Topology};
+use crate::sql::{self, Effect, Facts, Why};
+use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
+use std::time::Duration;
 
 /// The facts of a proven read, for decisions that are about none in particular.
 pub(super) const READ: Facts =
@@ -59,11 +60,15 @@ pub struct Run {
     pub repeatable: bool,
     /// From here on the connection is the client's alone, until it closes (a replication stream).
     pub tunnel: bool,
+    /// What the answer acknowledged since this was last taken: to be noted for everybody before the client is told.
+    pub acknowledged: Option<Acknowledged>,
+    /// What the replica must have before the command runs there, ...
+    pub(super) awaits: Option<GtidSet>,
+    /// ... and how long it may take to get it.
+    pub(super) wait_max: Duration,
+    /// The replica that the session leaves, which is to be asked first how far it is.
+    pub(super) leaving: Option<ServerId>,
     pub(super) facts: Option<Facts>,
-    /// What it assigns, if it is a SET that is understood.
-    pub(super) assigns: Option<Vec<Assignment>>,
-    /// How many changes of variables there were before it.
-    pub(super) variables_before: u32,
     /// The client's statement id that it names, or will get.
     pub(super) statement: Option<u32>,
     /// The primary reports GTIDs.
@@ -142,26 +147,26 @@ impl Session {
         if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
             return Ok(Plan::Kill(kill));
         }
-        let assigns = if complete { self.assigns(&facts, text, moment.topology) } else { None };
-        let run = Run { facts: Some(facts), assigns, ..Run::new(Command::Query, Expect::Results) };
+        let run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
         Ok(self.plan_routed(run, &facts, moment))
     }
 
     fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
-        let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
-        self.facts_of(topology, text, |lexis| match complete {
-            true => sql::classify(text, lexis),
-            false => sql::classify_prefix(text, lexis, may_be_multi),
-        })
+        if complete {
+            sql::classify(text, self.lexis(topology))
+        } else {
+            let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
+            sql::classify_prefix(text, self.lexis(topology), may_be_multi)
+        }
     }
 
     /// Takes the decision and everything that hangs on it.
     fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
-        run.variables_before = self.state.variables.version();
         match self.decide(facts, moment) {
-            Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
-            Ok(route) => {
+            Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
+            Ok(Decided { route, awaits, leaving }) => {
                 run.route = route;
+                (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
@@ -171,7 +176,6 @@ impl Session {
     }
 
     fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
-        run.variables_before = self.state.variables.version();
         match route::primary(topology, Reason::Command) {
             Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
             Ok(route) => {
@@ -211,8 +215,7 @@ impl Session {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
-        let assigns = prepared.text.as_deref().and_then(|text| self.assigns(&facts, text, moment.topology));
-        let run = Run { facts: Some(facts), assigns, statement: Some(id), ..Run::new(command, Expect::Results) };
+        let run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
         if bound {
             return Ok(self.plan_on_primary(run, moment.topology));
         }
@@ -314,9 +317,11 @@ impl Run {
             expect,
             repeatable: false,
             tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
+            acknowledged: None,
+            awaits: None,
+            wait_max: Duration::ZERO,
+            leaving: None,
             facts: None,
-            assigns: None,
-            variables_before: 0,
             statement: None,
             gtids: false,
             saw_gtid: false,

@@ -6,7 +6,7 @@
 //!
 //! `lexer` cuts the bytes as the servers do, `words` knows keywords and functions, `scan` walks the tokens once and keeps
 //! the verdict, `statement`, `describe`, `transaction` and `session_state` know the statements by their first words. `hint`
-//! reads what the client asks of the proxy in a comment, `assign` what a SET assigns.
+//! reads what the client asks of the proxy in a comment.
 //!
 //! Text alone cannot show what a view or a table's default calls: a read through a view that calls a writing function is
 //! taken for a plain read. The replica refuses it (error 1290, `read_only`), and nothing has run.
@@ -35,7 +35,6 @@ macro_rules! spoken {
     };
 }
 
-mod assign;
 mod charset;
 mod describe;
 mod hint;
@@ -46,7 +45,6 @@ mod statement;
 mod transaction;
 mod words;
 
-pub use assign::{Assigned, AssignedValue, Assignment, assignments};
 pub use charset::CharsetFamily;
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
