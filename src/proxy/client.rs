@@ -237,6 +237,11 @@ impl Driver {
                 self.client.queue_ok(&OkPacket::new(self.session.status()), self.identity.capabilities);
                 self.flushed().await.map(|()| Attempt::Done)
             }
+            Ok(Plan::Answer(packets)) => {
+                self.client.consume(incoming.buffered);
+                self.client.queue(&packets);
+                self.flushed().await.map(|()| Attempt::Done)
+            }
             Ok(Plan::Nothing) => {
                 self.discard(*incoming).await?;
                 Ok(Attempt::Done)

@@ -265,6 +265,7 @@ impl Session {
         self.statements.clear();
         self.state.resets = self.state.resets.wrapping_add(1);
         self.state.pin = None;
+        self.state.consistency = None;
         self.state.holder = None;
         self.state.charset.version = 0;
         self.state.charset.home = None;

@@ -15,6 +15,7 @@
 
 mod answer;
 mod backend;
+mod own;
 mod plan;
 mod reply;
 mod state;

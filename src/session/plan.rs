@@ -22,6 +22,8 @@ pub enum Plan {
     Run(Run),
     /// Answer OK without asking anybody.
     Ok,
+    /// Answer with these packets without asking anybody.
+    Answer(Vec<u8>),
     /// Answer nothing, there is nothing to do.
     Nothing,
     /// Close these statements at these backends, answer nothing.
@@ -146,6 +148,9 @@ impl Session {
         // Smaller ids are the servers' own: the primary knows them.
         if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
             return Ok(Plan::Kill(kill));
+        }
+        if let Some(plan) = self.plan_own(text, &facts, moment.policy) {
+            return Ok(plan);
         }
         let run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
         Ok(self.plan_routed(run, &facts, moment))

@@ -67,6 +67,8 @@ pub enum Failure {
         /// Whose message it is.
         flavor: Flavor,
     },
+    /// No value of `dbproxy_consistency`.
+    WrongConsistency(String),
     /// No such command.
     UnknownCommand,
     /// Bytes that are no packet of the protocol.
@@ -112,6 +114,7 @@ impl Failure {
     pub fn fault(&self) -> Fault {
         match self {
             Self::UnknownStatement { .. }
+            | Self::WrongConsistency(_)
             | Self::UnknownCommand
             | Self::Malformed(_)
             | Self::OutOfOrder
@@ -141,6 +144,7 @@ impl Failure {
             // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
             Self::PrimaryChanged { .. } => (1213, b"40001"),
             Self::UnknownStatement { .. } => (1243, b"HY000"),
+            Self::WrongConsistency(_) => (1231, b"42000"),
             Self::UnknownCommand => (1047, b"08S01"),
             Self::Malformed(_) => (1835, b"HY000"),
             Self::OutOfOrder => (1156, b"08S01"),
@@ -184,6 +188,9 @@ impl Failure {
                     Flavor::MariaDb => command,
                 };
                 format!("Unknown prepared statement handler ({id}) given to {function}")
+            }
+            Self::WrongConsistency(value) => {
+                format!("Variable 'dbproxy_consistency' can't be set to the value of '{value}'")
             }
             Self::UnknownCommand => "Unknown command".to_owned(),
             Self::OutOfOrder => "Got packets out of order".to_owned(),

@@ -39,6 +39,7 @@ mod charset;
 mod describe;
 mod hint;
 mod lexer;
+mod own;
 mod scan;
 mod session_state;
 mod statement;
@@ -47,6 +48,7 @@ mod words;
 
 pub use charset::CharsetFamily;
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
+pub use own::{OwnStatement, own_statement};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
 
 use scan::Scan;
