@@ -193,6 +193,7 @@ impl Session {
         let prepared = Prepared {
             text: self.preparing.take(),
             facts: run.facts.unwrap_or(super::plan::READ),
+            asked: run.asked,
             params: ok.params,
             types: None,
             on: vec![on],
@@ -229,7 +230,7 @@ impl Session {
             _ => {}
         }
         if run.route.target == Target::Replica {
-            if super::moves(&run.route) {
+            if super::moves(&run.route, run) {
                 self.state.replica = Some(server);
             }
             return;

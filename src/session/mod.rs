@@ -14,6 +14,7 @@
 //! Imports `wire`, `sql`, `route`, `topology`.
 
 mod answer;
+mod asked;
 mod backend;
 mod own;
 mod plan;
@@ -24,6 +25,7 @@ mod statements;
 mod tests;
 
 pub use answer::{Acknowledged, Answer, Next};
+pub use asked::Hinted;
 pub use backend::{Prelude, Step};
 pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
@@ -31,7 +33,7 @@ pub use reply::{Failure, Fault};
 use crate::route::{Consistency, Frontier, Moment, Needs, Reason, Refusal, Route, SessionView, Target};
 use crate::sql::{CharsetFamily, Effect, Lexis};
 use crate::topology::{Flavor, GtidSet, Health, ServerId, Topology};
-use crate::wire::{Capabilities, Status};
+use crate::wire::{Capabilities, Command, Expect, Status};
 use backend::Backend;
 use state::{Charset, State};
 use statements::Statements;
@@ -55,6 +57,8 @@ pub struct Policy {
 pub struct Login {
     /// The account.
     pub user: Arc<str>,
+    /// Where the client connects from, as in [`crate::route::Network`].
+    pub client: u128,
     /// The capabilities in force between client and proxy, and so between proxy and servers.
     pub capabilities: Capabilities,
     /// The client's collation, as in its login.
@@ -76,9 +80,11 @@ struct Decided {
     leaving: Option<ServerId>,
 }
 
-/// Whether the route makes its server the replica that the session reads from.
-fn moves(route: &Route) -> bool {
-    route.target == Target::Replica && route.reason == Reason::PlainRead
+/// Whether the route makes its server the replica that the session reads from: not if it was asked for by its name.
+fn moves(route: &Route, run: &Run) -> bool {
+    let named =
+        matches!(asked::demand(run).0.place, Some(crate::route::Place::Server(server)) if server == route.server);
+    route.target == Target::Replica && route.reason != Reason::LastServer && !named
 }
 
 /// One client's session.
@@ -86,6 +92,7 @@ fn moves(route: &Route) -> bool {
 pub struct Session {
     policy: Policy,
     user: Arc<str>,
+    client: u128,
     capabilities: Capabilities,
     flavor: Flavor,
     state: State,
@@ -120,6 +127,7 @@ impl Session {
         Self {
             policy,
             user: login.user,
+            client: login.client,
             capabilities: login.capabilities,
             flavor: login.flavor,
             state,
@@ -169,13 +177,15 @@ impl Session {
     /// # Errors
     /// When no server can be used.
     pub fn login_route(&mut self, moment: &Moment<'_>) -> Result<Route, Refusal> {
-        crate::route::primary(moment.topology, Reason::Command)
-            .or_else(|_| self.decide(&plan::READ, moment).map(|decided| decided.route))
+        crate::route::primary(moment.topology, Reason::Command).or_else(|_| {
+            self.decide(&plan::READ, &Run::new(Command::Query, Expect::Results), moment).map(|decided| decided.route)
+        })
     }
 
-    fn decide(&mut self, facts: &crate::sql::Facts, moment: &Moment<'_>) -> Result<Decided, Refusal> {
+    fn decide(&mut self, facts: &crate::sql::Facts, run: &Run, moment: &Moment<'_>) -> Result<Decided, Refusal> {
         let facts = if facts.effect == Effect::Read && self.in_system_schema() { &plan::SERVER_STATE } else { facts };
-        let consistency = self.consistency(moment.policy);
+        let consistency = run.asked.consistency.unwrap_or_else(|| self.consistency(moment.policy));
+        let (demand, demanded_by) = asked::demand(run);
         let needs = if facts.effect == Effect::Read {
             self.state.frontier.settle(moment.topology, moment.now);
             Needs::of(consistency, &self.state.frontier, moment)
@@ -190,10 +200,14 @@ impl Session {
             replica: self.state.replica,
             needs: &needs,
             proven: self.state.proven.as_ref().map(|(server, position)| (*server, position)),
+            demand,
+            demanded_by,
         };
         let route = crate::route::decide(facts, &view, moment)?;
         let leaving = match self.state.replica {
-            Some(left) if left != route.server && moves(&route) && consistency != Consistency::Eventual => Some(left),
+            Some(left) if left != route.server && moves(&route, run) && consistency != Consistency::Eventual => {
+                Some(left)
+            }
             _ => None,
         };
         match leaving {

@@ -1,11 +1,13 @@
 //! From a client's command to a plan: answer it, run it somewhere, or say why not.
 
+use super::asked::{Asked, Hinted};
 use super::statements::Prepared;
 use super::{Acknowledged, Decided, Failure, Session};
-use crate::route::{self, Moment, Reason, Refusal, Route, Target};
+use crate::route::{self, Demand, Moment, Reason, Refusal, Route, Target};
 use crate::sql::{self, Effect, Facts, Why};
 use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The facts of a proven read, for decisions that are about none in particular.
@@ -64,6 +66,16 @@ pub struct Run {
     pub tunnel: bool,
     /// What the answer acknowledged since this was last taken: to be noted for everybody before the client is told.
     pub acknowledged: Option<Acknowledged>,
+    /// What became of its hints.
+    pub hinted: Hinted,
+    /// The rule that was applied to it.
+    pub rule: Option<Arc<str>>,
+    /// How long it may run, by that rule.
+    pub timeout: Option<Duration>,
+    /// Where that rule wants it.
+    pub(super) ruled: Demand,
+    /// What its hints ask for.
+    pub(super) asked: Asked,
     /// What the replica must have before the command runs there, ...
     pub(super) awaits: Option<GtidSet>,
     /// ... and how long it may take to get it.
@@ -152,7 +164,11 @@ impl Session {
         if let Some(plan) = self.plan_own(text, &facts, moment.policy) {
             return Ok(plan);
         }
-        let run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
+        let mut run = Run::new(Command::Query, Expect::Results);
+        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
+        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+            return Ok(refused);
+        }
         Ok(self.plan_routed(run, &facts, moment))
     }
 
@@ -167,10 +183,11 @@ impl Session {
 
     /// Takes the decision and everything that hangs on it.
     fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
-        match self.decide(facts, moment) {
+        match self.decide(facts, &run, moment) {
             Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
             Ok(Decided { route, awaits, leaving }) => {
                 run.route = route;
+                run.hinted = run.asked.fate(&route, facts.effect == Effect::Read);
                 (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
@@ -207,7 +224,11 @@ impl Session {
         let facts = self.classify(text, complete, moment.topology);
         let room = self.policy.prepared_text_total_max.saturating_sub(self.statements.text_bytes());
         let keep = complete && text.len() <= self.policy.prepared_text_max.min(room);
-        let run = Run { facts: Some(facts), ..Run::new(Command::StmtPrepare, Expect::Prepared) };
+        let mut run = Run::new(Command::StmtPrepare, Expect::Prepared);
+        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
+        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+            return refused;
+        }
         self.preparing = keep.then(|| text.into());
         // A text that is not kept can run only where it is prepared: where anything can.
         if keep { self.plan_routed(run, &facts, moment) } else { self.plan_on_primary(run, moment.topology) }
@@ -220,7 +241,11 @@ impl Session {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
-        let run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
+        let mut run = Run { asked: prepared.asked, ..Run::new(command, Expect::Results) };
+        (run.facts, run.statement) = (Some(facts), Some(id));
+        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+            return Ok(refused);
+        }
         if bound {
             return Ok(self.plan_on_primary(run, moment.topology));
         }
@@ -308,7 +333,7 @@ impl Prepared {
 }
 
 impl Run {
-    fn new(command: Command, expect: Expect) -> Self {
+    pub(super) fn new(command: Command, expect: Expect) -> Self {
         let nowhere = Route {
             server: ServerId(0),
             target: Target::Primary,
@@ -323,6 +348,11 @@ impl Run {
             repeatable: false,
             tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
             acknowledged: None,
+            hinted: Hinted::default(),
+            rule: None,
+            timeout: None,
+            ruled: Demand::default(),
+            asked: Asked::default(),
             awaits: None,
             wait_max: Duration::ZERO,
             leaving: None,

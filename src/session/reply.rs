@@ -5,6 +5,7 @@
 
 use crate::topology::Flavor;
 use crate::wire::{ErrPacket, Malformed};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a statement or a client was refused, or cut off.
@@ -66,6 +67,13 @@ pub enum Failure {
         command: &'static str,
         /// Whose message it is.
         flavor: Flavor,
+    },
+    /// A rule of the operator's refuses it.
+    Rejected {
+        /// The rule's name.
+        rule: Arc<str>,
+        /// What the rule says.
+        message: Arc<str>,
     },
     /// No value of `dbproxy_consistency`.
     WrongConsistency(String),
@@ -130,7 +138,7 @@ impl Failure {
             | Self::StateLost { .. }
             | Self::PrimaryChanged { .. }
             | Self::ServerMalformed { .. } => Fault::Backend,
-            Self::TooManyClients | Self::ShuttingDown | Self::Limit(..) => Fault::Proxy,
+            Self::TooManyClients | Self::ShuttingDown | Self::Limit(..) | Self::Rejected { .. } => Fault::Proxy,
         }
     }
 
@@ -144,6 +152,8 @@ impl Failure {
             // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
             Self::PrimaryChanged { .. } => (1213, b"40001"),
             Self::UnknownStatement { .. } => (1243, b"HY000"),
+            // ER_NOT_ALLOWED_COMMAND
+            Self::Rejected { .. } => (1148, b"42000"),
             Self::WrongConsistency(_) => (1231, b"42000"),
             Self::UnknownCommand => (1047, b"08S01"),
             Self::Malformed(_) => (1835, b"HY000"),
@@ -189,6 +199,7 @@ impl Failure {
                 };
                 format!("Unknown prepared statement handler ({id}) given to {function}")
             }
+            Self::Rejected { rule, message } => format!("dbproxy: {message} (rule {rule})"),
             Self::WrongConsistency(value) => {
                 format!("Variable 'dbproxy_consistency' can't be set to the value of '{value}'")
             }

@@ -42,6 +42,7 @@ fn session() -> Session {
         policy,
         Login {
             user: "app".into(),
+            client: 0,
             capabilities,
             collation: 45,
             schema: None,

@@ -95,7 +95,7 @@ impl Label for Fault {
 }
 
 /// The reasons that are no word of `Why`.
-const OWN_REASONS: [&str; 11] = [
+const OWN_REASONS: [&str; 14] = [
     "plain_read",
     "last_server",
     "transaction",
@@ -107,6 +107,9 @@ const OWN_REASONS: [&str; 11] = [
     "command",
     "write_untracked",
     "replica_lost",
+    "hint",
+    "rule",
+    "no_fresh_replica",
 ];
 /// How many there are with the words of `Why` that are not among them.
 const REASON_COUNT: usize = {
@@ -176,6 +179,9 @@ impl Label for Reason {
             Self::Command => 8,
             Self::WriteUntracked => 9,
             Self::ReplicaLost => 10,
+            Self::Hint => 11,
+            Self::Rule => 12,
+            Self::NoFreshReplica => 13,
             Self::NotRead(why) => REASONS.1.get(why as usize).copied().unwrap_or(usize::MAX),
         }
     }
@@ -233,6 +239,9 @@ mod tests {
             Reason::Command,
             Reason::WriteUntracked,
             Reason::ReplicaLost,
+            Reason::Hint,
+            Reason::Rule,
+            Reason::NoFreshReplica,
         ];
         for reason in own.into_iter().chain(Why::ALL.iter().map(|why| Reason::NotRead(*why))) {
             assert_eq!(reason.word(), reason.as_str());
