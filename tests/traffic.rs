@@ -20,6 +20,8 @@ mod own_writes;
 mod packets;
 #[path = "traffic/peer.rs"]
 mod peer;
+#[path = "traffic/pins.rs"]
+mod pins;
 #[path = "traffic/roles.rs"]
 mod roles;
 #[path = "traffic/same.rs"]

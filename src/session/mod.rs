@@ -16,6 +16,7 @@
 mod answer;
 mod backend;
 mod follow;
+mod pins;
 mod plan;
 mod reply;
 mod state;
@@ -34,6 +35,7 @@ use crate::sql::{CharsetFamily, Effect, Hold, Lexis};
 use crate::topology::{Flavor, ServerId, Topology};
 use crate::wire::{Capabilities, Status};
 use backend::Backend;
+use pins::Pins;
 use state::{Charset, OwnWrites, State};
 use statements::Statements;
 use std::time::Duration;
@@ -98,7 +100,7 @@ impl Session {
             role: None,
             roles: 0,
             resets: 0,
-            pin: None,
+            pins: Pins::default(),
             holder: None,
             last: None,
             replica: None,
@@ -138,7 +140,7 @@ impl Session {
 
     /// Why the session is bound to its primary backend, in a word.
     pub fn bound(&self) -> Option<&'static str> {
-        match self.state.pin {
+        match self.state.pins.first() {
             Some(hold) => Some(hold.as_str()),
             None if self.in_transaction() => Some("transaction"),
             None => None,
@@ -163,7 +165,7 @@ impl Session {
         let view = SessionView {
             in_transaction: self.in_transaction(),
             autocommit: self.state.status.has(Status::AUTOCOMMIT),
-            pin: self.state.pin,
+            pin: self.state.pins.first(),
             last: self.state.last,
             replica: self.state.replica,
             written: self.state.writes.view(),

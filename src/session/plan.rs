@@ -1,5 +1,6 @@
 //! From a client's command to a plan: answer it, run it somewhere, or say why not.
 
+use super::pins::Leaves;
 use super::statements::Prepared;
 use super::{Failure, Session};
 use crate::route::{self, Moment, Reason, Refusal, Route, Target};
@@ -62,6 +63,8 @@ pub struct Run {
     pub(super) facts: Option<Facts>,
     /// What it assigns, if it is a SET that is understood.
     pub(super) assigns: Option<Vec<Assignment>>,
+    /// What it leaves behind by name.
+    pub(super) leaves: Leaves,
     /// How many changes of variables there were before it.
     pub(super) variables_before: u32,
     /// The client's statement id that it names, or will get.
@@ -142,8 +145,10 @@ impl Session {
         if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
             return Ok(Plan::Kill(kill));
         }
-        let assigns = if complete { self.assigns(&facts, text, moment.topology) } else { None };
-        let run = Run { facts: Some(facts), assigns, ..Run::new(Command::Query, Expect::Results) };
+        let mut run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
+        if complete {
+            self.look_again(&mut run, &facts, text, moment.topology);
+        }
         Ok(self.plan_routed(run, &facts, moment))
     }
 
@@ -153,6 +158,14 @@ impl Session {
             true => sql::classify(text, lexis),
             false => sql::classify_prefix(text, lexis, may_be_multi),
         })
+    }
+
+    /// What a statement leaves behind is read from its text, if the facts say that it leaves anything.
+    fn look_again(&self, run: &mut Run, facts: &Facts, text: &[u8], topology: &Topology) {
+        run.assigns = self.assigns(facts, text, topology);
+        if run.assigns.is_none() {
+            run.leaves = self.leaves(facts, text, topology);
+        }
     }
 
     /// Takes the decision and everything that hangs on it.
@@ -186,7 +199,7 @@ impl Session {
     fn abandon_holder(&mut self, primary: ServerId) -> Plan {
         let server = self.state.holder.unwrap_or(primary);
         let failure = Failure::PrimaryChanged { bound: self.bound().unwrap_or("transaction") };
-        Plan::Abandon { server, failure, fatal: self.state.pin.is_some() }
+        Plan::Abandon { server, failure, fatal: !self.state.pins.is_empty() }
     }
 
     fn plan_prepare(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Plan {
@@ -211,8 +224,10 @@ impl Session {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
-        let assigns = prepared.text.as_deref().and_then(|text| self.assigns(&facts, text, moment.topology));
-        let run = Run { facts: Some(facts), assigns, statement: Some(id), ..Run::new(command, Expect::Results) };
+        let mut run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
+        if let Some(text) = prepared.text.as_deref() {
+            self.look_again(&mut run, &facts, text, moment.topology);
+        }
         if bound {
             return Ok(self.plan_on_primary(run, moment.topology));
         }
@@ -316,6 +331,7 @@ impl Run {
             tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
             facts: None,
             assigns: None,
+            leaves: Leaves::default(),
             variables_before: 0,
             statement: None,
             gtids: false,
