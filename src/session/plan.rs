@@ -1,11 +1,12 @@
 //! From a client's command to a plan: answer it, run it somewhere, or say why not.
 
 use super::statements::Prepared;
-use super::{Failure, Session};
+use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Moment, Reason, Refusal, Route, Target};
 use crate::sql::{self, Effect, Facts, Why};
-use crate::topology::{ServerId, Topology};
+use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
+use std::time::Duration;
 
 /// The facts of a proven read, for decisions that are about none in particular.
 pub(super) const READ: Facts =
@@ -59,6 +60,14 @@ pub struct Run {
     pub repeatable: bool,
     /// From here on the connection is the client's alone, until it closes (a replication stream).
     pub tunnel: bool,
+    /// What the answer acknowledged since this was last taken: to be noted for everybody before the client is told.
+    pub acknowledged: Option<Acknowledged>,
+    /// What the replica must have before the command runs there, ...
+    pub(super) awaits: Option<GtidSet>,
+    /// ... and how long it may take to get it.
+    pub(super) wait_max: Duration,
+    /// The replica that the session leaves, which is to be asked first how far it is.
+    pub(super) leaving: Option<ServerId>,
     pub(super) facts: Option<Facts>,
     /// The client's statement id that it names, or will get.
     pub(super) statement: Option<u32>,
@@ -154,9 +163,10 @@ impl Session {
     /// Takes the decision and everything that hangs on it.
     fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
         match self.decide(facts, moment) {
-            Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
-            Ok(route) => {
+            Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
+            Ok(Decided { route, awaits, leaving }) => {
                 run.route = route;
+                (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
@@ -307,6 +317,10 @@ impl Run {
             expect,
             repeatable: false,
             tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
+            acknowledged: None,
+            awaits: None,
+            wait_max: Duration::ZERO,
+            leaving: None,
             facts: None,
             statement: None,
             gtids: false,
