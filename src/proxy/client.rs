@@ -217,8 +217,14 @@ impl Driver {
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
             let config = self.shared.live.load();
             let load = |server| self.shared.load(server);
-            let moment =
-                Moment { topology: &topology, policy: &config.routing.policy, now: started, roll, load: &load };
+            let moment = Moment {
+                topology: &topology,
+                policy: &config.routing.policy,
+                now: started,
+                roll,
+                load: &load,
+                acknowledged: &|| self.shared.acknowledgements.so_far(&topology),
+            };
             self.session.plan(payload, incoming.complete, &moment)
         };
         match plan {
@@ -295,6 +301,7 @@ impl Driver {
             let next = match step {
                 Step::Go => return Ok(None),
                 Step::Fail(failure) => Next::Fail(failure),
+                Step::ToPrimary(reason) => Next::ToPrimary(reason),
                 Step::Connect => match backends::open(self, run.route.server).await {
                     Ok(()) => Next::Continue,
                     Err(error) => match self.not_connected(run, &error) {

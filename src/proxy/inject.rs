@@ -35,14 +35,7 @@ fn expectation(what: Prelude) -> Expect {
     match what {
         Prelude::Reset | Prelude::Schema => Expect::OnePacket,
         Prelude::Prepare => Expect::Prepared,
-        Prelude::Track
-        | Prelude::Autocommit
-        | Prelude::Role
-        | Prelude::LearnCharset
-        | Prelude::Charset
-        | Prelude::LearnVariables
-        | Prelude::Variables
-        | Prelude::Wait => Expect::Results,
+        _ => Expect::Results,
     }
 }
 

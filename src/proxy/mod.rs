@@ -3,6 +3,7 @@
 //! Imports `conn`, `session`, `route`, `topology`, `wire`, `config`, `telemetry`. Never imports `control` or `admin`:
 //! it meets them in the [`crate::conn::TopologyWatch`] and the [`crate::conn::Registry`].
 
+mod acknowledgements;
 mod backends;
 mod client;
 mod exchange;
@@ -16,6 +17,7 @@ mod relay;
 mod tunnel;
 mod upload;
 
+pub use acknowledgements::Acknowledgements;
 pub use listener::serve;
 pub use login::KnownSchemas;
 
@@ -44,6 +46,8 @@ pub struct Shared {
     pub backend_tls: ArcSwap<BackendTls>,
     /// Schemas that a login was accepted with a moment ago.
     pub schemas: login::KnownSchemas,
+    /// What all clients together were told to be written.
+    pub acknowledgements: Acknowledgements,
 }
 
 impl Shared {

@@ -33,6 +33,15 @@ pub enum Next {
     Lost(&'static str),
 }
 
+/// What a server acknowledged to a client.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Acknowledged {
+    /// Writes up to this position.
+    Upto(GtidSet),
+    /// A write whose position the server did not tell.
+    Untracked,
+}
+
 impl Session {
     /// A packet of the answer that may change what is known of the session. `payload` is without header.
     /// Returns what the client gets instead; `None`: the packet as it is.
@@ -44,14 +53,15 @@ impl Session {
             Kind::Ok(status) => {
                 self.on_status(run, status);
                 run.saw_eof = false;
-                if status.has(Status::SESSION_STATE_CHANGED) {
-                    return self.on_changes(run, payload).map(Some);
-                }
-                Ok(None)
+                let changed = status.has(Status::SESSION_STATE_CHANGED);
+                let shown = if changed { Some(self.on_changes(run, payload)?) } else { None };
+                self.follow_writes(run);
+                Ok(shown)
             }
             Kind::Eof(status) => {
                 self.on_status(run, status);
                 run.saw_eof = true;
+                self.follow_writes(run);
                 Ok(self.eof_shown_to_client(status, payload))
             }
             Kind::Err => {
@@ -164,8 +174,15 @@ impl Session {
         }
         let parsed = std::str::from_utf8(text).ok().and_then(|text| GtidSet::parse(self.flavor, text).ok());
         match parsed {
-            Some(position) => self.state.writes.reached(&position),
-            None => self.state.writes.lost_track(),
+            Some(position) => {
+                self.state.frontier.note(&position);
+                match &mut run.acknowledged {
+                    Some(Acknowledged::Upto(known)) => known.merge(&position),
+                    Some(Acknowledged::Untracked) => {}
+                    none => *none = Some(Acknowledged::Upto(position)),
+                }
+            }
+            None => self.wrote_untracked(run),
         }
     }
 
@@ -206,12 +223,13 @@ impl Session {
             _ => {}
         }
         if run.route.target == Target::Replica {
-            self.state.replica = Some(server);
+            if super::moves(&run.route) {
+                self.state.replica = Some(server);
+            }
             return;
         }
         if !matches!(run.command, Command::StmtPrepare | Command::ResetConnection) {
             self.hold_on(run);
-            self.follow_writes(run);
         }
         self.state.holder = if !self.state.pins.is_empty() || self.in_transaction() { Some(server) } else { None };
     }
@@ -231,18 +249,34 @@ impl Session {
         }
     }
 
-    /// A write of which no position is known makes every replica unfit for this session's reads.
-    fn follow_writes(&mut self, run: &Run) {
-        let Some(facts) = run.facts else { return };
-        let writes = matches!(facts.effect, Effect::Write | Effect::Unknown)
-            || matches!(facts.why, Why::SideEffectFunction | Why::Admin);
-        if !writes || run.saw_error || run.saw_gtid || self.in_transaction() {
+    /// A write of which no position is known makes every replica unfit for this session's reads, until a look at the primary
+    /// that began later shows it.
+    fn follow_writes(&mut self, run: &mut Run) {
+        if run.route.target == Target::Replica || matches!(run.command, Command::StmtPrepare | Command::ResetConnection)
+        {
             return;
         }
-        // A result set that ended in an EOF packet could not carry the position; a server without GTIDs has none.
-        if run.saw_eof || !run.gtids {
-            self.state.writes.lost_track();
+        if run.saw_gtid {
+            self.state.unreported = false;
+            return;
         }
+        let writes = run.facts.is_some_and(|facts| {
+            matches!(facts.effect, Effect::Write | Effect::Unknown)
+                || matches!(facts.why, Why::SideEffectFunction | Why::Admin)
+        });
+        // A result set that ended in an EOF packet could not carry the position; a server without GTIDs has none.
+        let untold = run.saw_eof || !run.gtids || self.state.pins.has(Hold::SessionTracking);
+        if self.in_transaction() {
+            self.state.unreported |= writes && untold;
+        } else if (writes || self.state.unreported) && untold {
+            self.state.unreported = false;
+            self.wrote_untracked(run);
+        }
+    }
+
+    fn wrote_untracked(&mut self, run: &mut Run) {
+        self.state.frontier.note_untracked(Reason::OwnWriteUntracked);
+        run.acknowledged = Some(Acknowledged::Untracked);
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Step {
         /// The command's payload.
         payload: Vec<u8>,
     },
+    /// Not on this replica: on the primary, for this reason.
+    ToPrimary(Reason),
     /// Close the backend at this server, call [`Session::backend_closed`], and ask again.
     Reopen,
     /// Send the client's command.
@@ -68,7 +70,9 @@ pub enum Prelude {
     Schema,
     /// Prepare the statement that is to be executed.
     Prepare,
-    /// Wait for the session's own write.
+    /// Ask a replica that the session leaves how far it is.
+    Position,
+    /// Wait for what the read must see.
     Wait,
 }
 
@@ -117,6 +121,9 @@ impl Session {
     /// The next step of a run.
     pub fn next_step(&self, run: &Run, topology: &Topology) -> Step {
         let server = run.route.server;
+        if let Some(step) = self.leaving_step(run) {
+            return step;
+        }
         let Some(backend) = self.backends.iter().find(|backend| backend.server == server) else {
             return Step::Connect;
         };
@@ -204,25 +211,61 @@ impl Session {
         Some(Step::Inject { server, what: Prelude::Prepare, payload })
     }
 
+    /// The session must not see less at its next replica than at this one.
+    fn leaving_step(&self, run: &Run) -> Option<Step> {
+        let server = run.leaving.filter(|_| run.route.target == Target::Replica)?;
+        if !self.backends.iter().any(|backend| backend.server == server) {
+            return Some(Step::ToPrimary(Reason::ReplicaLost));
+        }
+        let text = match self.flavor {
+            Flavor::MySql => "SELECT @@global.gtid_executed",
+            Flavor::MariaDb => "SELECT @@global.gtid_slave_pos",
+        };
+        Some(Step::Inject { server, what: Prelude::Position, payload: self.query(text) })
+    }
+
     /// <https://dev.mysql.com/doc/refman/8.4/en/gtid-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/master_gtid_wait>
     fn wait_statement(&self, run: &Run, topology: &Topology) -> Option<String> {
-        if !run.route.wait || self.state.writes.caught_up == Some(run.route.server) {
+        let (server, awaits) = (run.route.server, run.awaits.as_ref()?);
+        let executed = topology.server(server).and_then(|server| server.gtid_executed.as_deref());
+        let proven = self.state.proven.as_ref().filter(|(proven, _)| *proven == server).map(|(_, position)| position);
+        let reached = executed.into_iter().chain(proven).any(|position| position.covers(awaits));
+        if run.route.target == Target::Primary || reached {
             return None;
         }
-        let crate::route::Written::Upto(written) = self.state.writes.view() else { return None };
-        let executed = topology.server(run.route.server).and_then(|server| server.gtid_executed.as_ref());
-        if executed.is_some_and(|executed| executed.covers(written)) {
-            return None;
-        }
-        let seconds = self.policy.gtid_wait.as_secs_f64();
-        Some(match written {
+        let seconds = run.wait_max.as_secs_f64();
+        Some(match awaits {
             GtidSet::MySql(set) => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', {seconds:.3})"),
             GtidSet::MariaDb(position) => format!("SELECT MASTER_GTID_WAIT('{position}', {seconds:.3})"),
         })
     }
 
+    /// Where the replica that was left is: the next one must have that, too.
+    fn left_at(&mut self, run: &mut Run, answer: &Answer) -> Next {
+        run.leaving = None;
+        let text = match answer {
+            Answer::Row(row) => row.first().and_then(Option::as_deref).and_then(|text| std::str::from_utf8(text).ok()),
+            _ => None,
+        };
+        let Some(position) = text.and_then(|text| GtidSet::parse(self.flavor, text).ok()) else {
+            self.state.frontier.note_untracked(Reason::ReplicaLost);
+            return Next::ToPrimary(Reason::ReplicaLost);
+        };
+        if !position.is_empty() {
+            self.state.frontier.note(&position);
+            match &mut run.awaits {
+                Some(awaits) => awaits.merge(&position),
+                None => run.awaits = Some(position),
+            }
+        }
+        Next::Continue
+    }
+
     /// An injected command was answered.
     pub fn injected(&mut self, run: &mut Run, at: ServerId, what: Prelude, answer: Answer) -> Next {
+        if what == Prelude::Position {
+            return self.left_at(run, &answer);
+        }
         let primary = run.route.target == Target::Primary;
         let autocommit = self.state.status.has(Status::AUTOCOMMIT);
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == at) else {
@@ -261,10 +304,10 @@ impl Session {
             },
             (Prelude::Prepare, Answer::Prepared(ok)) => self.prepared_again(run, at, ok),
             (Prelude::Wait, Answer::Row(row)) if row.first() == Some(&Some(b"0".to_vec())) => {
-                self.state.writes.caught_up = Some(at);
+                self.state.proven = run.awaits.take().map(|position| (at, position));
             }
             (Prelude::Wait, _) => return Next::ToPrimary(Reason::ReplicaBehind),
-            (Prelude::LearnCharset | Prelude::LearnVariables | Prelude::Prepare, _) => {
+            (Prelude::LearnCharset | Prelude::LearnVariables | Prelude::Prepare | Prelude::Position, _) => {
                 return Next::Lost("answer of another kind");
             }
         }

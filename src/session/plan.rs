@@ -2,11 +2,12 @@
 
 use super::pins::Leaves;
 use super::statements::Prepared;
-use super::{Failure, Session};
+use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Moment, Reason, Refusal, Route, Target};
 use crate::sql::{self, Assignment, Effect, Facts, Why};
-use crate::topology::{ServerId, Topology};
+use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
+use std::time::Duration;
 
 /// The facts of a proven read, for decisions that are about none in particular.
 pub(super) const READ: Facts =
@@ -60,6 +61,14 @@ pub struct Run {
     pub repeatable: bool,
     /// From here on the connection is the client's alone, until it closes (a replication stream).
     pub tunnel: bool,
+    /// What the answer acknowledged since this was last taken: to be noted for everybody before the client is told.
+    pub acknowledged: Option<Acknowledged>,
+    /// What the replica must have before the command runs there, ...
+    pub(super) awaits: Option<GtidSet>,
+    /// ... and how long it may take to get it.
+    pub(super) wait_max: Duration,
+    /// The replica that the session leaves, which is to be asked first how far it is.
+    pub(super) leaving: Option<ServerId>,
     pub(super) facts: Option<Facts>,
     /// What it assigns, if it is a SET that is understood.
     pub(super) assigns: Option<Vec<Assignment>>,
@@ -172,9 +181,10 @@ impl Session {
     fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
         run.variables_before = self.state.variables.version();
         match self.decide(facts, moment) {
-            Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
-            Ok(route) => {
+            Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
+            Ok(Decided { route, awaits, leaving }) => {
                 run.route = route;
+                (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
@@ -329,6 +339,10 @@ impl Run {
             expect,
             repeatable: false,
             tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
+            acknowledged: None,
+            awaits: None,
+            wait_max: Duration::ZERO,
+            leaving: None,
             facts: None,
             assigns: None,
             leaves: Leaves::default(),

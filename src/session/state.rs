@@ -2,7 +2,7 @@
 
 use super::pins::Pins;
 use super::variables::Variables;
-use crate::route::Written;
+use crate::route::{Consistency, Frontier};
 use crate::sql::CharsetFamily;
 use crate::topology::{GtidSet, ServerId};
 use crate::wire::Status;
@@ -32,8 +32,14 @@ pub(super) struct State {
     pub(super) last: Option<ServerId>,
     /// The replica that the session reads from.
     pub(super) replica: Option<ServerId>,
-    /// What it wrote.
-    pub(super) writes: OwnWrites,
+    /// What it must see: its own writes, and what it saw on a replica that it left.
+    pub(super) frontier: Frontier,
+    /// A replica that has proven to have reached a position.
+    pub(super) proven: Option<(ServerId, GtidSet)>,
+    /// The open transaction wrote, and its end will not tell the position.
+    pub(super) unreported: bool,
+    /// `dbproxy_consistency`, once set.
+    pub(super) consistency: Option<Consistency>,
 }
 
 /// The character set of a session. The servers report names of character sets, not the collation that `SET NAMES ... COLLATE`
@@ -56,42 +62,6 @@ pub(super) struct CharsetVariables {
     pub(super) client: String,
     pub(super) results: Option<String>,
     pub(super) collation: String,
-}
-
-/// The session's own writes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OwnWrites {
-    position: Option<GtidSet>,
-    untracked: bool,
-    /// The replica that is proven to have them.
-    pub(super) caught_up: Option<ServerId>,
-}
-
-impl OwnWrites {
-    /// The server reported a position.
-    pub(super) fn reached(&mut self, position: &GtidSet) {
-        match &mut self.position {
-            Some(known) => known.merge(position),
-            None => self.position = Some(position.clone()),
-        }
-        self.untracked = false;
-        self.caught_up = None;
-    }
-
-    /// Something may have been written, and no position was reported.
-    pub(super) fn lost_track(&mut self) {
-        self.untracked = true;
-        self.caught_up = None;
-    }
-
-    /// For the decision.
-    pub(super) fn view(&self) -> Written<'_> {
-        match (&self.position, self.untracked) {
-            (_, true) => Written::Untracked,
-            (Some(position), false) => Written::Upto(position),
-            (None, false) => Written::Nothing,
-        }
-    }
 }
 
 impl CharsetVariables {
