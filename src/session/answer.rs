@@ -110,7 +110,7 @@ impl Session {
     /// The OK as the client would have had it without our own tracking.
     fn shown_to_client(&self, ok: &OkPacket<'_>) -> Result<Vec<u8>, Malformed> {
         let mut shown = Vec::new();
-        let own_settings = self.state.pin == Some(Hold::SessionTracking);
+        let own_settings = self.state.pins.has(Hold::SessionTracking);
         ok.encode_keeping(self.capabilities, &mut shown, |change| match change {
             // We ask for schemas, which is the servers' default too, and never for transactions: what is told of them is told
             // to everybody (MySQL 9.7 does so by default).
@@ -125,7 +125,7 @@ impl Session {
 
     /// An EOF says that state changed, and cannot say which; the client is not told of what only we asked for.
     fn eof_shown_to_client(&self, status: Status, payload: &[u8]) -> Option<Vec<u8>> {
-        let asked_for = self.state.pin == Some(Hold::SessionTracking);
+        let asked_for = self.state.pins.has(Hold::SessionTracking);
         if asked_for || !status.has(Status::SESSION_STATE_CHANGED) {
             return None;
         }
@@ -146,7 +146,7 @@ impl Session {
                 self.charset_changed(run);
             }
             b"autocommit" => {}
-            _ => self.pin(Hold::SessionVariable),
+            _ => self.variable_reported(run, name, value),
         }
     }
 
@@ -209,12 +209,6 @@ impl Session {
         Ok(shown)
     }
 
-    fn pin(&mut self, hold: Hold) {
-        if self.state.pin.is_none() || hold == Hold::SessionTracking {
-            self.state.pin = Some(hold);
-        }
-    }
-
     /// The run's answer is over (or its command has none).
     pub fn finished(&mut self, run: &Run, payload: &[u8]) {
         let server = run.route.server;
@@ -238,7 +232,7 @@ impl Session {
         if !matches!(run.command, Command::StmtPrepare | Command::ResetConnection) {
             self.hold_on(run);
         }
-        self.state.holder = if self.state.pin.is_some() || self.in_transaction() { Some(server) } else { None };
+        self.state.holder = if !self.state.pins.is_empty() || self.in_transaction() { Some(server) } else { None };
     }
 
     /// Long data is used up by an execute; a cursor stays until the next execute or reset.
@@ -252,25 +246,7 @@ impl Session {
         self.reset();
         let resets = self.state.resets;
         if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
-            (backend.resets, backend.charset, backend.tracks) = (resets, 0, false);
-        }
-    }
-
-    /// What the statement leaves behind that no other backend can be given.
-    fn hold_on(&mut self, run: &Run) {
-        let Some(facts) = run.facts else {
-            if run.saw_state_change && run.command != Command::InitDb {
-                self.pin(Hold::Unclassified);
-            }
-            return;
-        };
-        // These may have done part of their work before an error.
-        let despite_error = [Hold::Routine, Hold::MultiStatement, Hold::Unclassified, Hold::TextPrepared];
-        match facts.hold {
-            Some(hold) if !run.saw_error || despite_error.contains(&hold) => self.pin(hold),
-            Some(_) => {}
-            None if run.saw_state_change && facts.effect != Effect::SessionState => self.pin(Hold::Unclassified),
-            None => {}
+            backend.reset(resets);
         }
     }
 
@@ -290,7 +266,7 @@ impl Session {
                 || matches!(facts.why, Why::SideEffectFunction | Why::Admin)
         });
         // A result set that ended in an EOF packet could not carry the position; a server without GTIDs has none.
-        let untold = run.saw_eof || !run.gtids || self.state.pin == Some(Hold::SessionTracking);
+        let untold = run.saw_eof || !run.gtids || self.state.pins.has(Hold::SessionTracking);
         if self.in_transaction() {
             self.state.unreported |= writes && untold;
         } else if (writes || self.state.unreported) && untold {

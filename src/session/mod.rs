@@ -16,13 +16,16 @@
 mod answer;
 mod asked;
 mod backend;
+mod follow;
 mod own;
+mod pins;
 mod plan;
 mod reply;
 mod state;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod variables;
 
 pub use answer::{Acknowledged, Answer, Next};
 pub use asked::Hinted;
@@ -31,13 +34,15 @@ pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
 
 use crate::route::{Consistency, Frontier, Moment, Needs, Reason, Refusal, Route, SessionView, Target};
-use crate::sql::{CharsetFamily, Effect, Lexis};
+use crate::sql::{CharsetFamily, Effect, Hold, Lexis};
 use crate::topology::{Flavor, GtidSet, Health, ServerId, Topology};
 use crate::wire::{Capabilities, Command, Expect, Status};
 use backend::Backend;
+use pins::Pins;
 use state::{Charset, State};
 use statements::Statements;
 use std::sync::Arc;
+use variables::Variables;
 
 /// What the machine may do, from the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,8 +119,11 @@ impl Session {
                 known: None,
                 family: CharsetFamily::of_collation(login.collation),
             },
+            variables: Variables::default(),
+            role: None,
+            roles: 0,
             resets: 0,
-            pin: None,
+            pins: Pins::default(),
             holder: None,
             last: None,
             replica: None,
@@ -160,7 +168,7 @@ impl Session {
 
     /// Why the session is bound to its primary backend, in a word.
     pub fn bound(&self) -> Option<&'static str> {
-        match self.state.pin {
+        match self.state.pins.first() {
             Some(hold) => Some(hold.as_str()),
             None if self.in_transaction() => Some("transaction"),
             None => None,
@@ -195,7 +203,7 @@ impl Session {
         let view = SessionView {
             in_transaction: self.in_transaction(),
             autocommit: self.state.status.has(Status::AUTOCOMMIT),
-            pin: self.state.pin,
+            pin: self.state.pins.first(),
             last: self.state.last,
             replica: self.state.replica,
             needs: &needs,
@@ -255,11 +263,21 @@ impl Session {
         self.schema().is_some_and(|schema| own.iter().any(|name| schema.eq_ignore_ascii_case(name)))
     }
 
-    fn lexis(&self, topology: &Topology) -> Lexis {
+    /// Whether double quotes are those of names: as the session chose, else as the servers have it. `None`: not known.
+    fn ansi_quotes(&self, topology: &Topology) -> Option<bool> {
+        if let Some(mode) = self.state.variables.system("sql_mode") {
+            return mode.map(|mode| mode.contains("ANSI_QUOTES"));
+        }
+        let mut servers = topology.servers.iter().map(|server| server.ansi_quotes);
+        let first = servers.next().unwrap_or_default();
+        servers.all(|other| other == first).then_some(first)
+    }
+
+    fn lexis(&self, ansi_quotes: bool) -> Lexis {
         Lexis {
             charset: self.state.charset.family,
             no_backslash_escapes: self.state.status.has(Status::NO_BACKSLASH_ESCAPES),
-            ansi_quotes: topology.servers.iter().any(|server| server.ansi_quotes),
+            ansi_quotes,
             flavor: match self.flavor {
                 Flavor::MySql => crate::sql::Flavor::MySql,
                 Flavor::MariaDb => crate::sql::Flavor::MariaDb,
@@ -288,6 +306,9 @@ impl Session {
         }
         if charset {
             return Err("character_set");
+        }
+        if self.state.variables.lives_on(server) {
+            return Err(Hold::SessionVariable.as_str());
         }
         if cursor { Err("cursor") } else { Ok(()) }
     }

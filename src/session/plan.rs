@@ -1,10 +1,11 @@
 //! From a client's command to a plan: answer it, run it somewhere, or say why not.
 
 use super::asked::{Asked, Hinted};
+use super::pins::Leaves;
 use super::statements::Prepared;
 use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Demand, Moment, Reason, Refusal, Route, Target};
-use crate::sql::{self, Effect, Facts, Why};
+use crate::sql::{self, Assignment, Effect, Facts, Why};
 use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
 use std::sync::Arc;
@@ -83,6 +84,12 @@ pub struct Run {
     /// The replica that the session leaves, which is to be asked first how far it is.
     pub(super) leaving: Option<ServerId>,
     pub(super) facts: Option<Facts>,
+    /// What it assigns, if it is a SET that is understood.
+    pub(super) assigns: Option<Vec<Assignment>>,
+    /// What it leaves behind by name.
+    pub(super) leaves: Leaves,
+    /// How many changes of variables there were before it.
+    pub(super) variables_before: u32,
     /// The client's statement id that it names, or will get.
     pub(super) statement: Option<u32>,
     /// The primary reports GTIDs.
@@ -169,20 +176,31 @@ impl Session {
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return Ok(refused);
         }
+        if complete {
+            self.look_again(&mut run, &facts, text, moment.topology);
+        }
         Ok(self.plan_routed(run, &facts, moment))
     }
 
     fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
-        if complete {
-            sql::classify(text, self.lexis(topology))
-        } else {
-            let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
-            sql::classify_prefix(text, self.lexis(topology), may_be_multi)
+        let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
+        self.facts_of(topology, text, |lexis| match complete {
+            true => sql::classify(text, lexis),
+            false => sql::classify_prefix(text, lexis, may_be_multi),
+        })
+    }
+
+    /// What a statement leaves behind is read from its text, if the facts say that it leaves anything.
+    fn look_again(&self, run: &mut Run, facts: &Facts, text: &[u8], topology: &Topology) {
+        run.assigns = self.assigns(facts, text, topology);
+        if run.assigns.is_none() {
+            run.leaves = self.leaves(facts, text, topology);
         }
     }
 
     /// Takes the decision and everything that hangs on it.
     fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
+        run.variables_before = self.state.variables.version();
         match self.decide(facts, &run, moment) {
             Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
             Ok(Decided { route, awaits, leaving }) => {
@@ -198,6 +216,7 @@ impl Session {
     }
 
     fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
+        run.variables_before = self.state.variables.version();
         match route::primary(topology, Reason::Command) {
             Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
             Ok(route) => {
@@ -212,7 +231,7 @@ impl Session {
     fn abandon_holder(&mut self, primary: ServerId) -> Plan {
         let server = self.state.holder.unwrap_or(primary);
         let failure = Failure::PrimaryChanged { bound: self.bound().unwrap_or("transaction") };
-        Plan::Abandon { server, failure, fatal: self.state.pin.is_some() }
+        Plan::Abandon { server, failure, fatal: !self.state.pins.is_empty() }
     }
 
     fn plan_prepare(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Plan {
@@ -245,6 +264,9 @@ impl Session {
         (run.facts, run.statement) = (Some(facts), Some(id));
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return Ok(refused);
+        }
+        if let Some(text) = self.statements.find(id).and_then(|prepared| prepared.text.as_deref()) {
+            self.look_again(&mut run, &facts, text, moment.topology);
         }
         if bound {
             return Ok(self.plan_on_primary(run, moment.topology));
@@ -357,6 +379,9 @@ impl Run {
             wait_max: Duration::ZERO,
             leaving: None,
             facts: None,
+            assigns: None,
+            leaves: Leaves::default(),
+            variables_before: 0,
             statement: None,
             gtids: false,
             saw_gtid: false,

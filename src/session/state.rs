@@ -1,7 +1,9 @@
 //! What a session's statements left behind, as the servers reported it: typed, so that another backend can be given it.
 
+use super::pins::Pins;
+use super::variables::Variables;
 use crate::route::{Consistency, Frontier};
-use crate::sql::{CharsetFamily, Hold};
+use crate::sql::CharsetFamily;
 use crate::topology::{GtidSet, ServerId};
 use crate::wire::Status;
 
@@ -14,10 +16,16 @@ pub(super) struct State {
     pub(super) schema: Option<Vec<u8>>,
     /// Character set and collation.
     pub(super) charset: Charset,
+    /// Variables that it changed.
+    pub(super) variables: Variables,
+    /// What follows `SET ROLE` in the last one that succeeded.
+    pub(super) role: Option<Box<str>>,
+    /// SET ROLEs so far.
+    pub(super) roles: u32,
     /// COM_RESET_CONNECTIONs so far: a backend that has seen fewer is behind.
     pub(super) resets: u32,
     /// Why the session must stay on its primary backend.
-    pub(super) pin: Option<Hold>,
+    pub(super) pins: Pins,
     /// The server whose backend holds the open transaction, or what pins.
     pub(super) holder: Option<ServerId>,
     /// The server that ran the previous statement.

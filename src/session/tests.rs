@@ -1,5 +1,8 @@
 //! Scripts: a command, where it goes, what the server answers, and what that changes for the next command.
 
+mod carried;
+mod pins;
+
 use super::*;
 use crate::route::Reason;
 use crate::topology::{Epoch, GtidSet, Health, Role, Server, Writes};

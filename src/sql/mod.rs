@@ -6,7 +6,8 @@
 //!
 //! `lexer` cuts the bytes as the servers do, `words` knows keywords and functions, `scan` walks the tokens once and keeps
 //! the verdict, `statement`, `describe`, `transaction` and `session_state` know the statements by their first words. `hint`
-//! reads what the client asks of the proxy in a comment.
+//! reads what the client asks of the proxy in a comment, `assign` what a SET assigns, `holds`
+//! what a session holds by name.
 //!
 //! Text alone cannot show what a view or a table's default calls: a read through a view that calls a writing function is
 //! taken for a plain read. The replica refuses it (error 1290, `read_only`), and nothing has run.
@@ -35,9 +36,11 @@ macro_rules! spoken {
     };
 }
 
+mod assign;
 mod charset;
 mod describe;
 mod hint;
+mod holds;
 mod lexer;
 mod own;
 mod scan;
@@ -46,8 +49,10 @@ mod statement;
 mod transaction;
 mod words;
 
+pub use assign::{Assigned, AssignedValue, Assignment, assignments};
 pub use charset::CharsetFamily;
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
+pub use holds::{HoldChange, hold_changes, only_reads_user_variables};
 pub use own::{OwnStatement, own_statement};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
 
