@@ -10,6 +10,7 @@ mod exchange;
 mod hold;
 mod inject;
 mod kill;
+mod limit;
 mod link;
 mod listener;
 mod login;

@@ -66,7 +66,7 @@ impl Session {
             }
             Kind::Err => {
                 run.saw_error = true;
-                Ok(None)
+                Ok(run.limit_error(self.flavor))
             }
             Kind::LocalInfile => Ok(None),
             Kind::PrepareOk => self.on_prepare_ok(run, payload).map(Some),

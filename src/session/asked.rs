@@ -2,8 +2,9 @@
 
 use super::{Failure, Plan, Run, Session};
 use crate::route::{Consistency, Demand, Moment, Origin, Place, Reason, Route, Target, first_match};
-use crate::sql::{self, Facts, HintConsistency, HintTarget};
-use crate::topology::{ServerId, Topology};
+use crate::sql::{self, Effect, Facts, HintConsistency, HintTarget};
+use crate::topology::{Flavor, ServerId, Topology};
+use crate::wire::ErrPacket;
 
 /// What the hints of a statement ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -95,6 +96,32 @@ impl Session {
         run.timeout = rule.action.timeout;
         run.ruled = rule.action.demand;
         None
+    }
+}
+
+impl Run {
+    /// Whether it is a proven read.
+    pub fn is_read(&self) -> bool {
+        self.facts.is_some_and(|facts| facts.effect == Effect::Read)
+    }
+
+    /// It ran longer than its rule allows: it is not run again, and the server's word for its end becomes the rule's.
+    pub fn set_over_limit(&mut self) {
+        (self.over_limit, self.repeatable) = (true, false);
+    }
+
+    /// Whether it did.
+    pub fn over_limit(&self) -> bool {
+        self.over_limit
+    }
+
+    /// The rule's word for the end of a statement that ran too long.
+    pub(super) fn limit_error(&self, flavor: Flavor) -> Option<Vec<u8>> {
+        let (true, Some(rule), Some(limit)) = (self.over_limit, &self.rule, self.timeout) else { return None };
+        let failure = Failure::OverLimit { rule: rule.clone(), limit, flavor };
+        let mut payload = Vec::new();
+        ErrPacket::from(&failure).encode(&mut payload);
+        Some(payload)
     }
 }
 

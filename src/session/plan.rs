@@ -73,6 +73,8 @@ pub struct Run {
     pub rule: Option<Arc<str>>,
     /// How long it may run, by that rule.
     pub timeout: Option<Duration>,
+    /// It ran longer than that, and is being ended.
+    pub(super) over_limit: bool,
     /// Where that rule wants it.
     pub(super) ruled: Demand,
     /// What its hints ask for.
@@ -373,6 +375,7 @@ impl Run {
             hinted: Hinted::default(),
             rule: None,
             timeout: None,
+            over_limit: false,
             ruled: Demand::default(),
             asked: Asked::default(),
             awaits: None,

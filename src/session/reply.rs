@@ -75,6 +75,15 @@ pub enum Failure {
         /// What the rule says.
         message: Arc<str>,
     },
+    /// It ran longer than a rule of the operator's allows, and was ended.
+    OverLimit {
+        /// The rule's name.
+        rule: Arc<str>,
+        /// What it allows.
+        limit: Duration,
+        /// Whose message it is.
+        flavor: Flavor,
+    },
     /// No value of `dbproxy_consistency`.
     WrongConsistency(String),
     /// No such command.
@@ -138,7 +147,11 @@ impl Failure {
             | Self::StateLost { .. }
             | Self::PrimaryChanged { .. }
             | Self::ServerMalformed { .. } => Fault::Backend,
-            Self::TooManyClients | Self::ShuttingDown | Self::Limit(..) | Self::Rejected { .. } => Fault::Proxy,
+            Self::TooManyClients
+            | Self::ShuttingDown
+            | Self::Limit(..)
+            | Self::Rejected { .. }
+            | Self::OverLimit { .. } => Fault::Proxy,
         }
     }
 
@@ -154,6 +167,9 @@ impl Failure {
             Self::UnknownStatement { .. } => (1243, b"HY000"),
             // ER_NOT_ALLOWED_COMMAND
             Self::Rejected { .. } => (1148, b"42000"),
+            // ER_QUERY_TIMEOUT, ER_STATEMENT_TIMEOUT
+            Self::OverLimit { flavor: Flavor::MySql, .. } => (3024, b"HY000"),
+            Self::OverLimit { flavor: Flavor::MariaDb, .. } => (1969, b"70100"),
             Self::WrongConsistency(_) => (1231, b"42000"),
             Self::UnknownCommand => (1047, b"08S01"),
             Self::Malformed(_) => (1835, b"HY000"),
@@ -200,6 +216,9 @@ impl Failure {
                 format!("Unknown prepared statement handler ({id}) given to {function}")
             }
             Self::Rejected { rule, message } => format!("dbproxy: {message} (rule {rule})"),
+            Self::OverLimit { rule, limit, .. } => {
+                format!("dbproxy: query execution was interrupted: rule {rule} allows {} ms", limit.as_millis())
+            }
             Self::WrongConsistency(value) => {
                 format!("Variable 'dbproxy_consistency' can't be set to the value of '{value}'")
             }
