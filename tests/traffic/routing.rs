@@ -105,7 +105,7 @@ fn a_hint_chooses_the_server_of_a_read_and_never_that_of_a_write() {
             let value = metrics.lines().find_map(|line| line.strip_prefix(&series)).expect("the series");
             value.parse::<u32>().expect("a number")
         };
-        assert_eq!([counted("obeyed"), counted("ignored"), counted("unknown")], [15, 6, 1]);
+        assert_eq!([counted("obeyed"), counted("ignored"), counted("unknown")], [16, 5, 1]);
     });
 }
 
@@ -138,7 +138,7 @@ fn a_rule_refuses_sends_and_limits() {
         // A read that would take minutes.
         cluster.primary().sql("INSERT INTO app.t (n) VALUES (1), (1), (1), (1), (1), (1), (1), (1), (1), (1)");
         let tables: Vec<_> = (0..11).map(|n| format!("t t{n}")).collect();
-        let long = format!("SELECT COUNT(*) FROM {}", tables.join(", "));
+        let long = format!("SELECT COUNT(*) FROM {} WHERE RAND() < 2", tables.join(", "));
         let ended = peer.fails(&long);
         let number = if cluster.flavor == Flavor::MySql { 3024 } else { 1969 };
         assert_eq!(ended.code, number, "{}", String::from_utf8_lossy(&ended.message));
