@@ -38,6 +38,7 @@ macro_rules! spoken {
 mod charset;
 mod describe;
 mod hint;
+mod kind;
 mod lexer;
 mod scan;
 mod session_state;
@@ -47,6 +48,7 @@ mod words;
 
 pub use charset::CharsetFamily;
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
+pub use kind::Kind as StatementKind;
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
 
 use scan::Scan;
@@ -205,6 +207,12 @@ pub struct Facts {
     pub kill: Option<Kill>,
     /// What it asks of the session's transactions.
     pub transaction: Option<Transaction>,
+    /// Its verb.
+    pub kind: StatementKind,
+    /// It has a WHERE, other than in a subquery. Of a statement that was too long only the head was looked at.
+    pub has_where: bool,
+    /// It has a LIMIT, other than in a subquery; as above.
+    pub has_limit: bool,
 }
 
 /// Classifies one statement (or packet of statements). Never panics, never allocates, one pass over the bytes.
@@ -223,8 +231,10 @@ pub fn classify(sql: &[u8], lexis: Lexis) -> Facts {
 #[must_use]
 pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
     let mut scan = Scan::new(head, lexis);
+    let first = scan.advance().key();
+    scan.verb = kind::of_verb(first);
     let known = !may_be_multi
-        && match scan.advance().key() {
+        && match first {
             Key::Insert | Key::Replace => {
                 statement::insert(&mut scan);
                 true
@@ -251,5 +261,8 @@ pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
         sets_charset: true,
         kill: None,
         transaction: None,
+        kind: StatementKind::Unknown,
+        has_where: false,
+        has_limit: false,
     }
 }

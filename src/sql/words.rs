@@ -14,11 +14,12 @@ pub(super) enum Key {
     // First words.
     Select, With, Values, Table, Insert, Replace, Update, Delete, Load, Call, Do, Begin, Start, Commit, Rollback,
     Savepoint, Release, Xa, Use, Kill, Show, Explain, Analyze, Create, Alter, Drop, Truncate, Rename, Import, Flush, Lock,
-    Unlock, Backup, Handler, Prepare, Execute, Deallocate, Get, Set, Binlog,
+    Unlock, Backup, Handler, Prepare, Execute, Deallocate, Get, Set, Binlog, Grant, Revoke,
     /// Administration without anything special to it.
     Admin,
     // Words within.
     Recursive, Value, Into, For, Share, As, Procedure, SqlCalcFoundRows, Sequence, Character, From, Join,
+    Where, Limit,
 }
 
 /// What a word followed by `(` means.
@@ -115,7 +116,7 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("check", Key::Admin, Call::Unknown),
     ("checksum", Key::Admin, Call::Unknown),
     ("clone", Key::Admin, Call::Unknown),
-    ("grant", Key::Admin, Call::Unknown),
+    ("grant", Key::Grant, Call::Unknown),
     ("help", Key::Admin, Call::Unknown),
     ("install", Key::Admin, Call::Unknown),
     ("optimize", Key::Admin, Call::Unknown),
@@ -124,7 +125,7 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("reset", Key::Admin, Call::Unknown),
     ("resignal", Key::Admin, Call::Unknown),
     ("restart", Key::Admin, Call::Unknown),
-    ("revoke", Key::Admin, Call::Unknown),
+    ("revoke", Key::Revoke, Call::Unknown),
     ("shutdown", Key::Admin, Call::Unknown),
     ("signal", Key::Admin, Call::Unknown),
     ("stop", Key::Admin, Call::Unknown),
@@ -144,6 +145,8 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("character", Key::Character, Call::Unknown),
     ("from", Key::From, Call::Keyword),
     ("join", Key::Join, Call::Keyword),
+    ("where", Key::Where, Call::Keyword),
+    ("limit", Key::Limit, Call::Keyword),
 ];
 
 /// Reserved in both products, or with a production of their own that comes before a call.
@@ -151,9 +154,9 @@ const KEYS: &[(&str, Key, Call)] = &[
 const KEYWORDS: &[&str] = &[
     "all", "and", "between", "by", "case", "collate", "cross", "dec", "decimal", "distinct", "distinctrow", "div",
     "else", "exists", "force", "group", "having", "ignore", "in", "index", "inner", "interval", "int", "integer",
-    "is", "key", "like", "limit", "match", "natural", "not", "numeric", "on", "or", "order", "outer", "over",
+    "is", "key", "like", "match", "natural", "not", "numeric", "on", "or", "order", "outer", "over",
     "partition", "primary", "regexp", "rlike", "row", "straight_join", "then", "union", "using", "varbinary",
-    "varchar", "when", "where", "xor", "binary", "float", "double", "real", "bigint", "smallint", "tinyint",
+    "varchar", "when", "xor", "binary", "float", "double", "real", "bigint", "smallint", "tinyint",
     "mediumint",
 ];
 
