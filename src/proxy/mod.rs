@@ -12,11 +12,13 @@ mod link;
 mod listener;
 mod login;
 mod relay;
+mod structures;
 mod tunnel;
 mod upload;
 
 pub use listener::serve;
 pub use login::KnownSchemas;
+pub use structures::Structures;
 
 use crate::config::Live;
 use crate::conn::{BackendTls, Frontend, Registry, TopologyWatch};

@@ -37,25 +37,32 @@ macro_rules! spoken {
 
 mod charset;
 mod describe;
+mod digest;
 mod hint;
+mod keywords;
 mod kind;
 mod lexer;
+mod objection;
 mod scan;
 mod session_state;
 mod statement;
+mod structure;
+mod tables;
 mod transaction;
 mod words;
 
 pub use charset::CharsetFamily;
+pub use digest::{DigestKey, digest_key, digest_text};
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
 pub use kind::Kind as StatementKind;
+pub use structure::{STACK_BYTES, Structure, TableUse, Tables, Touch, objection_to, structure};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
 
 use scan::Scan;
 use words::Key;
 
 /// How the bytes of a string literal or comment are to be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lexis {
     /// Character set family of `character_set_client`.
     pub charset: CharsetFamily,

@@ -4,7 +4,7 @@
 //! and the built-in wins over a stored function of the same name. That was checked on MySQL 9.7.4 and MariaDB 10.11.19 by
 //! creating a stored function of every listed name and seeing that no way of writing the call ever reached it.
 
-use super::Flavor;
+use super::{Flavor, keywords};
 
 /// Keywords that a scan looks at. What is only ever compared in one place is compared by text instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,10 +59,12 @@ pub(super) struct Word {
     pub(super) key: Key,
     pub(super) call: Call,
     flavors: u8,
+    /// One of the servers' keywords: in a digest its case does not matter.
+    pub(super) keyword: bool,
 }
 
 /// A word that nothing is known of.
-pub(super) static UNLISTED: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0 };
+pub(super) static UNLISTED: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0, keyword: false };
 
 const MYSQL: u8 = 1;
 const MARIADB: u8 = 2;
@@ -264,7 +266,7 @@ const SERVER_STATE_MARIADB: &[&str] = &[
     "binlog_gtid_pos", "wsrep_last_seen_gtid", "wsrep_last_written_gtid",
 ];
 
-const SIZE: usize = 2048;
+const SIZE: usize = 4096;
 
 /// Start of a word's hash.
 pub(super) const HASH_SEED: u32 = 0x811C_9DC5;
@@ -275,7 +277,18 @@ pub(super) const fn hash_step(hash: u32, byte: u8) -> u32 {
 }
 
 const fn slot_of(hash: u32) -> usize {
-    (hash.wrapping_mul(0x9E37_79B1) >> 21) as usize
+    (hash.wrapping_mul(0x9E37_79B1) >> 20) as usize
+}
+
+const fn hash_of(name: &str) -> u32 {
+    let bytes = name.as_bytes();
+    let mut hash = HASH_SEED;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = hash_step(hash, bytes[at]);
+        at += 1;
+    }
+    hash
 }
 
 struct Table {
@@ -285,21 +298,30 @@ struct Table {
 impl Table {
     /// A word that means something else in each product has two slots.
     const fn put(&mut self, name: &'static str, key: Key, call: Call, flavors: u8) {
-        let bytes = name.as_bytes();
-        let mut hash = HASH_SEED;
-        let mut at = 0;
-        while at < bytes.len() {
-            hash = hash_step(hash, bytes[at]);
-            at += 1;
-        }
-        let mut slot = slot_of(hash);
+        let mut slot = slot_of(hash_of(name));
         while !self.slots[slot].name.is_empty() {
             if same(self.slots[slot].name, name) {
                 assert!(self.slots[slot].flavors & flavors == 0, "a word is listed twice");
             }
             slot = (slot + 1) % SIZE;
         }
-        self.slots[slot] = Word { name, key, call, flavors };
+        self.slots[slot] = Word { name, key, call, flavors, keyword: false };
+    }
+
+    /// Marks the word as a keyword, and lists it if it is not.
+    const fn mark(&mut self, name: &'static str) {
+        let mut slot = slot_of(hash_of(name));
+        let mut listed = false;
+        while !self.slots[slot].name.is_empty() {
+            if same(self.slots[slot].name, name) {
+                self.slots[slot].keyword = true;
+                listed = true;
+            }
+            slot = (slot + 1) % SIZE;
+        }
+        if !listed {
+            self.slots[slot] = Word { name, key: Key::None, call: Call::Unknown, flavors: BOTH, keyword: true };
+        }
     }
 
     const fn put_all(&mut self, names: &[&'static str], call: Call, flavors: u8) {
@@ -321,7 +343,7 @@ const fn same(a: &str, b: &str) -> bool {
 }
 
 static TABLE: Table = {
-    const EMPTY: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0 };
+    const EMPTY: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0, keyword: false };
     let mut table = Table { slots: [EMPTY; SIZE] };
     let mut at = 0;
     while at < KEYS.len() {
@@ -348,8 +370,18 @@ static TABLE: Table = {
     table.put_all(SIDE_EFFECT_BOTH, Call::SideEffect, BOTH);
     table.put_all(SIDE_EFFECT_MYSQL, Call::SideEffect, MYSQL);
     table.put_all(SIDE_EFFECT_MARIADB, Call::SideEffect, MARIADB);
+    let mut at = 0;
+    while at < keywords::KEYWORDS.len() {
+        table.mark(keywords::KEYWORDS[at]);
+        at += 1;
+    }
     table
 };
+
+/// What is known of a word in that product.
+pub(super) fn named(name: &str, flavor: Flavor) -> &'static Word {
+    find(hash_of(name), name.as_bytes(), flavor)
+}
 
 /// What is known of a word in that product, by its hash and its bytes in whatever case.
 pub(super) fn find(hash: u32, text: &[u8], flavor: Flavor) -> &'static Word {
