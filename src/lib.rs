@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 // Pure rooms: no async, socket, file, clock, random source, lock, global, metric or log call.
+pub mod failover;
 pub mod route;
 pub mod session;
 pub mod sql;

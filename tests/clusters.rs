@@ -77,7 +77,9 @@ fn a_mariadb_server_has_a_certificate_that_verifies() {
 #[test]
 fn mariadb_has_an_ed25519_account() {
     let Some(cluster) = cluster(Flavor::MariaDb) else { return };
-    let mut client = cluster.replicas()[0].connect(accounts::APP_ED25519).expect("login by client_ed25519");
+    // The driver cuts a last zero byte off the nonce: one login in 256 is refused.
+    let login = || cluster.replicas()[0].connect(accounts::APP_ED25519);
+    let mut client = login().or_else(|_| login()).expect("login by client_ed25519");
     assert_eq!(client.value("SELECT CURRENT_USER()"), "app_ed25519@%");
     assert!(cluster.primary().connect((accounts::APP_ED25519.0, "wrong")).is_err());
 }

@@ -37,25 +37,39 @@ const ROOMS: &[Room] = &[
     room("topology", Kind::Pure, &[]),
     room("route", Kind::Pure, &["sql", "topology"]),
     room("session", Kind::Pure, &["wire", "sql", "route", "topology"]),
+    room("failover", Kind::Pure, &["topology"]),
     // The rooms' Policy types.
-    room("config", Kind::Ground, &["wire", "sql", "topology", "route", "session"]),
+    room("config", Kind::Ground, &["wire", "sql", "topology", "route", "session", "failover"]),
     // Label enums of the pure rooms; how to log is configured.
-    room("telemetry", Kind::Shell, &["wire", "sql", "topology", "route", "session", "config"]),
+    room("telemetry", Kind::Shell, &["wire", "sql", "topology", "route", "session", "failover", "config"]),
     room("conn", Kind::Shell, &["wire", "topology", "config", "telemetry"]),
     // Frames are relayed as they are, so their shape is needed; of `sql` the nouns, statements are classified by `session`.
     room("proxy", Kind::Shell, &["wire", "sql", "topology", "route", "session", "config", "telemetry", "conn"]),
     // A server's greeting is read by `wire`.
-    room("control", Kind::Shell, &["wire", "topology", "config", "telemetry", "conn"]),
+    room("control", Kind::Shell, &["wire", "topology", "failover", "config", "telemetry", "conn"]),
     // `explain` asks `sql` and `route`; the admin port speaks `wire`.
     room(
         "admin",
         Kind::Shell,
-        &["wire", "sql", "topology", "route", "session", "config", "telemetry", "conn", "control"],
+        &["wire", "sql", "topology", "route", "session", "failover", "config", "telemetry", "conn", "control"],
     ),
     room(
         "cli",
         Kind::Program,
-        &["wire", "sql", "topology", "route", "session", "config", "telemetry", "conn", "proxy", "control", "admin"],
+        &[
+            "wire",
+            "sql",
+            "topology",
+            "route",
+            "session",
+            "failover",
+            "config",
+            "telemetry",
+            "conn",
+            "proxy",
+            "control",
+            "admin",
+        ],
     ),
 ];
 

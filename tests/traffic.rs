@@ -4,6 +4,10 @@
 
 #[path = "traffic/backends.rs"]
 mod backends;
+#[path = "traffic/carried.rs"]
+mod carried;
+#[path = "traffic/crowds.rs"]
+mod crowds;
 #[path = "traffic/hostile.rs"]
 mod hostile;
 #[path = "traffic/kills.rs"]
@@ -16,6 +20,8 @@ mod own_writes;
 mod packets;
 #[path = "traffic/peer.rs"]
 mod peer;
+#[path = "traffic/pins.rs"]
+mod pins;
 #[path = "traffic/roles.rs"]
 mod roles;
 #[path = "traffic/same.rs"]
@@ -23,3 +29,5 @@ mod same;
 #[path = "traffic/state.rs"]
 mod state;
 mod support;
+#[path = "traffic/tools.rs"]
+mod tools;

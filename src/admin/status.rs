@@ -43,6 +43,9 @@ pub struct ServerStatus {
     pub state: String,
     /// Why it is not up.
     pub reason: Option<String>,
+    /// What the operator asked of it: `drain` or `maintenance`.
+    #[serde(default)]
+    pub mark: Option<String>,
     /// Replication lag in milliseconds; none for a primary or when not known.
     pub lag_ms: Option<u64>,
     /// Transactions executed, as the server writes GTIDs.
@@ -64,6 +67,9 @@ pub struct ProxyStatus {
     pub uptime_s: u64,
     /// Clients connected.
     pub clients: u32,
+    /// Statements that wait for a primary.
+    #[serde(default)]
+    pub held: u32,
     /// Commands per second over the last five seconds.
     pub qps: f64,
 }
@@ -81,6 +87,7 @@ impl Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: now.saturating_duration_since(metrics.started()).as_secs(),
                 clients: metrics.clients(),
+                held: metrics.held(),
                 qps: (metrics.qps() * 10.0).round() / 10.0,
             },
         }
@@ -126,6 +133,7 @@ impl ServerStatus {
             role: role.to_owned(),
             state: state.to_owned(),
             reason,
+            mark: server.mark.as_str().map(str::to_owned),
             lag_ms: server.lag_ms,
             gtid_executed: server.gtid_executed.as_ref().map(ToString::to_string),
             version: server.version(),

@@ -3,10 +3,11 @@
 use super::{ConfigFile, Exit, load, print};
 use clap::{Args, ValueEnum};
 use dbproxy::config::Config;
-use dbproxy::route::{self, Refusal, Route, SessionView, Written};
+use dbproxy::route::{self, Frontier, Load, Moment, Needs, Refusal, Route, SessionView};
 use dbproxy::sql::{self, CharsetFamily, Facts, Lexis, Structure, TableUse, Tables};
 use dbproxy::topology::{Health, Role, ServerId, Topology, Writes};
 use std::sync::Arc;
+use std::time::Instant;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -67,16 +68,29 @@ fn taken_apart(sql: &[u8], lexis: Lexis) -> Structure {
 
 /// The decision of the data plane itself, on a cluster in which everything is well.
 fn decide(config: &Config, facts: &Facts) -> Result<Route, Refusal> {
+    let needs = Needs::default();
     let view = SessionView {
         in_transaction: false,
         autocommit: true,
         pin: None,
         last: None,
         replica: None,
-        written: Written::Nothing,
-        caught_up: None,
+        needs: &needs,
+        proven: None,
     };
-    route::decide(facts, &view, &well(config), 0, |_| 0)
+    let (topology, policy, load) = (well(config), &config.routing.policy, |_: ServerId| Load::default());
+    route::decide(
+        facts,
+        &view,
+        &Moment {
+            topology: &topology,
+            policy,
+            now: Instant::now(),
+            roll: 0,
+            load: &load,
+            acknowledged: &Frontier::default,
+        },
+    )
 }
 
 /// The first server is the primary; with a single one, a replica is made up, since the answer is about the statement.

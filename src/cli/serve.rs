@@ -169,6 +169,7 @@ fn data_plane(shared: &Shared) -> Result<Arc<proxy::Shared>> {
         frontend,
         backend_tls: arc_swap::ArcSwap::from_pointee(backend_tls),
         schemas: proxy::KnownSchemas::default(),
+        acknowledgements: proxy::Acknowledgements::default(),
     }))
 }
 

@@ -5,8 +5,10 @@ use super::key::{self, PASSWORD_BYTES_MOST, Range, SERVERS_MOST, USER_NAME_BYTES
 use super::raw::{self, Raw};
 use super::{
     Admin, Backend, BackendTls, Certificate, Cluster, Config, KeyPair, Limits, Listen, Log, LogFormat, LogLevel,
-    Monitor, Plaintext, Routing, Secret, TlsMode, User, place,
+    Monitor, Plaintext, Secret, TlsMode, User, place,
 };
+use crate::route::Consistency;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,8 +27,8 @@ pub trait Secrets {
     fn variable(&self, name: &str) -> Option<Secret>;
 }
 
-type Text = Option<Spanned<String>>;
-type Number = Option<Spanned<i64>>;
+pub(super) type Text = Option<Spanned<String>>;
+pub(super) type Number = Option<Spanned<i64>>;
 type Span = std::ops::Range<usize>;
 
 pub(super) fn check(text: &str, file: &str, secrets: &dyn Secrets) -> Result<Config, ConfigError> {
@@ -44,8 +46,8 @@ pub(super) fn check(text: &str, file: &str, secrets: &dyn Secrets) -> Result<Con
     }
 }
 
-struct Checker<'a> {
-    text: &'a str,
+pub(super) struct Checker<'a> {
+    pub(super) text: &'a str,
     file: &'a str,
     secrets: &'a dyn Secrets,
     complaints: Vec<Complaint>,
@@ -53,7 +55,7 @@ struct Checker<'a> {
 
 /// Whether a section must have a password.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     Must,
     May,
 }
@@ -67,10 +69,17 @@ impl Checker<'_> {
         let http = raw.http.map(|http| self.socket("http.address", http.address));
         let cluster = self.cluster(raw.cluster.unwrap_or_default());
         let monitor = self.monitor(raw.monitor.unwrap_or_default());
-        let users = self.users(raw.user);
+        let servers = cluster.as_ref().map_or(&[][..], |cluster| &cluster.servers);
+        let failover = self.failover(raw.failover, servers);
+        let replication = raw.replication.map(|replication| self.replication(replication.into_inner()));
+        let hooks = self.hooks(raw.hooks);
+        let mut consistencies = BTreeMap::new();
+        let users = self.users(raw.user, &mut consistencies);
         let backend = self.backend(raw.backend);
         let limits = self.limits(&raw.limits);
-        let routing = self.routing(&raw.routing);
+        let servers = cluster.as_ref().map(|cluster| &*cluster.servers).unwrap_or_default();
+        let mut routing = self.routing(&raw.routing, raw.server, servers);
+        routing.policy.consistencies = consistencies;
         let log = self.log(&raw.log);
         let config = Config {
             data_dir,
@@ -79,6 +88,9 @@ impl Checker<'_> {
             http: transpose(http)?,
             cluster: cluster?,
             monitor: monitor?,
+            failover: failover?,
+            replication: transpose(replication)?,
+            hooks,
             users,
             backend: backend?,
             limits,
@@ -177,10 +189,15 @@ impl Checker<'_> {
         let interval = self.millis("monitor.interval_ms", &raw.interval_ms, range::MONITOR_INTERVAL_MS);
         let timeout = self.millis("monitor.timeout_ms", &raw.timeout_ms, range::MONITOR_TIMEOUT_MS);
         let down_after = self.millis("monitor.down_after_ms", &raw.down_after_ms, range::DOWN_AFTER_MS);
-        Some(Monitor { user: User { name: name?, password: password? }, interval, timeout, down_after })
+        let user = User { name: name?, password: password? };
+        Some(Monitor { user, interval, timeout, down_after })
     }
 
-    fn users(&mut self, raw: Vec<Spanned<raw::User>>) -> Vec<User> {
+    fn users(
+        &mut self,
+        raw: Vec<Spanned<raw::User>>,
+        consistencies: &mut BTreeMap<Arc<str>, Consistency>,
+    ) -> Vec<User> {
         if raw.is_empty() || raw.len() > USERS_MOST {
             self.complain("[[user]]", raw.first().map(Spanned::span), None, Rule::UserCount);
             return Vec::new();
@@ -195,6 +212,9 @@ impl Checker<'_> {
             };
             let section = name.as_deref().map_or_else(|| "user[]".to_owned(), |name| format!("user[{name}]"));
             let password = self.password(&section, Need::Must, raw.password, raw.password_file, raw.password_env);
+            if let (Some(name), Some(consistency)) = (&name, self.consistency("user[].consistency", &raw.consistency)) {
+                consistencies.insert(name.clone(), consistency);
+            }
             if let (Some(name), Some(spanned)) = (&name, &raw.name) {
                 let line = place::line(self.text, spanned.span().start);
                 if let Some(first) = seen.insert(name.clone(), line) {
@@ -227,26 +247,21 @@ impl Checker<'_> {
         let threads = self.number("limits.worker_threads", &raw.worker_threads, range::WORKER_THREADS);
         let prepared = self.number("limits.max_prepared_statements", &raw.max_prepared_statements, range::MAX_PREPARED);
         let buffer = self.number("limits.statement_buffer_bytes", &raw.statement_buffer_bytes, range::STATEMENT_BUFFER);
+        let held = self.number("limits.max_held_statements", &raw.max_held_statements, range::MAX_HELD);
+        let held_bytes = self.number("limits.max_held_bytes", &raw.max_held_bytes, range::MAX_HELD_BYTES);
         let connections =
             self.number("limits.max_connections_per_server", &raw.max_connections_per_server, range::MAX_CONNECTIONS);
         Limits {
             max_clients: narrow(self.number("limits.max_clients", &raw.max_clients, range::MAX_CLIENTS)),
             max_connections_per_server: narrow(connections),
             max_prepared_statements: narrow(prepared),
+            max_held_statements: narrow(held),
+            max_held_bytes: held_bytes,
             statement_buffer_bytes: narrow(buffer) as usize,
             login_timeout: self.millis("limits.login_timeout_ms", &raw.login_timeout_ms, range::LOGIN_TIMEOUT_MS),
             idle_timeout: self.millis("limits.idle_timeout_ms", &raw.idle_timeout_ms, range::IDLE_TIMEOUT_MS),
             drain_timeout: self.millis("limits.drain_timeout_ms", &raw.drain_timeout_ms, range::DRAIN_TIMEOUT_MS),
             worker_threads: (threads > 0).then_some(narrow(threads) as usize),
-        }
-    }
-
-    fn routing(&mut self, raw: &raw::Routing) -> Routing {
-        let lag = self.millis("routing.lag_limit_ms", &raw.lag_limit_ms, range::LAG_LIMIT_MS);
-        Routing {
-            lag_limit: (!lag.is_zero()).then_some(lag),
-            gtid_wait: self.millis("routing.gtid_wait_ms", &raw.gtid_wait_ms, range::GTID_WAIT_MS),
-            write_wait: self.millis("routing.write_wait_ms", &raw.write_wait_ms, range::WRITE_WAIT_MS),
         }
     }
 
@@ -261,7 +276,7 @@ impl Checker<'_> {
 
 // Values.
 impl Checker<'_> {
-    fn number(&mut self, key: &str, raw: &Number, range: Range) -> u64 {
+    pub(super) fn number(&mut self, key: &str, raw: &Number, range: Range) -> u64 {
         let Some(spanned) = raw else { return range.default };
         match u64::try_from(*spanned.as_ref()) {
             Ok(number) if (range.least..=range.most).contains(&number) => number,
@@ -273,11 +288,11 @@ impl Checker<'_> {
         }
     }
 
-    fn millis(&mut self, key: &str, raw: &Number, range: Range) -> Duration {
+    pub(super) fn millis(&mut self, key: &str, raw: &Number, range: Range) -> Duration {
         Duration::from_millis(self.number(key, raw, range))
     }
 
-    fn word<T: Copy>(
+    pub(super) fn word<T: Copy>(
         &mut self,
         key: &str,
         raw: &Text,
@@ -302,7 +317,7 @@ impl Checker<'_> {
         address
     }
 
-    fn path(&mut self, key: &str, raw: Text) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, key: &str, raw: Text) -> Option<PathBuf> {
         let spanned = raw?;
         if spanned.as_ref().is_empty() {
             self.complain_of(key, &spanned, Rule::Empty);
@@ -324,7 +339,7 @@ impl Checker<'_> {
         Some(KeyPair { cert: cert?, key: key? })
     }
 
-    fn user_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
+    pub(super) fn user_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
         let text = name.as_ref();
         if !(1..=USER_NAME_BYTES_MOST).contains(&text.len()) || text.contains('\0') {
             self.complain_of(key, name, Rule::NotAUserName);
@@ -333,7 +348,14 @@ impl Checker<'_> {
         Some(Arc::from(text.as_str()))
     }
 
-    fn password(&mut self, section: &str, need: Need, inline: Text, file: Text, variable: Text) -> Option<Secret> {
+    pub(super) fn password(
+        &mut self,
+        section: &str,
+        need: Need,
+        inline: Text,
+        file: Text,
+        variable: Text,
+    ) -> Option<Secret> {
         let key = |suffix: &str| format!("{section}.password{suffix}");
         let (key, span, secret) = match (inline, file, variable) {
             (Some(inline), None, None) => (key(""), inline.span(), Secret::new(inline.into_inner())),
@@ -368,17 +390,17 @@ impl Checker<'_> {
 
 // Complaints.
 impl Checker<'_> {
-    fn missing<T>(&mut self, key: &str) -> Option<T> {
+    pub(super) fn missing<T>(&mut self, key: &str) -> Option<T> {
         self.complain(key, None, None, Rule::Missing);
         None
     }
 
     /// Shows the value: not for secrets.
-    fn complain_of(&mut self, key: &str, value: &Spanned<String>, rule: Rule) {
+    pub(super) fn complain_of(&mut self, key: &str, value: &Spanned<String>, rule: Rule) {
         self.complain(key, Some(value.span()), Some(format!("{:?}", value.as_ref())), rule);
     }
 
-    fn complain(&mut self, key: &str, span: Option<Span>, value: Option<String>, rule: Rule) {
+    pub(super) fn complain(&mut self, key: &str, span: Option<Span>, value: Option<String>, rule: Rule) {
         let line = span.map(|span| place::line(self.text, span.start));
         self.complaints.push(Complaint { file: self.file.to_owned(), line, key: key.to_owned(), value, rule });
     }
@@ -403,7 +425,7 @@ impl Checker<'_> {
 }
 
 /// `host:port`, in lower case, IPv6 addresses in brackets.
-fn server_address(text: &str) -> Option<Arc<str>> {
+pub(super) fn server_address(text: &str) -> Option<Arc<str>> {
     let (host, port) = text.rsplit_once(':')?;
     let port: u16 = port.parse().ok()?;
     let host_fits = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
@@ -417,7 +439,7 @@ fn server_address(text: &str) -> Option<Arc<str>> {
 }
 
 /// The bounds of `KEYS` make this exact.
-fn narrow(number: u64) -> u32 {
+pub(super) fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 

@@ -45,6 +45,8 @@ pub enum Rule {
     NotAWord(&'static [&'static str]),
     #[error("must name 1 to {SERVERS_MOST} servers")]
     ServerCount,
+    #[error("must be one of `cluster.servers`")]
+    UnknownServer,
     #[error("at least 1 and at most {USERS_MOST} must be given")]
     UserCount,
     #[error("is there already, on line {0}")]
@@ -63,6 +65,12 @@ pub enum Rule {
     NoVariable,
     #[error("a password must be given, since {0} is not a loopback address")]
     PasswordOffLoopback(std::net::SocketAddr),
+    #[error("is not one of `cluster.servers`")]
+    NotAServer,
+    #[error(
+        "must be at least twice `failover.heartbeat_ms`, which is {0}: else one late heartbeat makes a replica deaf"
+    )]
+    DeafTooSoon(u64),
     #[error("`{0}` must be given with it")]
     NeedsOther(&'static str),
     #[error("`backend.tls.ca` must be given for this mode")]

@@ -14,7 +14,14 @@ pub(super) struct Raw {
     pub admin: Option<Admin>,
     pub http: Option<Http>,
     pub cluster: Option<Cluster>,
+    #[serde(default)]
+    pub server: Vec<Server>,
     pub monitor: Option<Monitor>,
+    #[serde(default)]
+    pub failover: Failover,
+    pub replication: Option<Spanned<Replication>>,
+    #[serde(default)]
+    pub hooks: Hooks,
     #[serde(default)]
     pub user: Vec<Spanned<User>>,
     #[serde(default)]
@@ -67,6 +74,13 @@ pub(super) struct Cluster {
     pub servers: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    pub address: Text,
+    pub weight: Number,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Monitor {
@@ -79,6 +93,51 @@ pub(super) struct Monitor {
     pub down_after_ms: Number,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failover {
+    pub mode: Text,
+    pub durability: Text,
+    pub wait_for_replicas: Number,
+    pub loss_limit_ms: Number,
+    pub prefer: Option<Spanned<Vec<Spanned<String>>>>,
+    pub never: Option<Spanned<Vec<Spanned<String>>>>,
+    pub rejoin: Text,
+    pub rejoin_errant: Text,
+    pub refused_ms: Number,
+    pub hung_ms: Number,
+    pub deaf_ms: Number,
+    pub heartbeat_ms: Number,
+    pub step_timeout_ms: Number,
+    pub drain_limit_ms: Number,
+    pub switchover_drain_ms: Number,
+    pub catch_up_ms: Number,
+    pub pause_between_ms: Number,
+    pub most_per_hour: Number,
+    pub write_stalled_ms: Number,
+    pub loop_lag_limit_ms: Number,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replication {
+    pub user: Text,
+    pub password: Text,
+    pub password_file: Text,
+    pub password_env: Text,
+    pub tls: Option<bool>,
+    pub tls_ca: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hooks {
+    pub before: Text,
+    pub after: Text,
+    pub fence: Text,
+    pub timeout_ms: Number,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct User {
@@ -86,6 +145,7 @@ pub(super) struct User {
     pub password: Text,
     pub password_file: Text,
     pub password_env: Text,
+    pub consistency: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -111,6 +171,8 @@ pub(super) struct Limits {
     pub max_clients: Number,
     pub max_connections_per_server: Number,
     pub max_prepared_statements: Number,
+    pub max_held_statements: Number,
+    pub max_held_bytes: Number,
     pub statement_buffer_bytes: Number,
     pub login_timeout_ms: Number,
     pub idle_timeout_ms: Number,
@@ -124,6 +186,8 @@ pub(super) struct Routing {
     pub lag_limit_ms: Number,
     pub gtid_wait_ms: Number,
     pub write_wait_ms: Number,
+    pub warm_up_ms: Number,
+    pub consistency: Text,
 }
 
 #[derive(Deserialize, Default)]

@@ -47,7 +47,7 @@ fn the_fixed_part_alone_is_a_configuration() {
     assert_eq!(config.cluster.servers.len(), 3);
     assert_eq!(config.users[0].password.expose(), b"app-secret");
     assert_eq!(config.backend.tls.mode, TlsMode::Preferred);
-    assert_eq!(config.routing.gtid_wait, Duration::from_millis(100));
+    assert_eq!(config.routing.policy.gtid_wait, Duration::from_millis(100));
     assert_eq!(config.routing.write_wait, Duration::from_secs(10));
     assert_eq!(config.limits.worker_threads, None);
 }
@@ -67,7 +67,40 @@ fn every_key_arrives() {
     assert_eq!(config.limits.max_clients, 500);
     assert_eq!(config.limits.worker_threads, Some(4));
     assert_eq!(config.routing.lag_limit, None);
+    assert_eq!(config.routing.policy.warm_up, Duration::from_secs(5));
+    assert_eq!(config.routing.policy.weights[0], 50);
+    assert_eq!(config.routing.policy.consistency, crate::route::Consistency::Global);
+    let own: Vec<_> = config.routing.policy.consistencies.iter().map(|(user, word)| (&**user, *word)).collect();
+    assert_eq!(own, [("batch", crate::route::Consistency::Eventual)]);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
+    let failover = &config.failover;
+    assert_eq!((failover.mode, failover.durability), (FailoverMode::Observe, Durability::Async));
+    assert_eq!(failover.prefer, [Arc::from("[::1]:3307"), Arc::from("db1.example:3306")]);
+    assert_eq!(failover.never, [Arc::from("10.0.0.4:3308")]);
+    assert_eq!((failover.rejoin, failover.rejoin_errant), (false, ErrantPolicy::Clone));
+    assert_eq!(failover.catch_up, Duration::from_millis(4000));
+    let replication = config.replication.unwrap();
+    assert_eq!((&*replication.user.name, replication.user.password.expose()), ("repl", &b"repl-secret"[..]));
+    assert!(replication.tls, "a certificate to verify by turns TLS on");
+    assert_eq!(config.hooks.fence, Some(Hook("/usr/local/bin/cut-power".into())));
+}
+
+#[test]
+fn without_a_replication_account_there_is_one_decision_less() {
+    let config = fixed();
+    assert_eq!(config.replication, None);
+    assert_eq!((config.failover.mode, config.failover.durability), (FailoverMode::Auto, Durability::SemiSync));
+    complains("[monitor]", "[replication]\npassword = \"p\"\n[monitor]", "f.toml: replication.user: must be given");
+    complains(
+        "[monitor]",
+        "[replication]\nuser = \"r\"\n[monitor]",
+        "f.toml: replication.password: exactly one of password, password_file and password_env must be given",
+    );
+    complains(
+        "[monitor]",
+        "[failover]\nnever = [\"db9:3306\"]\n[monitor]",
+        "f.toml:11: failover.never = \"db9:3306\": is not one of `cluster.servers`",
+    );
 }
 
 #[test]
@@ -109,6 +142,9 @@ fn every_number_is_held_to_its_bounds() {
         let (section, name) = key.name.rsplit_once('.').unwrap();
         let with = |value: i128| {
             let line = format!("{name} = {value}");
+            if section == "server[]" {
+                return format!("{FIXED}[[server]]\naddress = \"127.0.0.1:3307\"\n{line}\n");
+            }
             let header = format!("[{section}]");
             if FIXED.contains(&header) {
                 FIXED.replacen(&header, &format!("{header}\n{line}"), 1)
@@ -222,6 +258,32 @@ fn server_addresses_are_checked() {
 }
 
 #[test]
+fn a_weight_is_that_of_a_listed_server_once() {
+    let with = |sections: &str| Config::parse(&format!("{FIXED}{sections}"), "f.toml");
+    let weights = |config: Config| config.routing.policy.weights;
+    assert_eq!(weights(fixed()), [100, 100, 100]);
+    let heavy = with("[[server]]\naddress = \"127.0.0.1:3307\"\nweight = 300\n").unwrap();
+    assert_eq!(weights(heavy.clone()), [100, 300, 100]);
+    assert_eq!(Config::reload(&fixed(), &heavy).applied, ["server"]);
+    let error = with("[[server]]\naddress = \"db9:3306\"\n").unwrap_err().to_string();
+    assert_eq!(error, "f.toml:19: server[].address = \"db9:3306\": must be one of `cluster.servers`");
+    let twice = "[[server]]\naddress = \"127.0.0.1:3307\"\n".repeat(2);
+    let error = with(&twice).unwrap_err().to_string();
+    assert_eq!(error, "f.toml:21: server[].address = \"127.0.0.1:3307\": is there already, on line 19");
+    let error = with("[[server]]\nweight = 1\n").unwrap_err().to_string();
+    assert_eq!(error, "f.toml: server[].address: must be given");
+}
+
+#[test]
+fn weights_wait_with_the_servers_that_they_are_of() {
+    let heavy = "[[server]]\naddress = \"127.0.0.1:3307\"\nweight = 300\n";
+    let text = format!("{}{heavy}", FIXED.replace("\"127.0.0.1:3306\", ", ""));
+    let reload = Config::reload(&fixed(), &Config::parse(&text, "f").unwrap());
+    assert_eq!(reload.pending, ["cluster.servers", "server"]);
+    assert_eq!(reload.config.routing.policy.weights, [100, 100, 100]);
+}
+
+#[test]
 fn verifying_needs_a_ca_and_a_certificate_its_key() {
     complains(
         "\"preferred\"",
@@ -245,6 +307,7 @@ fn accepted(section: &str) -> Vec<String> {
     let text = match section {
         "" => "zzz = 1".to_owned(),
         "user[]" => "[[user]]\nzzz = 1".to_owned(),
+        "server[]" => "[[server]]\nzzz = 1".to_owned(),
         _ => format!("[{section}]\nzzz = 1"),
     };
     let message = toml::from_str::<Raw>(&text).err().unwrap().message().to_owned();
@@ -261,6 +324,7 @@ fn the_catalogue_is_what_the_parser_takes() {
         "admin",
         "http",
         "cluster",
+        "server[]",
         "monitor",
         "user[]",
         "backend",
@@ -268,12 +332,15 @@ fn the_catalogue_is_what_the_parser_takes() {
         "limits",
         "routing",
         "log",
+        "failover",
+        "replication",
+        "hooks",
     ];
     let mut parsed = Vec::new();
     for section in sections {
         for field in accepted(section) {
             let name = if section.is_empty() { field } else { format!("{section}.{field}") };
-            if !sections.contains(&name.as_str()) && name != "user" {
+            if !sections.contains(&name.as_str()) && name != "user" && name != "server" {
                 parsed.push(name);
             }
         }
@@ -297,6 +364,10 @@ fn a_reload_takes_over_what_it_can_and_names_the_rest() {
                 })
             })
         };
+        // The fixtures have different servers, with which the weights wait.
+        if section == "server" {
+            continue;
+        }
         let list = if key.effect == Effect::Reload { &reload.applied } else { &reload.pending };
         assert!(listed(list) || key.name.contains("password_"), "{} {list:?}", key.name);
     }

@@ -16,9 +16,14 @@ pub(super) fn scramble() -> [u8; NONCE_LEN] {
     })
 }
 
-/// For `client_ed25519`.
+/// For `client_ed25519`. Without a zero byte at its end, which some clients (mysql_common 0.37) take for an end mark.
 pub(super) fn ed25519() -> [u8; ED25519_NONCE_LEN] {
-    rand::random()
+    loop {
+        let nonce: [u8; ED25519_NONCE_LEN] = rand::random();
+        if nonce.last() != Some(&0) {
+            return nonce;
+        }
+    }
 }
 
 /// A password that nobody has.
@@ -35,5 +40,10 @@ mod tests {
         let nonces: std::collections::HashSet<_> = (0..1000).map(|_| scramble()).collect();
         assert_eq!(nonces.len(), 1000);
         assert!(nonces.iter().flatten().all(|byte| (1..=127).contains(byte) && *byte != b'$'));
+    }
+
+    #[test]
+    fn a_nonce_for_ed25519_does_not_end_in_zero() {
+        assert!((0..5000).all(|_| ed25519().last() != Some(&0)));
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn of_io(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Failure::Refused,
         io::ErrorKind::TimedOut => Failure::Timeout,
-        _ => Failure::Other(error.to_string()),
+        _ => Failure::Broken(error.to_string()),
     }
 }
 
@@ -74,6 +74,6 @@ mod tests {
     fn a_refused_connection_is_told_from_one_that_breaks() {
         assert_eq!(of_io(&io::ErrorKind::ConnectionRefused.into()), Failure::Refused);
         assert_eq!(of_io(&io::ErrorKind::TimedOut.into()), Failure::Timeout);
-        assert!(matches!(of_io(&io::ErrorKind::ConnectionReset.into()), Failure::Other(_)));
+        assert!(matches!(of_io(&io::ErrorKind::ConnectionReset.into()), Failure::Broken(_)));
     }
 }

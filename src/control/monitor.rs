@@ -122,7 +122,13 @@ impl Monitor {
 
     fn judge(&mut self, policy: &topology::Policy) {
         let observations = self.observations();
-        let next = assemble(&self.current, &observations, policy);
+        let looked = |id| {
+            self.latest
+                .get(&id)
+                .filter(|report| report.observation.result.is_ok())
+                .map(|report| report.began.into_std())
+        };
+        let next = assemble(&self.current, &observations, policy).stamped(&self.current, looked);
         if next == self.current || self.doubts(&next) {
             return;
         }

@@ -19,10 +19,20 @@ pub(super) enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the server, or the way to it, is to be looked at.
+    pub(super) fn is_of_server(&self) -> bool {
+        matches!(self, Self::Connect(error) if !error.is_exhaustion())
+    }
+
     /// What to tell the client, if this is an answer to it and no fault of the moment: the server's own word, or what it
-    /// would say with as many connections.
+    /// would say with as many connections as there can be.
     pub(super) fn refused(&self) -> Option<ErrPacket> {
         match self {
+            Self::Connect(error) if error.is_exhaustion() => Some(ErrPacket::new(
+                1040,
+                *b"08004",
+                format!("Too many connections: dbproxy cannot open one to {error}"),
+            )),
             Self::Connect(error) => error.refused().cloned(),
             Self::Full(_) => Some(ErrPacket::new(1040, *b"08004", format!("Too many connections: {self}"))),
         }

@@ -1,18 +1,18 @@
 //! One client's task: it owns the client's socket and the sockets of the session's backends, and does what the session
 //! machine says.
 
+use super::hold::Hold;
 use super::kill;
 use super::link::{BackendLink, ClientLink, Incoming};
 use super::upload::{Until, upload};
 use super::{Shared, backends, inject};
 use crate::conn::{self, TopologyWatch};
-use crate::route::Refusal;
+use crate::route::{Moment, Refusal};
 use crate::session::{Failure, Next, Plan, Prelude, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
 use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -147,6 +147,8 @@ impl Driver {
 
     async fn run_command(&mut self, mut incoming: Incoming, started: Instant) -> Outcome<()> {
         let deadline = started + self.shared.live.load().routing.write_wait;
+        let shared = self.shared.clone();
+        let mut hold = None;
         loop {
             match self.attempt(&mut incoming, started).await? {
                 Attempt::Done => return Ok(()),
@@ -156,6 +158,20 @@ impl Driver {
                     return self.refuse(incoming, &failure).await;
                 }
                 Attempt::Again(Some(Refusal::NoPrimary(why))) => {
+                    if hold.is_none() {
+                        match Hold::take(&shared.metrics, incoming.buffered, &shared.live.load().limits) {
+                            Ok(place) => hold = Some(place),
+                            Err(full) => {
+                                let failure = Failure::HeldTooMany {
+                                    cluster: shared.cluster(),
+                                    key: full.key,
+                                    limit: full.limit,
+                                    why,
+                                };
+                                return self.refuse(incoming, &failure).await;
+                            }
+                        }
+                    }
                     if !self.wait_for_topology(deadline).await? {
                         let failure =
                             Failure::NoPrimary { cluster: self.shared.cluster(), waited: started.elapsed(), why };
@@ -199,9 +215,17 @@ impl Driver {
         let plan = {
             let topology = self.topology.load();
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
-            // A session stays with its replica, so what counts is how many have it, not what runs this moment.
-            let load = |server| self.shared.metrics.server(server).connections.load(Ordering::Relaxed);
-            self.session.plan(payload, incoming.complete, &topology, roll, load)
+            let config = self.shared.live.load();
+            let load = |server| self.shared.load(server);
+            let moment = Moment {
+                topology: &topology,
+                policy: &config.routing.policy,
+                now: started,
+                roll,
+                load: &load,
+                acknowledged: &|| self.shared.acknowledgements.so_far(&topology),
+            };
+            self.session.plan(payload, incoming.complete, &moment)
         };
         match plan {
             Err(malformed) => self.break_off(*incoming, &Failure::Malformed(malformed)).await,
@@ -277,6 +301,7 @@ impl Driver {
             let next = match step {
                 Step::Go => return Ok(None),
                 Step::Fail(failure) => Next::Fail(failure),
+                Step::ToPrimary(reason) => Next::ToPrimary(reason),
                 Step::Connect => match backends::open(self, run.route.server).await {
                     Ok(()) => Next::Continue,
                     Err(error) => match self.not_connected(run, &error) {
@@ -337,8 +362,10 @@ impl Driver {
     /// A backend could not be opened: the replica's reads go elsewhere, the primary's statements wait.
     fn not_connected(&mut self, run: &Run, error: &backends::OpenError) -> Result<Next, Refusal> {
         use crate::route::{Reason, Target};
-        self.topology.hint(run.route.server);
-        self.shared.metrics.server(run.route.server).error(Fault::Backend);
+        if error.is_of_server() {
+            self.topology.hint(run.route.server);
+            self.shared.metrics.server(run.route.server).error(Fault::Backend);
+        }
         if run.route.target == Target::Replica {
             return Ok(Next::ToPrimary(Reason::NoReplica));
         }

@@ -82,7 +82,7 @@ impl Driver {
             return Ok(Attempt::Again(None));
         };
         let in_flight = InFlight::new(&self.shared.metrics, server);
-        let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run);
+        let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run, &self.shared.acknowledgements);
         if incoming.complete && incoming.buffered > 0 {
             relay.tracker = relay.tracker.in_sequence();
         }

@@ -4,6 +4,7 @@ use super::Shared;
 use super::client::{Driver, End};
 use super::link::ClientLink;
 use crate::conn::{self, Identity, LoginError};
+use crate::route::Moment;
 use crate::session::{self, Failure, Session};
 use crate::telemetry::Refusal;
 use crate::topology::{Flavor, Hello, Topology};
@@ -107,6 +108,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
 
 fn new_session(shared: &Shared, identity: &Identity, hello: &(Hello, Flavor)) -> Session {
     let login = session::Login {
+        user: identity.user.name.clone(),
         capabilities: identity.capabilities,
         collation: u16::from(identity.collation),
         schema: identity.schema.clone(),
@@ -115,7 +117,6 @@ fn new_session(shared: &Shared, identity: &Identity, hello: &(Hello, Flavor)) ->
     };
     let config = shared.live.load();
     let policy = session::Policy {
-        gtid_wait: config.routing.gtid_wait,
         prepared_text_max: config.limits.statement_buffer_bytes,
         prepared_text_total_max: PREPARED_TEXT_TOTAL_MAX,
         prepared_max: config.limits.max_prepared_statements as usize,
@@ -172,7 +173,14 @@ impl Driver {
             return Ok(());
         }
         let roll = self.roll();
-        let route = self.session.login_route(&self.topology.load(), roll);
+        let route = {
+            let (topology, config) = (self.topology.load(), self.shared.live.load());
+            let load = |server| self.shared.load(server);
+            let policy = &config.routing.policy;
+            let acknowledged = || self.shared.acknowledgements.so_far(&topology);
+            let moment = Moment { topology: &topology, policy, now, roll, load: &load, acknowledged: &acknowledged };
+            self.session.login_route(&moment)
+        };
         // With no server at hand the login is taken on trust: statements will wait, and say why they fail.
         let Ok(route) = route else { return Ok(()) };
         match super::backends::open(self, route.server).await {
@@ -181,7 +189,9 @@ impl Driver {
                 Ok(())
             }
             Err(error) => {
-                self.topology.hint(route.server);
+                if error.is_of_server() {
+                    self.topology.hint(route.server);
+                }
                 error.refused().map_or(Ok(()), Err)
             }
         }

@@ -3,9 +3,11 @@
 //! Imports `conn`, `session`, `route`, `topology`, `wire`, `config`, `telemetry`. Never imports `control` or `admin`:
 //! it meets them in the [`crate::conn::TopologyWatch`] and the [`crate::conn::Registry`].
 
+mod acknowledgements;
 mod backends;
 mod client;
 mod exchange;
+mod hold;
 mod inject;
 mod kill;
 mod link;
@@ -16,16 +18,19 @@ mod structures;
 mod tunnel;
 mod upload;
 
+pub use acknowledgements::Acknowledgements;
 pub use listener::serve;
 pub use login::KnownSchemas;
 pub use structures::Structures;
 
 use crate::config::Live;
 use crate::conn::{BackendTls, Frontend, Registry, TopologyWatch};
+use crate::route::Load;
 use crate::telemetry::Metrics;
 use crate::topology::ServerId;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What all sessions share.
 pub struct Shared {
@@ -43,6 +48,8 @@ pub struct Shared {
     pub backend_tls: ArcSwap<BackendTls>,
     /// Schemas that a login was accepted with a moment ago.
     pub schemas: login::KnownSchemas,
+    /// What all clients together were told to be written.
+    pub acknowledgements: Acknowledgements,
 }
 
 impl Shared {
@@ -55,6 +62,15 @@ impl Shared {
         match BackendTls::load(&self.live.load().backend.tls) {
             Ok(tls) => self.backend_tls.store(Arc::new(tls)),
             Err(error) => tracing::error!(%error, "TLS to the servers stays as it was"),
+        }
+    }
+
+    /// What a server has to do already.
+    fn load(&self, server: ServerId) -> Load {
+        let metrics = self.metrics.server(server);
+        Load {
+            outstanding: metrics.in_flight.load(Ordering::Relaxed),
+            connections: metrics.connections.load(Ordering::Relaxed),
         }
     }
 

@@ -1,11 +1,13 @@
 //! From a client's command to a plan: answer it, run it somewhere, or say why not.
 
+use super::pins::Leaves;
 use super::statements::Prepared;
-use super::{Failure, Session};
-use crate::route::{self, Reason, Refusal, Route, Target};
-use crate::sql::{self, Effect, Facts, StatementKind, Why};
-use crate::topology::{ServerId, Topology};
+use super::{Acknowledged, Decided, Failure, Session};
+use crate::route::{self, Moment, Reason, Refusal, Route, Target};
+use crate::sql::{self, Assignment, Effect, Facts, StatementKind, Why};
+use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
+use std::time::Duration;
 
 /// The facts of a proven read, for decisions that are about none in particular.
 pub(super) const READ: Facts = Facts {
@@ -68,7 +70,21 @@ pub struct Run {
     pub repeatable: bool,
     /// From here on the connection is the client's alone, until it closes (a replication stream).
     pub tunnel: bool,
+    /// What the answer acknowledged since this was last taken: to be noted for everybody before the client is told.
+    pub acknowledged: Option<Acknowledged>,
+    /// What the replica must have before the command runs there, ...
+    pub(super) awaits: Option<GtidSet>,
+    /// ... and how long it may take to get it.
+    pub(super) wait_max: Duration,
+    /// The replica that the session leaves, which is to be asked first how far it is.
+    pub(super) leaving: Option<ServerId>,
     pub(super) facts: Option<Facts>,
+    /// What it assigns, if it is a SET that is understood.
+    pub(super) assigns: Option<Vec<Assignment>>,
+    /// What it leaves behind by name.
+    pub(super) leaves: Leaves,
+    /// How many changes of variables there were before it.
+    pub(super) variables_before: u32,
     /// The client's statement id that it names, or will get.
     pub(super) statement: Option<u32>,
     /// The primary reports GTIDs.
@@ -101,19 +117,11 @@ pub enum Edit {
 }
 
 impl Session {
-    /// Plans a command. `payload` is its payload without headers, whole or (`complete` false) its first part;
-    /// `roll` and `load` as for [`route::decide`].
+    /// Plans a command. `payload` is its payload without headers, whole or (`complete` false) its first part.
     ///
     /// # Errors
     /// When the bytes are no command: the connection must be closed.
-    pub fn plan(
-        &mut self,
-        payload: &[u8],
-        complete: bool,
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Result<Plan, Malformed> {
+    pub fn plan(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         // To the servers a packet of no bytes is a command that they do not know, too.
         let Some(command) = payload.first().and_then(|byte| Command::from_byte(*byte)) else {
             return Ok(Plan::Fail(Failure::UnknownCommand));
@@ -122,13 +130,11 @@ impl Session {
             Command::Quit => Plan::Quit,
             Command::Ping => Plan::Ok,
             Command::ChangeUser => Plan::ChangeUser,
-            Command::Query => self.plan_query(payload, complete, topology, roll, load)?,
-            Command::StmtPrepare => self.plan_prepare(payload, complete, topology, roll, load),
-            Command::StmtExecute | Command::StmtBulkExecute => {
-                self.plan_execute(command, payload, topology, roll, load)?
-            }
-            Command::StmtFetch | Command::StmtReset => self.plan_on_bound(command, payload, topology)?,
-            Command::StmtSendLongData => self.plan_long_data(payload, topology)?,
+            Command::Query => self.plan_query(payload, complete, moment)?,
+            Command::StmtPrepare => self.plan_prepare(payload, complete, moment),
+            Command::StmtExecute | Command::StmtBulkExecute => self.plan_execute(command, payload, moment)?,
+            Command::StmtFetch | Command::StmtReset => self.plan_on_bound(command, payload, moment.topology)?,
+            Command::StmtSendLongData => self.plan_long_data(payload, moment.topology)?,
             Command::StmtClose => self.plan_close(payload)?,
             Command::ProcessKill => {
                 let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
@@ -136,7 +142,7 @@ impl Session {
                 if id >= self.policy.connection_ids_from {
                     Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
                 } else {
-                    self.plan_on_primary(Run::new(command, Expect::OnePacket), topology)
+                    self.plan_on_primary(Run::new(command, Expect::OnePacket), moment.topology)
                 }
             }
             Command::ResetConnection if self.backends.is_empty() => {
@@ -144,54 +150,52 @@ impl Session {
                 Plan::Ok
             }
             other => match expectation(other) {
-                Some(expect) => self.plan_on_primary(Run::new(other, expect), topology),
+                Some(expect) => self.plan_on_primary(Run::new(other, expect), moment.topology),
                 None => Plan::Fail(Failure::UnknownCommand),
             },
         })
     }
 
-    fn plan_query(
-        &mut self,
-        payload: &[u8],
-        complete: bool,
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Result<Plan, Malformed> {
+    fn plan_query(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
-        let facts = self.classify(text, complete, topology);
+        let facts = self.classify(text, complete, moment.topology);
         // Smaller ids are the servers' own: the primary knows them.
         if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
             return Ok(Plan::Kill(kill));
         }
-        let run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
-        Ok(self.plan_routed(run, &facts, topology, roll, load))
+        let mut run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
+        if complete {
+            self.look_again(&mut run, &facts, text, moment.topology);
+        }
+        Ok(self.plan_routed(run, &facts, moment))
     }
 
     fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
-        if complete {
-            sql::classify(text, self.lexis(topology))
-        } else {
-            let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
-            sql::classify_prefix(text, self.lexis(topology), may_be_multi)
+        let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
+        self.facts_of(topology, text, |lexis| match complete {
+            true => sql::classify(text, lexis),
+            false => sql::classify_prefix(text, lexis, may_be_multi),
+        })
+    }
+
+    /// What a statement leaves behind is read from its text, if the facts say that it leaves anything.
+    fn look_again(&self, run: &mut Run, facts: &Facts, text: &[u8], topology: &Topology) {
+        run.assigns = self.assigns(facts, text, topology);
+        if run.assigns.is_none() {
+            run.leaves = self.leaves(facts, text, topology);
         }
     }
 
     /// Takes the decision and everything that hangs on it.
-    fn plan_routed(
-        &mut self,
-        mut run: Run,
-        facts: &Facts,
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Plan {
-        match self.decide(facts, topology, roll, load) {
-            Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
-            Ok(route) => {
+    fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
+        run.variables_before = self.state.variables.version();
+        match self.decide(facts, moment) {
+            Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
+            Ok(Decided { route, awaits, leaving }) => {
                 run.route = route;
+                (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
-                run.gtids = topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
+                run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
             }
             Err(refusal) => Plan::Refuse(refusal),
@@ -199,6 +203,7 @@ impl Session {
     }
 
     fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
+        run.variables_before = self.state.variables.version();
         match route::primary(topology, Reason::Command) {
             Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
             Ok(route) => {
@@ -213,50 +218,39 @@ impl Session {
     fn abandon_holder(&mut self, primary: ServerId) -> Plan {
         let server = self.state.holder.unwrap_or(primary);
         let failure = Failure::PrimaryChanged { bound: self.bound().unwrap_or("transaction") };
-        Plan::Abandon { server, failure, fatal: self.state.pin.is_some() }
+        Plan::Abandon { server, failure, fatal: !self.state.pins.is_empty() }
     }
 
-    fn plan_prepare(
-        &mut self,
-        payload: &[u8],
-        complete: bool,
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Plan {
+    fn plan_prepare(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Plan {
         if self.statements.len() >= self.policy.prepared_max {
             let limit = self.policy.prepared_max as u64;
             return Plan::Fail(Failure::Limit("the number of prepared statements of a session", limit));
         }
         let text = &payload[1..];
-        let facts = self.classify(text, complete, topology);
+        let facts = self.classify(text, complete, moment.topology);
         let room = self.policy.prepared_text_total_max.saturating_sub(self.statements.text_bytes());
         let keep = complete && text.len() <= self.policy.prepared_text_max.min(room);
         let run = Run { facts: Some(facts), ..Run::new(Command::StmtPrepare, Expect::Prepared) };
         self.preparing = keep.then(|| text.into());
         // A text that is not kept can run only where it is prepared: where anything can.
-        if keep { self.plan_routed(run, &facts, topology, roll, load) } else { self.plan_on_primary(run, topology) }
+        if keep { self.plan_routed(run, &facts, moment) } else { self.plan_on_primary(run, moment.topology) }
     }
 
-    fn plan_execute(
-        &mut self,
-        command: Command,
-        payload: &[u8],
-        topology: &Topology,
-        roll: u32,
-        load: impl Fn(ServerId) -> u32,
-    ) -> Result<Plan, Malformed> {
+    fn plan_execute(&mut self, command: Command, payload: &[u8], moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let named = wire::statement_id(payload)?;
         let id = self.statements.resolve(named);
         let Some(prepared) = self.statements.find(id) else {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
-        let run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
-        if bound {
-            return Ok(self.plan_on_primary(run, topology));
+        let mut run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
+        if let Some(text) = prepared.text.as_deref() {
+            self.look_again(&mut run, &facts, text, moment.topology);
         }
-        Ok(self.plan_routed(run, &facts, topology, roll, load))
+        if bound {
+            return Ok(self.plan_on_primary(run, moment.topology));
+        }
+        Ok(self.plan_routed(run, &facts, moment))
     }
 
     /// COM_STMT_FETCH and COM_STMT_RESET: where the cursor or the long data is, or where the statement is at all.
@@ -354,7 +348,14 @@ impl Run {
             expect,
             repeatable: false,
             tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
+            acknowledged: None,
+            awaits: None,
+            wait_max: Duration::ZERO,
+            leaving: None,
             facts: None,
+            assigns: None,
+            leaves: Leaves::default(),
+            variables_before: 0,
             statement: None,
             gtids: false,
             saw_gtid: false,

@@ -21,6 +21,17 @@ pub enum Failure {
         /// What was seen.
         why: String,
     },
+    /// Nobody takes writes, and as many statements wait for that to change as may.
+    HeldTooMany {
+        /// Configured name.
+        cluster: String,
+        /// The limit's key.
+        key: &'static str,
+        /// What it is.
+        limit: u64,
+        /// Why nobody takes writes.
+        why: String,
+    },
     /// Several servers are writable.
     Conflict {
         /// Configured name.
@@ -110,6 +121,7 @@ impl Failure {
             | Self::ConnectionKilled(_) => Fault::Client,
             Self::Server(_)
             | Self::NoPrimary { .. }
+            | Self::HeldTooMany { .. }
             | Self::Conflict { .. }
             | Self::OutcomeUnknown { .. }
             | Self::StateLost { .. }
@@ -123,7 +135,7 @@ impl Failure {
         match self {
             Self::Server(err) => (err.code, b"HY000"),
             // ER_READ_ONLY_MODE: what a server says that takes no writes now.
-            Self::NoPrimary { .. } | Self::Conflict { .. } => (1836, b"HY000"),
+            Self::NoPrimary { .. } | Self::HeldTooMany { .. } | Self::Conflict { .. } => (1836, b"HY000"),
             // CR_SERVER_LOST: what a client library says of a connection that was lost during a statement.
             Self::OutcomeUnknown { .. } | Self::StateLost { .. } | Self::ServerMalformed { .. } => (2013, b"HY000"),
             // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
@@ -148,6 +160,9 @@ impl Failure {
             Self::NoPrimary { cluster, waited, why } => {
                 format!("dbproxy: cluster {cluster} has had no primary for {:.1} s: {why}", waited.as_secs_f64())
             }
+            Self::HeldTooMany { cluster, key, limit, why } => format!(
+                "dbproxy: cluster {cluster} has no primary ({why}), and no more statements may wait for one: {key} is {limit}"
+            ),
             Self::Conflict { cluster, servers } => format!(
                 "dbproxy: writes to cluster {cluster} are stopped: {} are all writable; \
                  set read_only=1 on those that are not the primary",

@@ -6,7 +6,8 @@
 //!
 //! `lexer` cuts the bytes as the servers do, `words` knows keywords and functions, `scan` walks the tokens once and keeps
 //! the verdict, `statement`, `describe`, `transaction` and `session_state` know the statements by their first words. `hint`
-//! reads what the client asks of the proxy in a comment.
+//! reads what the client asks of the proxy in a comment, `assign` what a SET assigns, `holds`
+//! what a session holds by name.
 //!
 //! Text alone cannot show what a view or a table's default calls: a read through a view that calls a writing function is
 //! taken for a plain read. The replica refuses it (error 1290, `read_only`), and nothing has run.
@@ -35,10 +36,12 @@ macro_rules! spoken {
     };
 }
 
+mod assign;
 mod charset;
 mod describe;
 mod digest;
 mod hint;
+mod holds;
 mod keywords;
 mod kind;
 mod lexer;
@@ -51,9 +54,11 @@ mod tables;
 mod transaction;
 mod words;
 
+pub use assign::{Assigned, AssignedValue, Assignment, assignments};
 pub use charset::CharsetFamily;
 pub use digest::{DigestKey, digest_key, digest_text};
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
+pub use holds::{HoldChange, hold_changes, only_reads_user_variables};
 pub use kind::Kind as StatementKind;
 pub use structure::{STACK_BYTES, Structure, TableUse, Tables, Touch, objection_to, structure};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};

@@ -69,6 +69,8 @@ pub(super) const QUERY_SECONDS: Metric = Metric {
 };
 pub(super) const RUNNING: Metric =
     gauge("dbproxy_proxy_queries_running", &["server"], "Commands sent to the server and not answered to the end.");
+pub(super) const HELD: Metric =
+    gauge("dbproxy_proxy_statements_held", &[], "Statements that wait for a primary, while there is none.");
 pub(super) const DECISIONS: Metric =
     counter("dbproxy_route_decisions_total", &["role", "reason"], "Routing decisions, by role and reason.");
 pub(super) const CONNECTIONS: Metric = gauge(
@@ -113,6 +115,7 @@ pub const METRICS: &[Metric] = &[
     QUERIES,
     QUERY_SECONDS,
     RUNNING,
+    HELD,
     DECISIONS,
     CONNECTIONS,
     OPENED,

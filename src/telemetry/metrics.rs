@@ -9,7 +9,7 @@ use crate::route::Target;
 use crate::topology::{Health, Role, ServerId, Topology};
 use ::metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -22,6 +22,8 @@ pub struct Metrics {
     labels: Labels,
     started: Instant,
     clients: AtomicU32,
+    held: AtomicU32,
+    held_bytes: AtomicU64,
     accepted: Counter,
     failed: Box<[Counter]>,
     refused: Box<[Counter]>,
@@ -51,6 +53,7 @@ pub struct ServerMetrics {
 struct Shown {
     uptime: Gauge,
     clients: Gauge,
+    held: Gauge,
     bytes_in: Counter,
     bytes_out: Counter,
     /// By target, then command.
@@ -78,6 +81,8 @@ impl Metrics {
             labels,
             started: now,
             clients: AtomicU32::new(0),
+            held: AtomicU32::new(0),
+            held_bytes: AtomicU64::new(0),
             failed: Fault::WORDS.iter().map(|word| series.counter(&m::FAILED, &[word])).collect(),
             accepted: series.counter(&m::ACCEPTED, &[]),
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
@@ -122,6 +127,22 @@ impl Metrics {
     /// Clients connected.
     pub fn clients(&self) -> u32 {
         self.clients.load(Relaxed)
+    }
+
+    /// A statement of which so many bytes are kept waits for a primary; how many do now, it included, and of how many bytes.
+    pub fn hold(&self, bytes: u64) -> (u32, u64) {
+        (self.held.fetch_add(1, Relaxed) + 1, self.held_bytes.fetch_add(bytes, Relaxed) + bytes)
+    }
+
+    /// It does not wait any more.
+    pub fn release(&self, bytes: u64) {
+        self.held.fetch_sub(1, Relaxed);
+        self.held_bytes.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Statements that wait for a primary.
+    pub fn held(&self) -> u32 {
+        self.held.load(Relaxed)
     }
 
     /// A client logged in.
@@ -202,6 +223,7 @@ impl Metrics {
     fn show(&self, now: Instant) {
         self.shown.uptime.set(now.saturating_duration_since(self.started).as_secs_f64());
         self.shown.clients.set(f64::from(self.clients()));
+        self.shown.held.set(f64::from(self.held()));
         let (bytes_in, bytes_out) = self.bytes();
         self.shown.bytes_in.absolute(bytes_in);
         self.shown.bytes_out.absolute(bytes_out);
@@ -284,6 +306,7 @@ impl Shown {
         Self {
             uptime: series.gauge(&m::UPTIME, &[]),
             clients: series.gauge(&m::CLIENTS, &[]),
+            held: series.gauge(&m::HELD, &[]),
             bytes_in: series.counter(&m::BYTES, &["in"]),
             bytes_out: series.counter(&m::BYTES, &["out"]),
             decisions,

@@ -7,24 +7,30 @@ mod assemble;
 mod gtid;
 mod lag;
 mod observation;
+mod stamp;
 
 pub use assemble::assemble;
-pub use gtid::{GTID_TEXT_LEN_MAX, GtidError, GtidSet, MariaDbGtidPosition, MySqlGtidSet};
+pub use gtid::{
+    GTID_TEXT_LEN_MAX, GtidError, GtidHistory, GtidSet, MariaDbGtidPosition, MariaDbGtidState, MySqlGtidSet, Origin,
+};
 pub use lag::{Behind, PositionHistory};
 pub use observation::{Failure, Miss, Observation, Policy, Receiver, Replication, Seen, Source};
+pub use stamp::Mark;
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A server of the cluster: an index into the configured list, stable for the life of the process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct ServerId(pub u16);
 
 /// Counts the changes of "who takes the writes". A decision made under an older epoch is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
 /// Which product a server is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Flavor {
     /// Oracle MySQL and its close relatives (Percona Server).
     MySql,
@@ -97,6 +103,13 @@ pub struct Server {
     pub lag_ms: Option<u64>,
     /// Transactions executed (MySQL `gtid_executed`, MariaDB `gtid_current_pos`); `None` when GTIDs are off or unknown.
     pub gtid_executed: Option<Arc<GtidSet>>,
+    /// When the latest look began that it answered: all that it had acknowledged by then is in `gtid_executed`. `None` when
+    /// never seen.
+    pub looked: Option<Instant>,
+    /// When it could be read from again, after it could not; `None` when it always could, or never.
+    pub returned: Option<Instant>,
+    /// What the operator asked of it.
+    pub mark: Mark,
 }
 
 impl Server {
@@ -106,7 +119,7 @@ impl Server {
             id,
             address,
             role: Role::Unknown,
-            health: Health::Down("not looked at yet".to_owned()),
+            health: Self::not_looked_at(),
             writable: None,
             flavor: None,
             server_uuid: None,
@@ -115,6 +128,9 @@ impl Server {
             ansi_quotes: false,
             lag_ms: None,
             gtid_executed: None,
+            looked: None,
+            returned: None,
+            mark: Mark::None,
         }
     }
 

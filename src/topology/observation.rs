@@ -1,6 +1,7 @@
 //! What one look at one server saw. Plain values: `control` makes them, [`assemble`](super::assemble()) judges them.
 
 use super::{Behind, Flavor, GtidSet, Hello, ServerId};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,8 @@ pub struct Miss {
 }
 
 /// Why a server did not answer. The text of each is meant for the operator.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// Nobody listens at that address.
     Refused,
@@ -55,7 +57,9 @@ pub enum Failure {
     TooManyConnections,
     /// The server has blocked this host after too many broken connections (1129).
     HostBlocked,
-    /// Anything else.
+    /// The connection came about and ended without an answer: reset, or closed.
+    Broken(String),
+    /// Anything else; a server said it, so a server is there.
     Other(String),
 }
 
@@ -72,7 +76,7 @@ impl fmt::Display for Failure {
             Self::HostBlocked => {
                 f.write_str("has blocked this host (1129): FLUSH HOSTS or TRUNCATE performance_schema.host_cache there")
             }
-            Self::Other(text) => f.write_str(text),
+            Self::Broken(text) | Self::Other(text) => f.write_str(text),
         }
     }
 }
@@ -134,7 +138,8 @@ pub struct Source {
 }
 
 /// State of the thread that receives from a source.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Receiver {
     /// Connected.
     Running,

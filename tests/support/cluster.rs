@@ -23,6 +23,9 @@ pub struct Options {
     pub replicas: usize,
     /// Sync at every commit, as a production server does; off, a commit still survives `kill9`.
     pub durable: bool,
+    /// Replicate semi-synchronously, waiting for one replica for ever; and let the monitor's account do all that a failover
+    /// needs.
+    pub semi_sync: bool,
     /// The servers' `max_connections`.
     pub max_connections: u32,
     /// Lines for every server's option file, each ended by a newline; they win over the harness's own.
@@ -34,7 +37,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let server_options = String::new();
-        Self { replicas: 2, durable: false, max_connections: 500, server_options, lifetime: Lifetime::Scope }
+        Self {
+            replicas: 2,
+            durable: false,
+            semi_sync: false,
+            max_connections: 500,
+            server_options,
+            lifetime: Lifetime::Scope,
+        }
     }
 }
 
@@ -87,6 +97,12 @@ impl Cluster {
             replica.replicate_from(primary);
             replica.wait_until_replicating();
         });
+        if options.semi_sync {
+            for server in &servers {
+                server.allow_failover();
+            }
+            primary.wait_for_acknowledgements();
+        }
         let started_in = began.elapsed();
         Self { flavor, servers, dir: dir.to_owned(), started_in, reaper: None, ports: None, slot: None }
     }

@@ -24,6 +24,7 @@
 
 mod background;
 mod cluster;
+mod crowd;
 mod install;
 mod proxy;
 mod reaper;
@@ -34,6 +35,7 @@ mod sql;
 mod template;
 
 pub use cluster::{Cluster, Lifetime, Options};
+pub use crowd::{Crowd, Guest, Tally};
 pub use dbproxy::topology::Flavor;
 pub use install::{Install, flavors};
 pub use proxy::{Proxy, configuration};

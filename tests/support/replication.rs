@@ -1,6 +1,6 @@
 //! Replication between the harness's servers, in each product's own statements.
 
-use super::template::accounts::REPLICATION;
+use super::template::accounts::{MONITOR, REPLICATION};
 use super::{Flavor, PATIENCE, Server, wait_for};
 
 impl Server {
@@ -22,6 +22,49 @@ impl Server {
             ),
         });
         self.sql("START REPLICA");
+    }
+
+    /// Gives the monitor's account what a failover needs. Without a trace in the binary log: to be done on each server.
+    pub fn allow_failover(&self) {
+        let user = MONITOR.0;
+        let rights = match self.flavor {
+            Flavor::MySql => {
+                "REPLICATION CLIENT, PROCESS, RELOAD, REPLICATION_SLAVE_ADMIN, SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, \
+                 BACKUP_ADMIN, CLONE_ADMIN"
+            }
+            Flavor::MariaDb => {
+                "BINLOG MONITOR, SLAVE MONITOR, PROCESS, RELOAD, REPLICATION SLAVE ADMIN, REPLICATION MASTER ADMIN, \
+                 READ_ONLY ADMIN, CONNECTION ADMIN, BINLOG ADMIN"
+            }
+        };
+        self.sql("SET SESSION sql_log_bin = 0");
+        let closed = match self.flavor {
+            Flavor::MySql => self.value("SELECT @@global.super_read_only"),
+            Flavor::MariaDb => "0".to_owned(),
+        };
+        if closed == "1" {
+            self.sql("SET GLOBAL super_read_only = 0");
+        }
+        self.sql(&format!("GRANT {rights} ON *.* TO '{user}'@'%'"));
+        self.sql(&format!("GRANT ALL ON dbproxy.* TO '{user}'@'%'"));
+        if closed == "1" {
+            self.sql("SET GLOBAL super_read_only = 1");
+        }
+        self.sql("SET SESSION sql_log_bin = 1");
+    }
+
+    /// Makes commits here wait for one replica, for ever, and waits until there is one.
+    pub fn wait_for_acknowledgements(&self) {
+        let word = match self.flavor {
+            Flavor::MySql => "source",
+            Flavor::MariaDb => "master",
+        };
+        self.sql(&format!("SET GLOBAL rpl_semi_sync_{word}_enabled = 1"));
+        let clients = format!("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_{word}_clients'");
+        wait_for("replicas that acknowledge", || {
+            let rows = self.sql(&clients);
+            rows.first().and_then(|row| row[1].clone()).filter(|clients| clients != "0")
+        });
     }
 
     /// Stops applying what is received: the server falls behind and goes on receiving.

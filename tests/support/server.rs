@@ -124,6 +124,18 @@ impl Server {
         self.end(Signal::KILL);
     }
 
+    /// Waits for a process that ends by itself.
+    pub fn wait_for_end(&self) {
+        wait_for("the end of a server", || {
+            self.child()
+                .as_mut()
+                .is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
+                .then_some(())
+        });
+        *self.child() = None;
+        *self.root.lock().expect("nobody panics holding it") = None;
+    }
+
     /// Shuts the server down in order.
     pub fn stop(&self) {
         self.end(Signal::TERM);
@@ -246,6 +258,12 @@ fn configuration(install: &Install, template: &Template, dir: &Path, id: u32, po
         Flavor::MySql => MYSQL,
         Flavor::MariaDb => MARIADB,
     });
+    if options.semi_sync {
+        text.push_str(match install.flavor {
+            Flavor::MySql => MYSQL_SEMI_SYNC,
+            Flavor::MariaDb => MARIADB_SEMI_SYNC,
+        });
+    }
     // The first server is the primary; the others come up closed for writes, also after a restart.
     if id > 1 {
         text.push_str(match install.flavor {
@@ -304,4 +322,24 @@ gtid_strict_mode=ON
 log_slave_updates=ON
 innodb_log_file_size=32M
 plugin_load_add=auth_ed25519
+";
+
+/// Servers come up as replicas that acknowledge; a primary is made to wait once it has them.
+const MYSQL_SEMI_SYNC: &str = "\
+plugin_load_add=semisync_source.so
+plugin_load_add=semisync_replica.so
+plugin_load_add=mysql_clone.so
+rpl_semi_sync_source_timeout=1000000000000000000
+rpl_semi_sync_replica_enabled=ON
+relay_log_recovery=OFF
+sync_relay_log=1
+replica_net_timeout=10
+";
+
+const MARIADB_SEMI_SYNC: &str = "\
+rpl_semi_sync_master_timeout=9223372036854775807
+rpl_semi_sync_master_wait_point=AFTER_SYNC
+rpl_semi_sync_slave_enabled=ON
+sync_relay_log=1
+slave_net_timeout=10
 ";

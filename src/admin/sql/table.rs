@@ -52,7 +52,7 @@ fn show(subject: Subject, view: &View, asker: &Asker, now: Instant) -> Table {
 
 fn servers(status: &Status) -> Table {
     let columns =
-        ["address", "role", "state", "reason", "lag_ms", "gtid_executed", "version", "connections", "queries"];
+        ["address", "role", "state", "reason", "lag_ms", "gtid_executed", "version", "connections", "queries", "mark"];
     let row = |server: &crate::admin::status::ServerStatus| {
         let server = server.clone();
         vec![
@@ -65,6 +65,7 @@ fn servers(status: &Status) -> Table {
             server.version,
             Some(server.connections.to_string()),
             Some(server.queries.to_string()),
+            server.mark,
         ]
     };
     table(&columns, status.servers.iter().map(row).collect())
@@ -113,6 +114,7 @@ fn status(status: &Status, view: &View) -> Table {
         ("proxy_version", Some(proxy.version.clone())),
         ("proxy_uptime_s", Some(proxy.uptime_s.to_string())),
         ("proxy_clients", Some(proxy.clients.to_string())),
+        ("proxy_statements_held", Some(proxy.held.to_string())),
         ("proxy_qps", Some(proxy.qps.to_string())),
         ("proxy_queries", Some(queries.to_string())),
         ("proxy_backend_connections", Some(connections.to_string())),

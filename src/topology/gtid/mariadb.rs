@@ -40,6 +40,26 @@ impl MariaDbGtidPosition {
         }
     }
 
+    /// What `executed` has of the domains in `self`, up to where `self` is.
+    #[must_use]
+    pub fn within(&self, executed: &Self) -> Self {
+        let part = |(domain, wanted): (&u32, &Last)| {
+            let held = executed.domains.get(domain)?;
+            Some((*domain, if held.sequence < wanted.sequence { *held } else { *wanted }))
+        };
+        Self { domains: self.domains.iter().filter_map(part).collect() }
+    }
+
+    /// Takes over one transaction, if its domain is not further already.
+    pub(super) fn note(&mut self, domain: u32, server: u32, sequence: u64) {
+        self.raise(domain, Last { server, sequence });
+    }
+
+    /// `(domain, server, sequence)` of each domain.
+    pub(super) fn transactions(&self) -> impl Iterator<Item = (u32, u32, u64)> {
+        self.domains.iter().map(|(&domain, last)| (domain, last.server, last.sequence))
+    }
+
     /// No domain in it.
     pub fn is_empty(&self) -> bool {
         self.domains.is_empty()
@@ -62,18 +82,24 @@ impl FromStr for MariaDbGtidPosition {
         let mut scan = Scan::new(text)?;
         let mut position = Self::default();
         while scan.peek().is_some() {
-            let domain = number_u32(&mut scan, "a domain id")?;
-            scan.demand(b'-', "'-'")?;
-            let server = number_u32(&mut scan, "a server id")?;
-            scan.demand(b'-', "'-'")?;
-            let sequence = scan.number(u64::MAX, "a sequence number")?;
+            let (domain, server, sequence) = gtid(&mut scan)?;
             position.raise(domain, Last { server, sequence });
-            if scan.peek().is_some() {
-                scan.demand(b',', "',' or the end")?;
-            }
         }
         Ok(position)
     }
+}
+
+/// One `domain-server-sequence` and the comma behind it, if another follows.
+pub(super) fn gtid(scan: &mut Scan<'_>) -> Result<(u32, u32, u64), GtidError> {
+    let domain = number_u32(scan, "a domain id")?;
+    scan.demand(b'-', "'-'")?;
+    let server = number_u32(scan, "a server id")?;
+    scan.demand(b'-', "'-'")?;
+    let sequence = scan.number(u64::MAX, "a sequence number")?;
+    if scan.peek().is_some() {
+        scan.demand(b',', "',' or the end")?;
+    }
+    Ok((domain, server, sequence))
 }
 
 fn number_u32(scan: &mut Scan<'_>, expected: &'static str) -> Result<u32, GtidError> {
@@ -117,6 +143,15 @@ mod tests {
             position("4294967295-4294967295-18446744073709551615").to_string(),
             "4294967295-4294967295-18446744073709551615"
         );
+    }
+
+    #[test]
+    fn within_is_what_is_left_of_a_position() {
+        for (of, executed, left) in
+            [("0-1-5", "0-1-9", "0-1-5"), ("0-1-5,1-1-3", "0-2-4", "0-2-4"), ("0-1-5", "1-1-1", ""), ("", "0-1-5", "")]
+        {
+            assert_eq!(position(of).within(&position(executed)).to_string(), left, "{of} in {executed}");
+        }
     }
 
     #[test]

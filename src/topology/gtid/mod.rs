@@ -3,14 +3,19 @@
 //! MySQL: <https://dev.mysql.com/doc/refman/9.7/en/replication-gtids-concepts.html>;
 //! MariaDB: <https://mariadb.com/docs/server/ha-and-performance/standard-replication/gtid>.
 
+mod history;
 mod mariadb;
+mod mariadb_state;
 mod mysql;
 mod scan;
 
+pub use history::{GtidHistory, Origin};
 pub use mariadb::MariaDbGtidPosition;
+pub use mariadb_state::MariaDbGtidState;
 pub use mysql::MySqlGtidSet;
 
 use super::Flavor;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use thiserror::Error;
 
@@ -34,12 +39,13 @@ pub enum GtidError {
 }
 
 /// Either flavour.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GtidSet {
     /// MySQL.
-    MySql(MySqlGtidSet),
+    MySql(#[serde(with = "history::text")] MySqlGtidSet),
     /// MariaDB.
-    MariaDb(MariaDbGtidPosition),
+    MariaDb(#[serde(with = "history::text")] MariaDbGtidPosition),
 }
 
 impl GtidSet {
@@ -77,6 +83,20 @@ impl GtidSet {
             (Self::MySql(this), Self::MySql(other)) => this.merge(other),
             (Self::MariaDb(this), Self::MariaDb(other)) => this.merge(other),
             (Self::MySql(_), Self::MariaDb(_)) | (Self::MariaDb(_), Self::MySql(_)) => *self = other.clone(),
+        }
+    }
+
+    /// What `executed` has from the origins in `self`, up to where `self` ends there: all of `self` that `executed` has, and
+    /// what came before it. Of different flavours: nothing.
+    #[must_use]
+    pub fn within(&self, executed: &Self) -> Self {
+        match (self, executed) {
+            (Self::MySql(this), Self::MySql(executed)) => Self::MySql(this.within(executed)),
+            (Self::MariaDb(this), Self::MariaDb(executed)) => Self::MariaDb(this.within(executed)),
+            (Self::MySql(_), Self::MariaDb(_)) | (Self::MariaDb(_), Self::MySql(_)) => match executed {
+                Self::MySql(_) => Self::MySql(MySqlGtidSet::default()),
+                Self::MariaDb(_) => Self::MariaDb(MariaDbGtidPosition::default()),
+            },
         }
     }
 

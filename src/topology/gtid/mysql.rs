@@ -58,10 +58,73 @@ impl MySqlGtidSet {
         }
     }
 
+    /// What `executed` has from the sources in `self`, up to the last transaction of `self` from there.
+    #[must_use]
+    pub fn within(&self, executed: &Self) -> Self {
+        let part = |(source, wanted): (&Source, &Vec<Interval>)| {
+            let end = wanted.last()?.last;
+            let held = executed.sources.get(source)?.iter().take_while(|interval| interval.first <= end);
+            let held: Vec<_> = held.map(|interval| Interval { last: interval.last.min(end), ..*interval }).collect();
+            (!held.is_empty()).then(|| (source.clone(), held))
+        };
+        Self { sources: self.sources.iter().filter_map(part).collect() }
+    }
+
+    /// Takes every transaction of `other` out (`GTID_SUBTRACT(self, other)`).
+    pub fn subtract(&mut self, other: &Self) {
+        for (source, taken) in &other.sources {
+            if let Some(held) = self.sources.get_mut(source) {
+                *held = difference(held, taken);
+            }
+        }
+        self.sources.retain(|_, intervals| !intervals.is_empty());
+    }
+
+    /// Leaves only what is in `other` too.
+    pub fn intersect(&mut self, other: &Self) {
+        let mut rest = self.clone();
+        rest.subtract(other);
+        self.subtract(&rest);
+    }
+
+    /// Leaves only transactions that came from servers whose UUID `keeps` says yes to.
+    pub fn retain(&mut self, keeps: impl Fn([u8; 16]) -> bool) {
+        self.sources.retain(|source, _| keeps(source.uuid));
+    }
+
+    /// Number of transactions.
+    pub fn count(&self) -> u64 {
+        let sizes = self.sources.values().flatten().map(|interval| interval.last - interval.first + 1);
+        sizes.fold(0, u64::saturating_add)
+    }
+
     /// No transaction in it.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
+}
+
+/// What of the sorted intervals `held` is in none of the sorted intervals `taken`. One walk over both.
+fn difference(held: &[Interval], taken: &[Interval]) -> Vec<Interval> {
+    let mut left = Vec::with_capacity(held.len());
+    let mut taken = taken.iter().copied().peekable();
+    for &Interval { mut first, last } in held {
+        while taken.next_if(|interval| interval.last < first).is_some() {}
+        // An interval of `taken` may reach into the next of `held`, so the last one is only looked at.
+        while let Some(cut) = taken.peek().copied().filter(|cut| cut.first <= last && first <= last) {
+            if cut.first > first {
+                left.push(Interval { first, last: cut.first - 1 });
+            }
+            first = cut.last + 1;
+            if cut.last <= last {
+                taken.next();
+            }
+        }
+        if first <= last {
+            left.push(Interval { first, last });
+        }
+    }
+    left
 }
 
 /// Whether one of the sorted intervals `held` contains `wanted`.
@@ -125,7 +188,7 @@ fn source_intervals(scan: &mut Scan<'_>, sources: &mut BTreeMap<Source, Vec<Inte
 }
 
 /// `8-4-4-4-12` hexadecimal digits.
-fn uuid(scan: &mut Scan<'_>) -> Result<[u8; 16], GtidError> {
+pub(super) fn uuid(scan: &mut Scan<'_>) -> Result<[u8; 16], GtidError> {
     const EXPECTED: &str = "a UUID";
     scan.peek();
     let error = scan.expected(EXPECTED);
@@ -205,7 +268,7 @@ impl fmt::Display for MySqlGtidSet {
     }
 }
 
-fn write_uuid(f: &mut fmt::Formatter<'_>, uuid: [u8; 16]) -> fmt::Result {
+pub(super) fn write_uuid(f: &mut fmt::Formatter<'_>, uuid: [u8; 16]) -> fmt::Result {
     for (index, byte) in uuid.iter().enumerate() {
         f.write_str(if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" })?;
         write!(f, "{byte:02x}")?;

@@ -50,6 +50,19 @@ fn intervals_that_touch_or_overlap_are_one() {
 }
 
 #[test]
+fn within_is_what_is_left_of_a_set_and_what_came_before_it() {
+    for (of, executed, left) in [
+        (format!("{A}:5"), format!("{A}:1-9"), format!("{A}:1-5")),
+        (format!("{A}:5-9,{B}:3"), format!("{A}:1-3:7-8"), format!("{A}:1-3:7-8")),
+        (format!("{A}:blue:2"), format!("{A}:1-9:blue:1-9"), format!("{A}:blue:1-2")),
+        (format!("{A}:5"), format!("{A}:6-9"), String::new()),
+        (String::new(), format!("{A}:6-9"), String::new()),
+    ] {
+        assert_eq!(set(&of).within(&set(&executed)).to_string(), left, "{of} in {executed}");
+    }
+}
+
+#[test]
 fn the_empty_text_is_the_empty_set() {
     for text in ["", " \n", ",", " ,\n, "] {
         assert!(set(text).is_empty(), "{text:?}");
@@ -131,8 +144,37 @@ proptest! {
     }
 
     #[test]
+    fn subtracting_leaves_what_the_other_has_not((a, model_a) in any_set(), (b, model_b) in any_set()) {
+        let (mut rest, mut common) = (set(&a), set(&a));
+        rest.subtract(&set(&b));
+        common.intersect(&set(&b));
+        prop_assert_eq!(rest.count(), model_a.difference(&model_b).count() as u64);
+        prop_assert_eq!(common.count(), model_a.intersection(&model_b).count() as u64);
+        // Both parts are of `a`, and together they are `a`.
+        let mut again = rest.clone();
+        again.merge(&common);
+        prop_assert_eq!(again, set(&a));
+        prop_assert!(set(&b).covers(&common));
+        rest.intersect(&set(&b));
+        prop_assert!(rest.is_empty());
+    }
+
+    #[test]
     fn no_text_panics(text in "[0-9a-f,:\\- \\n_xX]{0,80}|\\PC{0,20}") {
         let _ = text.parse::<MySqlGtidSet>();
         let _ = format!("{A}:{text}").parse::<MySqlGtidSet>();
+    }
+}
+
+proptest! {
+    #[test]
+    fn within_keeps_all_that_both_have_and_nothing_that_is_not_executed((of, wanted) in any_set(), (executed, held) in any_set()) {
+        let left = set(&of).within(&set(&executed));
+        prop_assert!(set(&executed).covers(&left));
+        for (uuid, tag, number) in wanted.intersection(&held) {
+            let colon = if *tag == 0 { "" } else { ":" };
+            let one = set(&format!("{}{colon}{}:{number}", UUIDS[*uuid], TAGS[*tag]));
+            prop_assert!(left.covers(&one));
+        }
     }
 }

@@ -1,0 +1,204 @@
+//! Whom to promote: who has everything, who may, who is best.
+
+use super::{Policy, Promotion, Status};
+use crate::topology::{GtidHistory, ServerId};
+use serde::{Deserialize, Serialize};
+
+/// What the choice is made from.
+#[derive(Clone, Debug)]
+pub struct Survey<'a> {
+    /// Whom it replaces; `None` when nobody is known.
+    pub from: Option<ServerId>,
+    /// Those that were reached, and hear no source any more.
+    pub participants: Vec<Participant<'a>>,
+    /// The primary's history as it was last known. What came from elsewhere and is not in it is errant.
+    pub primary: Option<&'a GtidHistory>,
+    /// Who wrote under the present epoch.
+    pub origins: &'a [crate::topology::Origin],
+    /// Acknowledgements that the new primary must be able to get.
+    pub wait_count: usize,
+    /// Whom the operator asks for.
+    pub wanted: Option<ServerId>,
+}
+
+/// A server that was reached.
+#[derive(Clone, Debug)]
+pub struct Participant<'a> {
+    /// Which.
+    pub id: ServerId,
+    /// What it said of itself.
+    pub status: &'a Status,
+    /// All that it has, applied or not.
+    pub held: GtidHistory,
+    /// Why it is no candidate, whatever it has: it failed in this failover, the operator works on it, ...
+    pub barred: Option<String>,
+}
+
+/// Who is to be promoted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Choice {
+    /// The new primary.
+    pub candidate: ServerId,
+    /// Who has what the candidate lacks, and must give it first.
+    pub via: Option<ServerId>,
+    /// What the candidate must have applied before it is opened: all that anybody received, but for errant transactions.
+    pub goal: GtidHistory,
+}
+
+/// Why nobody is promoted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoChoice {
+    /// Nobody was reached.
+    Nobody,
+    /// Two servers each have transactions of the old primary that the other lacks. One source can't do that.
+    Split(ServerId, ServerId),
+    /// Each has a reason against it.
+    NoCandidate,
+}
+
+/// Why a server was taken or left.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CandidateReport {
+    /// Which.
+    pub server: ServerId,
+    /// What is against it; nothing is against the one that was chosen.
+    pub against: Vec<String>,
+    /// Transactions that it alone has and that the primary never wrote.
+    pub errant: Option<GtidHistory>,
+}
+
+/// Chooses, and says of each why or why not.
+pub fn choose(survey: &Survey<'_>, policy: &Policy) -> (Result<Choice, NoChoice>, Vec<CandidateReport>) {
+    let mut reports: Vec<CandidateReport> = survey.participants.iter().map(|one| report(one, survey, policy)).collect();
+    let sound: Vec<&Participant<'_>> = survey
+        .participants
+        .iter()
+        .zip(&reports)
+        .filter(|(_, report)| report.errant.is_none())
+        .map(|(one, _)| one)
+        .collect();
+    let outcome = choose_among(&sound, &mut reports, survey, policy);
+    (outcome, reports)
+}
+
+fn choose_among(
+    sound: &[&Participant<'_>],
+    reports: &mut [CandidateReport],
+    survey: &Survey<'_>,
+    policy: &Policy,
+) -> Result<Choice, NoChoice> {
+    let first =
+        sound.first().ok_or(if survey.participants.is_empty() { NoChoice::Nobody } else { NoChoice::NoCandidate })?;
+    if let Some((one, other)) = split(sound) {
+        return Err(NoChoice::Split(one, other));
+    }
+    let mut goal = first.held.clone();
+    sound.iter().for_each(|one| goal.merge(&one.held));
+    let full = |one: &Participant<'_>| one.held.covers(&goal);
+    // Somebody has it all, since no two split.
+    let via =
+        sound.iter().filter(|one| full(one) && can_feed(one.status)).min_by_key(|one| to_apply(one)).map(|one| one.id);
+    for report in reports.iter_mut() {
+        let lacks = sound.iter().any(|one| one.id == report.server && !full(one));
+        if lacks && via.is_none() {
+            report.against.push("lacks transactions, and nobody who has them can give them on".to_owned());
+        }
+    }
+    let best = sound
+        .iter()
+        .filter(|one| reports.iter().any(|report| report.server == one.id && report.against.is_empty()))
+        .min_by_key(|one| rank(one, full(one), survey, policy))
+        .ok_or(NoChoice::NoCandidate)?;
+    let via = if full(best) { None } else { via };
+    Ok(Choice { candidate: best.id, via, goal })
+}
+
+/// What is against one server, and what it alone has.
+fn report(one: &Participant<'_>, survey: &Survey<'_>, policy: &Policy) -> CandidateReport {
+    let errant = errant(one, survey);
+    let mut against: Vec<String> = one.barred.iter().cloned().collect();
+    if let Some(errant) = &errant {
+        against.push(format!("has errant transactions: {errant}"));
+    }
+    if policy.server(one.id).promotion == Promotion::Never {
+        against.push("is never to be promoted (configuration)".to_owned());
+    }
+    if survey.wanted.is_some_and(|wanted| wanted != one.id) {
+        against.push("is not the one that was asked for".to_owned());
+    }
+    let settings = &one.status.settings;
+    for (fit, text) in [
+        (settings.gtids, "GTIDs are off"),
+        (settings.log_bin, "has no binary log"),
+        (settings.log_replica_updates, "does not log what it applies"),
+        (!settings.filters, "leaves out part of what it receives (filters)"),
+        (settings.disk_room, "its disk is full"),
+    ] {
+        if !fit {
+            against.push(text.to_owned());
+        }
+    }
+    let stream = one.status.stream.as_ref();
+    if let Some(delay) = stream.map(|stream| stream.delay_ms).filter(|delay| *delay > 0) {
+        against.push(format!("is told to stay {delay} ms behind"));
+    }
+    if let Some(error) = stream.and_then(|stream| stream.apply_error.as_ref()) {
+        against.push(format!("can't apply what it has received: {error}"));
+    }
+    if let Some(older) = survey.participants.iter().find(|other| major(other) < major(one)) {
+        against.push(format!("is a newer version than server {}, which could not replicate from it", older.id.0));
+    }
+    let ackers =
+        survey.participants.iter().filter(|other| other.id != one.id && other.status.semi_sync.replica_on).count();
+    if ackers < survey.wait_count {
+        against.push(format!("would have {ackers} acknowledging replicas, {} needed", survey.wait_count));
+    }
+    CandidateReport { server: one.id, against, errant }
+}
+
+/// What came from somebody who does not write under this epoch, and the primary never had. Without a primary's history, what
+/// no other participant has.
+fn errant(one: &Participant<'_>, survey: &Survey<'_>) -> Option<GtidHistory> {
+    let mut rest = one.held.not_from(survey.origins);
+    match survey.primary {
+        Some(primary) => rest.subtract(primary),
+        None => {
+            survey.participants.iter().filter(|other| other.id != one.id).for_each(|other| rest.subtract(&other.held))
+        }
+    }
+    Some(rest).filter(|rest| !rest.is_empty())
+}
+
+/// Two of which neither has all that the other has.
+fn split(sound: &[&Participant<'_>]) -> Option<(ServerId, ServerId)> {
+    sound.iter().enumerate().find_map(|(index, one)| {
+        let other =
+            sound.iter().skip(index + 1).find(|other| !one.held.covers(&other.held) && !other.held.covers(&one.held));
+        other.map(|other| (one.id, other.id))
+    })
+}
+
+fn can_feed(status: &Status) -> bool {
+    let applies = status.stream.as_ref().is_none_or(|stream| stream.apply_error.is_none() && stream.delay_ms == 0);
+    status.settings.log_bin && status.settings.log_replica_updates && !status.settings.filters && applies
+}
+
+fn to_apply(one: &Participant<'_>) -> u64 {
+    match one.held.less(&one.status.sets.executed) {
+        GtidHistory::MySql(set) => set.count(),
+        // Not counted there; how far behind in time says it too.
+        GtidHistory::MariaDb(_) => one.status.stream.as_ref().and_then(|stream| stream.lag_ms).unwrap_or(0),
+    }
+}
+
+const fn major(one: &Participant<'_>) -> (u16, u16) {
+    (one.status.version.0, one.status.version.1)
+}
+
+/// The lowest is best: who has it all, whom the operator prefers, where the old one stood, who has the least to apply.
+fn rank(one: &Participant<'_>, full: bool, survey: &Survey<'_>, policy: &Policy) -> (bool, u16, bool, u64, ServerId) {
+    let server = policy.server(one.id);
+    let elsewhere = survey.from.is_none_or(|from| policy.server(from).zone != server.zone);
+    (!full, u16::MAX - server.priority, elsewhere, to_apply(one), one.id)
+}

@@ -1,0 +1,196 @@
+//! What must survive this process: the state of the cluster as decided, and how far a change has got.
+
+use super::{CommandId, Moment, Problem, Sets};
+use crate::topology::{Epoch, GtidHistory, Origin, ServerId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All that must survive.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Durable {
+    /// Rises whenever it is decided anew who takes the writes. Never falls.
+    pub epoch: Epoch,
+    /// Who takes the writes; during a change still the old one.
+    pub primary: Option<ServerId>,
+    /// What the present primary's own transactions are marked with.
+    pub origin: Option<Origin>,
+    /// Who may have acknowledged what was committed under the present primary. A server is added before it can acknowledge,
+    /// and taken out only when it can't any more and all that it has is elsewhere.
+    pub ackers: BTreeSet<ServerId>,
+    /// Who serves nothing until it is proven clean.
+    pub quarantined: BTreeMap<ServerId, Quarantine>,
+    /// Who is not routed to, by the operator's word.
+    pub withdrawn: BTreeMap<ServerId, Withdrawn>,
+    /// The operator said: do nothing on your own.
+    pub paused: bool,
+    /// Why there is no automatic failover until the operator acknowledges.
+    pub hold: Option<String>,
+    /// When failovers began that nobody asked for.
+    pub failovers: Vec<Moment>,
+    /// A change of the primary that is under way.
+    pub change: Option<Change>,
+}
+
+/// Why a server serves nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// Since when.
+    pub since: Moment,
+    /// What is known.
+    pub why: Suspicion,
+}
+
+/// What is known of a server in quarantine.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Suspicion {
+    /// It was the primary, or took writes that it should not have: what it has must be compared first. That happens by itself.
+    Unchecked,
+    /// It has transactions that the primary has not.
+    Errant(GtidHistory),
+    /// The primary no longer has what it lacks; it must be rebuilt.
+    Purged,
+}
+
+impl std::fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unchecked => f.write_str("in quarantine: not yet compared with the primary"),
+            Self::Errant(set) => write!(f, "in quarantine: has transactions that the primary has not: {set}"),
+            Self::Purged => {
+                f.write_str("in quarantine: lacks transactions that the primary has purged from its binary log")
+            }
+        }
+    }
+}
+
+/// Why a server is not routed to, by the operator's word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Withdrawn {
+    /// Its clients are moved away; it stays a candidate.
+    Drained,
+    /// The operator works on it.
+    Maintenance,
+}
+
+/// A change of the primary, and how far it has got.
+///
+/// ```text
+/// switchover: Checking ─► ClosingSessions ─► Demoting ─► CatchingUp ─┐
+///                 │ refused      │ aborted        │ undo              │ undo: the old primary becomes the choice
+/// failover:   Revoking ─► (Feeding ─►) Draining ──┴───────────────────┴► Arming ─► Repointing ─► Opening ─► done
+///                 ▲  │ Blocked ◄─ whatever can't go on                                             │
+///                 └──┴──────────────── the candidate is gone: the next epoch, without it ◄─────────┘
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// The epoch that it will open.
+    pub epoch: Epoch,
+    /// The old primary.
+    pub from: Option<ServerId>,
+    /// What began it.
+    pub cause: Cause,
+    /// The command to answer at its end.
+    pub command: Option<CommandId>,
+    /// When it began.
+    pub began: Moment,
+    /// Whom the operator asked for.
+    pub wanted: Option<ServerId>,
+    /// Whether the operator takes on trust what can't be proven.
+    pub forced: bool,
+    /// How far it is.
+    pub stage: Stage,
+    /// When it got there.
+    pub since: Moment,
+    /// The old primary's transactions as last seen.
+    pub primary: Option<GtidHistory>,
+    /// When those were last seen.
+    pub primary_alive: Moment,
+    /// Servers that hear no source any more, and what they have.
+    pub reached: BTreeMap<ServerId, Reached>,
+    /// Whether the old primary is known to take no writes.
+    pub fence: Fence,
+    /// Servers on which a step failed for good, and why.
+    pub failed: BTreeMap<ServerId, String>,
+    /// Who is to be opened, and what it must have then.
+    pub choice: Option<super::Choice>,
+    /// Replicas that follow the choice already.
+    pub following: BTreeSet<ServerId>,
+    /// Primaries that may have had commits acknowledged, and by whom: the old one, and every candidate that may have been opened.
+    pub reigns: Vec<Reign>,
+    /// Why it is undone, when it is.
+    pub undone: Option<String>,
+}
+
+/// What began a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A problem.
+    Problem(Problem),
+    /// `failover`.
+    Failover,
+    /// `switchover`.
+    Switchover,
+}
+
+/// How far a change is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// S1: is the primary quiet, has the candidate all but the last moment's.
+    Checking,
+    /// S2: new transactions wait, open ones end.
+    ClosingSessions,
+    /// S3: the primary becomes read-only.
+    Demoting,
+    /// S4: the candidate applies the rest.
+    CatchingUp,
+    /// F2, F3: replicas stop to hear the old primary, which is fenced if it can be.
+    Revoking,
+    /// F5: the candidate gets what it lacks from another.
+    Feeding,
+    /// F6: the candidate applies what it has received.
+    Draining,
+    /// F8: the candidate is made ready.
+    Arming,
+    /// F8: replicas follow it, so many as must acknowledge.
+    Repointing,
+    /// F8: it takes writes.
+    Opening,
+    /// It can't go on; it is tried again from the start.
+    Blocked(String),
+}
+
+/// A server that hears no source any more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reached {
+    /// What it said it has, after that.
+    pub sets: Sets,
+    /// All that it has, applied or not.
+    pub held: GtidHistory,
+    /// Whether its word counts for the quorum: not if it was started anew and may have lost what it had acknowledged.
+    pub counts: bool,
+}
+
+/// What is known of the old primary's fence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fence {
+    /// Nothing yet.
+    Tried,
+    /// It takes no writes.
+    Holds,
+    /// It could not be made to.
+    Failed(String),
+}
+
+/// Who may have acknowledged whose commits.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reign {
+    /// The primary.
+    pub primary: ServerId,
+    /// Those who may have acknowledged.
+    pub ackers: BTreeSet<ServerId>,
+}

@@ -1,0 +1,313 @@
+//! What is wrong, if anything: a table of named problems with one predicate each. The first that matches is it.
+
+use super::evidence::ms;
+use super::{Durability, Evidence, Lease, OnDiskStall, Policy, ServerEvidence, Stall, Writing};
+use crate::topology::Failure;
+use serde::{Deserialize, Serialize};
+
+/// What is wrong with the cluster, or with our view of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Problem {
+    /// Nothing.
+    None,
+    /// Nobody is known to be the primary.
+    NoPrimary,
+    /// We were held up ourselves: nothing that timed out counts.
+    ProxyStalled,
+    /// Every server refuses connections.
+    AllServersDown,
+    /// No server answers, and not all refuse: it may be us.
+    ProxyIsolated,
+    /// The primary is at its connection limit. It lives.
+    PrimarySaturated,
+    /// The primary does not let the monitor in. It lives.
+    MonitorTurnedAway,
+    /// The primary is gone, by every rule.
+    PrimaryDead,
+    /// The primary is gone, and a failover could lose what was acknowledged, or can't fence it.
+    PrimaryDeadUnprovable,
+    /// The primary does not answer us, and a replica hears it.
+    PrimaryUnreachable,
+    /// The primary does not answer; not for long enough, or not proven.
+    PrimarySuspect,
+    /// The primary was started anew and is read-only.
+    PrimaryRestarted,
+    /// The primary is read-only, and nobody here made it so.
+    PrimaryReadOnly,
+    /// The primary's disk is full or stalls, and the policy wants a failover then.
+    PrimaryDiskFailed,
+    /// Writes wait for acknowledgements that don't come.
+    WritesWaitForAckers,
+    /// Writes wait for a lock.
+    WritesLocked,
+    /// The primary's disk is full.
+    DiskFull,
+    /// The primary's disk stalls.
+    DiskStalled,
+    /// Writes are not taken, and nobody knows why.
+    WritesStalled,
+    /// A commit does not wait for replicas, though it should: a failover now could lose it.
+    SemiSyncOff,
+    /// A failover would be refused now: too few acknowledging replicas.
+    TooFewAckers,
+}
+
+/// Whether a problem is there.
+type Matcher = fn(&Evidence, &Policy) -> bool;
+
+/// The order is the priority. What excuses the primary stands above what accuses it.
+const PROBLEMS: &[(Problem, Matcher)] = &[
+    (Problem::NoPrimary, |e, _| e.primary().is_none()),
+    (Problem::ProxyStalled, |e, p| proxy_is_well(e, p).is_err()),
+    (Problem::AllServersDown, |e, p| e.servers.iter().all(|server| server.is_silent(p) && refuses(server))),
+    (Problem::ProxyIsolated, |e, p| e.servers.iter().all(|server| server.is_silent(p))),
+    (Problem::PrimarySaturated, |e, _| turned_away(e, |failure| matches!(failure, Failure::TooManyConnections))),
+    (Problem::MonitorTurnedAway, |e, _| turned_away(e, |_| true)),
+    (Problem::PrimaryDead, |e, p| gone(e, p) && PROOF.iter().all(|check| (check.holds)(e, p).is_ok())),
+    (Problem::PrimaryDeadUnprovable, gone),
+    (Problem::PrimaryUnreachable, unreachable_for_us_alone),
+    (Problem::PrimarySuspect, |e, _| {
+        e.primary().is_some_and(|primary| primary.silence.is_some() || primary.resets >= 2)
+    }),
+    (Problem::PrimaryRestarted, |e, p| read_only(e, p) && e.primary().is_some_and(|primary| primary.restarted)),
+    (Problem::PrimaryReadOnly, read_only),
+    (Problem::PrimaryDiskFailed, |e, p| {
+        p.disk_stall == OnDiskStall::FailOver
+            && stalled_by(e, p, |cause| matches!(cause, Stall::Disk | Stall::DiskFull))
+    }),
+    (Problem::WritesWaitForAckers, |e, p| stalled_by(e, p, |cause| cause == Stall::Ackers)),
+    (Problem::WritesLocked, |e, p| stalled_by(e, p, |cause| cause == Stall::Lock)),
+    (Problem::DiskFull, |e, p| stalled_by(e, p, |cause| cause == Stall::DiskFull)),
+    (Problem::DiskStalled, |e, p| stalled_by(e, p, |cause| cause == Stall::Disk)),
+    (Problem::WritesStalled, |e, p| stalled_by(e, p, |_| true)),
+    (Problem::SemiSyncOff, |e, p| writes_were_acknowledged(e, p).is_err()),
+    (Problem::TooFewAckers, |e, p| enough_ackers(e, p).is_err()),
+];
+
+impl Problem {
+    /// The first of the table that matches.
+    pub fn of(evidence: &Evidence, policy: &Policy) -> Self {
+        PROBLEMS.iter().find(|(_, matches)| matches(evidence, policy)).map_or(Self::None, |(problem, _)| *problem)
+    }
+
+    /// What the operator should know or do; a sentence.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::None => "all is well",
+            Self::NoPrimary => "no server is known to take writes: make one writable, or run `dbproxy failover`",
+            Self::ProxyStalled => {
+                "dbproxy was held up (CPU, suspended machine): its own timeouts say nothing about servers"
+            }
+            Self::AllServersDown => "every server refuses connections: start them; nothing is done meanwhile",
+            Self::ProxyIsolated => "no server answers: look at the network of this machine; nothing is done meanwhile",
+            Self::PrimarySaturated => {
+                "the primary is alive and out of connections: raise max_connections, or find who leaks them"
+            }
+            Self::MonitorTurnedAway => {
+                "the primary is alive and turns the monitor away: check [monitor] and its grants"
+            }
+            Self::PrimaryDead => "the primary is gone",
+            Self::PrimaryDeadUnprovable => {
+                "the primary is gone, and a failover could lose acknowledged writes: bring a replica back, or `dbproxy failover --force`"
+            }
+            Self::PrimaryUnreachable => {
+                "the primary is alive, replicas hear it: look at the network between dbproxy and it"
+            }
+            Self::PrimarySuspect => "the primary does not answer; it is not proven dead",
+            Self::PrimaryRestarted => {
+                "the primary was restarted and boots read-only: it is opened again if it lacks nothing"
+            }
+            Self::PrimaryReadOnly => {
+                "the primary is read-only, and dbproxy did not make it so: undo it, or `dbproxy switchover`"
+            }
+            Self::PrimaryDiskFailed => "the primary's disk failed, and disk_stall says to fail over",
+            Self::WritesWaitForAckers => "writes wait for replicas that don't acknowledge: bring replicas back",
+            Self::WritesLocked => "writes wait for a lock: FLUSH TABLES WITH READ LOCK, a backup or a long ALTER",
+            Self::DiskFull => "the primary's disk is full",
+            Self::DiskStalled => "the primary's disk stalls",
+            Self::WritesStalled => "the primary answers and takes no writes; the cause is not known",
+            Self::SemiSyncOff => {
+                "commits on the primary do not wait for replicas, though durability is semi_sync: see `dbproxy doctor`"
+            }
+            Self::TooFewAckers => "too few acknowledging replicas answer: a failover would be refused now",
+        }
+    }
+
+    /// Whether the primary must not be blamed for it.
+    pub const fn excuses_primary(self) -> bool {
+        match self {
+            Self::ProxyStalled
+            | Self::AllServersDown
+            | Self::ProxyIsolated
+            | Self::PrimarySaturated
+            | Self::MonitorTurnedAway
+            | Self::PrimaryUnreachable => true,
+            Self::None
+            | Self::NoPrimary
+            | Self::PrimaryDead
+            | Self::PrimaryDeadUnprovable
+            | Self::PrimarySuspect
+            | Self::PrimaryRestarted
+            | Self::PrimaryReadOnly
+            | Self::PrimaryDiskFailed
+            | Self::WritesWaitForAckers
+            | Self::WritesLocked
+            | Self::DiskFull
+            | Self::DiskStalled
+            | Self::WritesStalled
+            | Self::SemiSyncOff
+            | Self::TooFewAckers => false,
+        }
+    }
+}
+
+/// One condition, and what was found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Finding {
+    /// What must hold.
+    pub check: String,
+    /// Whether it does.
+    pub holds: bool,
+    /// What was seen.
+    pub detail: String,
+}
+
+/// A condition for a failover.
+struct Check {
+    name: &'static str,
+    /// What was seen, for it or against it.
+    holds: fn(&Evidence, &Policy) -> Result<String, String>,
+}
+
+/// What makes the primary gone: that it is silent, that it is not us, and that replicas say the same.
+const GONE: &[Check] = &[
+    Check { name: "this proxy was not held up", holds: proxy_is_well },
+    Check { name: "the primary does not answer", holds: primary_is_silent },
+    Check { name: "at least one replica answers", holds: a_replica_answers },
+    Check { name: "no replica that answers hears the primary", holds: every_replica_is_deaf },
+];
+
+/// What makes a failover lossless, and a fence.
+const PROOF: &[Check] = &[
+    Check { name: "commits waited for replicas", holds: writes_were_acknowledged },
+    Check { name: "enough acknowledging replicas answer", holds: enough_ackers },
+    Check { name: "this process may act", holds: lease_is_held },
+];
+
+/// Every condition for an automatic failover, in the order in which they are asked; the first that does not hold is why there is none.
+pub fn findings(evidence: &Evidence, policy: &Policy) -> Vec<Finding> {
+    let find = |check: &Check| {
+        let (holds, detail) = match (check.holds)(evidence, policy) {
+            Ok(detail) => (true, detail),
+            Err(detail) => (false, detail),
+        };
+        Finding { check: check.name.to_owned(), holds, detail }
+    };
+    GONE.iter().chain(PROOF).map(find).collect()
+}
+
+fn gone(evidence: &Evidence, policy: &Policy) -> bool {
+    GONE.iter().all(|check| (check.holds)(evidence, policy).is_ok())
+}
+
+fn proxy_is_well(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
+    match evidence.own.late_ms_ago {
+        Some(ago) if ms(ago) < policy.detection.own_lag_forgiven_after => {
+            Err(format!("its event loop was late {ago} ms ago"))
+        }
+        _ => Ok("its event loop is on time".to_owned()),
+    }
+}
+
+fn primary_is_silent(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
+    let primary = evidence.primary().ok_or("no primary is known")?;
+    if let Some(failure) = &primary.turned_away {
+        return Err(format!("it is there: {failure}"));
+    }
+    match &primary.silence {
+        None => Err("it answers".to_owned()),
+        Some(silence) => {
+            let seen =
+                format!("{} probes failed within {} ms: {}", silence.probes, silence.lasting_ms, silence.failure);
+            if primary.is_silent(policy) { Ok(seen) } else { Err(format!("{seen}; that is not long enough")) }
+        }
+    }
+}
+
+fn a_replica_answers(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
+    match evidence.others().filter(|server| server.fresh(policy).is_some()).count() {
+        0 => Err("no other server answers".to_owned()),
+        count => Ok(format!("{count} answer")),
+    }
+}
+
+fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
+    let mut seen = Vec::new();
+    for replica in evidence.replicas(policy) {
+        if let Some(status) = replica.fresh(policy) {
+            let name = replica.id.0;
+            seen.push(replica.is_deaf(status, policy).map_err(|heard| format!("server {name} {heard}"))?);
+        }
+    }
+    Ok(if seen.is_empty() { "no replica that answers is connected to it".to_owned() } else { seen.join("; ") })
+}
+
+fn writes_were_acknowledged(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
+    let Durability::SemiSync { wait_count } = policy.durability else {
+        return Ok("durability is async: nothing waits".to_owned());
+    };
+    let primary = evidence.primary().and_then(|primary| primary.status.as_ref());
+    let semi_sync = primary.ok_or("the primary was never asked")?.status.semi_sync;
+    if !semi_sync.source_on || !semi_sync.source_active {
+        return Err("semi-synchronous replication was off on the primary".to_owned());
+    }
+    if semi_sync.wait_count < wait_count {
+        return Err(format!("a commit waited for {} replicas instead of {wait_count}", semi_sync.wait_count));
+    }
+    Ok(format!("each for {} or more", semi_sync.wait_count))
+}
+
+fn enough_ackers(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
+    let (reachable, needed) = match policy.durability {
+        Durability::SemiSync { .. } => (evidence.reachable_ackers(policy), evidence.quorum(policy)),
+        Durability::Async { .. } => (evidence.others().filter(|server| server.fresh(policy).is_some()).count(), 1),
+    };
+    let seen = format!("{reachable} of {}, {needed} needed", evidence.ackers.len());
+    if reachable >= needed { Ok(seen) } else { Err(seen) }
+}
+
+fn lease_is_held(evidence: &Evidence, _: &Policy) -> Result<String, String> {
+    match evidence.own.lease {
+        Lease::Held => Ok("it holds the lease, or is the only one".to_owned()),
+        Lease::NotHeld => Err("another process holds the lease".to_owned()),
+    }
+}
+
+fn refuses(server: &ServerEvidence) -> bool {
+    server.silence.as_ref().is_some_and(|silence| silence.failure == Failure::Refused)
+}
+
+fn turned_away(evidence: &Evidence, by: fn(&Failure) -> bool) -> bool {
+    evidence.primary().and_then(|primary| primary.turned_away.as_ref()).is_some_and(by)
+}
+
+/// Silent to us, and heard by a replica since.
+fn unreachable_for_us_alone(evidence: &Evidence, policy: &Policy) -> bool {
+    evidence
+        .primary()
+        .filter(|primary| primary.is_silent(policy))
+        .and_then(|primary| primary.silence.as_ref())
+        .is_some_and(|silence| evidence.replicas(policy).any(|replica| replica.heard_since(silence, policy)))
+}
+
+fn read_only(evidence: &Evidence, policy: &Policy) -> bool {
+    evidence.primary().and_then(|primary| primary.fresh(policy)).is_some_and(|status| status.read_only)
+}
+
+fn stalled_by(evidence: &Evidence, policy: &Policy, by: impl Fn(Stall) -> bool) -> bool {
+    match evidence.primary().map(|primary| primary.writes) {
+        Some(Writing::Stalled { lasting_ms, cause }) => ms(lasting_ms) >= policy.detection.stalled_after && by(cause),
+        Some(Writing::Unknown | Writing::Works) | None => false,
+    }
+}

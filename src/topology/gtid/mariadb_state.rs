@@ -1,0 +1,195 @@
+//! All that a MariaDB server has, by domain and by the server that wrote it: `gtid_binlog_state`.
+//!
+//! <https://mariadb.com/docs/server/ha-and-performance/standard-replication/gtid> ("gtid_binlog_state").
+
+use super::mariadb::gtid;
+use super::scan::Scan;
+use super::{GtidError, MariaDbGtidPosition};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Per replication domain and server the last transaction that this server wrote there and that is held.
+///
+/// A position (`gtid_slave_pos`) has one transaction a domain, so two servers of which each has a transaction number 12 of
+/// its own look alike. Here they don't: what a server wrote itself stands beside what the primary wrote. It is the set of
+/// all transactions up to each entry, on the ground that a server's own sequence numbers rise and that replication leaves none out.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MariaDbGtidState {
+    /// (domain, server) → last sequence number.
+    last: BTreeMap<(u32, u32), u64>,
+}
+
+impl MariaDbGtidState {
+    /// Whether all of `other` is in `self`.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.last.iter().all(|(writer, wanted)| self.last.get(writer).is_some_and(|held| held >= wanted))
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (&writer, &sequence) in &other.last {
+            self.raise(writer, sequence);
+        }
+    }
+
+    /// Leaves, per domain and server, what goes further than `other`.
+    ///
+    /// What is left is named by its last transaction alone: of `0-1-9` less `0-1-7` stays `0-1-9`, which stands for 8 and 9.
+    pub fn subtract(&mut self, other: &Self) {
+        self.last.retain(|writer, sequence| other.last.get(writer).is_none_or(|held| held < sequence));
+    }
+
+    /// Leaves only what is in `other` too.
+    pub fn intersect(&mut self, other: &Self) {
+        self.last.retain(|writer, sequence| {
+            let held = other.last.get(writer);
+            *sequence = (*sequence).min(held.copied().unwrap_or(0));
+            held.is_some()
+        });
+    }
+
+    /// Leaves only transactions of servers whose `server_id` `keeps` says yes to.
+    pub fn retain(&mut self, keeps: impl Fn(u32) -> bool) {
+        self.last.retain(|(_, server), _| keeps(*server));
+    }
+
+    /// Leaves what a replica has received that gets `self` as a stream and is at `position`: per domain nothing beyond the
+    /// position's sequence number, and no domain that the position does not name.
+    pub fn up_to(&self, position: &MariaDbGtidPosition) -> Self {
+        let mut held = Self::default();
+        for (domain, server, sequence) in position.transactions() {
+            held.raise((domain, server), sequence);
+            for (&writer, &written) in self.last.range((domain, 0)..=(domain, u32::MAX)) {
+                held.raise(writer, written.min(sequence));
+            }
+        }
+        held
+    }
+
+    /// The position that this amounts to: per domain its highest transaction.
+    pub fn position(&self) -> MariaDbGtidPosition {
+        let mut position = MariaDbGtidPosition::default();
+        for (&(domain, server), &sequence) in &self.last {
+            position.note(domain, server, sequence);
+        }
+        position
+    }
+
+    /// Nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
+    fn raise(&mut self, writer: (u32, u32), sequence: u64) {
+        let held = self.last.entry(writer).or_insert(sequence);
+        *held = (*held).max(sequence);
+    }
+}
+
+impl From<&MariaDbGtidPosition> for MariaDbGtidState {
+    /// Only the transactions that the position names: what other servers wrote before them is not known from it.
+    fn from(position: &MariaDbGtidPosition) -> Self {
+        Self::default().up_to(position)
+    }
+}
+
+impl FromStr for MariaDbGtidState {
+    type Err = GtidError;
+
+    /// Reads `0-1-5,0-2-7,1-2-3`.
+    fn from_str(text: &str) -> Result<Self, GtidError> {
+        let mut scan = Scan::new(text)?;
+        let mut state = Self::default();
+        while scan.peek().is_some() {
+            let (domain, server, sequence) = gtid(&mut scan)?;
+            state.raise((domain, server), sequence);
+        }
+        Ok(state)
+    }
+}
+
+impl fmt::Display for MariaDbGtidState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, ((domain, server), sequence)) in self.last.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{domain}-{server}-{sequence}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn state(text: &str) -> MariaDbGtidState {
+        text.parse().unwrap()
+    }
+
+    /// Texts over a small universe, with the transactions that they stand for.
+    fn any_state() -> impl Strategy<Value = (MariaDbGtidState, BTreeSet<(u32, u32, u64)>)> {
+        proptest::collection::vec((0..3u32, 1..4u32, 1..9u64), 0..7).prop_map(|rows| {
+            let text = rows.iter().map(|(d, s, n)| format!("{d}-{s}-{n}")).collect::<Vec<_>>().join(",");
+            let model = rows.into_iter().flat_map(|(d, s, n)| (1..=n).map(move |n| (d, s, n))).collect();
+            (state(&text), model)
+        })
+    }
+
+    #[test]
+    fn a_transaction_of_a_replicas_own_is_told_from_the_primarys_of_the_same_number() {
+        let (replica, primary) = (state("0-1-11,0-2-12"), state("0-1-12"));
+        assert!(replica.position().covers(&primary.position()));
+        assert!(!replica.covers(&primary));
+        let mut errant = replica;
+        errant.subtract(&primary);
+        assert_eq!(errant.to_string(), "0-2-12");
+    }
+
+    #[test]
+    fn a_replica_of_a_stream_has_what_came_before_its_position() {
+        let primary = state("0-3-12,0-1-20,5-3-2");
+        assert_eq!(primary.up_to(&"0-1-15".parse().unwrap()).to_string(), "0-1-15,0-3-12");
+        assert_eq!(primary.up_to(&"0-3-10".parse().unwrap()).to_string(), "0-1-10,0-3-10");
+        assert!(primary.up_to(&MariaDbGtidPosition::default()).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_state_is_refused_with_its_place() {
+        let expected = |expected, offset| Err(GtidError::Expected { expected, offset });
+        assert_eq!("0-1".parse::<MariaDbGtidState>(), expected("'-'", 3));
+        assert_eq!("0-1-5;".parse::<MariaDbGtidState>(), expected("',' or the end", 5));
+    }
+
+    proptest! {
+        #[test]
+        fn a_printed_state_reads_back((a, _) in any_state()) {
+            prop_assert_eq!(state(&a.to_string()), a);
+        }
+
+        #[test]
+        fn a_state_is_the_set_of_its_transactions((a, model_a) in any_state(), (b, model_b) in any_state()) {
+            prop_assert_eq!(a.covers(&b), model_a.is_superset(&model_b));
+            let mut union = a.clone();
+            union.merge(&b);
+            prop_assert!(union.covers(&a) && union.covers(&b));
+            let mut rest = a.clone();
+            rest.subtract(&b);
+            prop_assert_eq!(rest.is_empty(), model_a.is_subset(&model_b));
+            let mut rejoined = b.clone();
+            rejoined.merge(&rest);
+            prop_assert_eq!(rejoined, union);
+            let mut common = a.clone();
+            common.intersect(&b);
+            prop_assert!(a.covers(&common) && b.covers(&common));
+            prop_assert_eq!(common.is_empty(), model_a.is_disjoint(&model_b));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9,\\- \\n:a]{0,40}|\\PC{0,20}") {
+            let _ = text.parse::<MariaDbGtidState>();
+        }
+    }
+}
