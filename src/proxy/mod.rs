@@ -15,6 +15,7 @@ mod link;
 mod listener;
 mod login;
 mod relay;
+mod structures;
 mod tunnel;
 mod upload;
 
@@ -22,6 +23,7 @@ pub use acknowledgements::Acknowledgements;
 pub use doors::Doors;
 pub use listener::serve;
 pub use login::KnownSchemas;
+pub use structures::Structures;
 
 use crate::config::Live;
 use crate::conn::{BackendTls, Frontend, Registry, TopologyWatch};
