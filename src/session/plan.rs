@@ -29,6 +29,7 @@ pub(super) const SERVER_STATE: Facts = Facts { effect: Effect::Admin, why: Why::
 
 /// What to do with a command.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one per command, moved once; a box would be an allocation per command")]
 pub enum Plan {
     /// Run it.
     Run(Run),
