@@ -5,14 +5,23 @@ use super::statements::Prepared;
 use super::transaction::Inside;
 use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Moment, Reason, Refusal, Route, Target};
-use crate::sql::{self, Assignment, Effect, Facts, Why};
+use crate::sql::{self, Assignment, Effect, Facts, StatementKind, Why};
 use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
 use std::time::Duration;
 
 /// The facts of a proven read, for decisions that are about none in particular.
-pub(super) const READ: Facts =
-    Facts { effect: Effect::Read, why: Why::PlainRead, hold: None, sets_charset: false, kill: None, transaction: None };
+pub(super) const READ: Facts = Facts {
+    effect: Effect::Read,
+    why: Why::PlainRead,
+    hold: None,
+    sets_charset: false,
+    kill: None,
+    transaction: None,
+    kind: StatementKind::Select,
+    has_where: false,
+    has_limit: false,
+};
 
 /// A read of what belongs to one server.
 pub(super) const SERVER_STATE: Facts = Facts { effect: Effect::Admin, why: Why::ServerState, ..READ };

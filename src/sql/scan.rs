@@ -1,8 +1,9 @@
 //! One walk over the tokens of a statement, gathering what keeps it from being a plain read.
 
+use super::kind::of_verb;
 use super::lexer::{Hazard, Kind, Lexer, Token};
 use super::words::{Call, Key};
-use super::{Effect, Facts, Hold, Kill, Lexis, Transaction, Why};
+use super::{Effect, Facts, Hold, Kill, Lexis, StatementKind, Transaction, Why};
 
 /// Whether what is found decides the statement's effect, or only what it leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,11 @@ pub(super) struct Scan<'a> {
     /// The statement began with WITH, so that it may end as a write.
     pub(super) with: bool,
     several: bool,
+    /// See [`Facts::kind`].
+    pub(super) verb: StatementKind,
+    depth: u32,
+    has_where: bool,
+    has_limit: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -56,6 +62,10 @@ impl<'a> Scan<'a> {
             inserting: false,
             with: false,
             several: false,
+            verb: StatementKind::Unknown,
+            depth: 0,
+            has_where: false,
+            has_limit: false,
         }
     }
 
@@ -139,7 +149,11 @@ impl<'a> Scan<'a> {
     /// Looks at the current token.
     pub(super) fn look(&mut self) {
         match self.token.kind {
-            Kind::Open => self.look_at_call(),
+            Kind::Open => {
+                self.depth += 1;
+                self.look_at_call();
+            }
+            Kind::Close => self.depth = self.depth.saturating_sub(1),
             Kind::UserVariable => {
                 self.note(Effect::Admin, Why::UserVariable);
                 self.hold(Hold::UserVariable);
@@ -169,6 +183,8 @@ impl<'a> Scan<'a> {
             Key::Sequence => self.note(Effect::Admin, Why::SideEffectFunction),
             Key::SqlCalcFoundRows => self.note(Effect::Admin, Why::Diagnostics),
             Key::Procedure | Key::Call => self.look_at_stranger(),
+            Key::Where => self.has_where |= self.depth == 0,
+            Key::Limit => self.has_limit |= self.depth == 0,
             _ => {}
         }
     }
@@ -176,6 +192,7 @@ impl<'a> Scan<'a> {
     /// A word of a writing statement within what began as a read.
     fn look_at_write(&mut self) {
         if self.with {
+            self.verb = of_verb(self.token.key());
             self.note(Effect::Write, Why::Write);
         } else {
             self.look_at_stranger();
@@ -281,6 +298,7 @@ impl<'a> Scan<'a> {
             self.give_up();
             self.why = hazard.why();
         }
+        let kind = self.kind();
         let kill = if self.effect == Effect::Kill { self.kill } else { None };
         // Of several statements, or of one that was not read to its end, nothing is told.
         let transaction = if self.effect == Effect::Unknown { None } else { self.transaction };
@@ -291,6 +309,17 @@ impl<'a> Scan<'a> {
             sets_charset: self.sets_charset,
             kill,
             transaction,
+            kind,
+            has_where: self.has_where,
+            has_limit: self.has_limit,
+        }
+    }
+
+    fn kind(&self) -> StatementKind {
+        match () {
+            () if self.lexer.hazard.is_some() => StatementKind::Unknown,
+            () if self.several => StatementKind::Several,
+            () => self.verb,
         }
     }
 

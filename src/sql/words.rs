@@ -4,7 +4,7 @@
 //! and the built-in wins over a stored function of the same name. That was checked on MySQL 9.7.4 and MariaDB 10.11.19 by
 //! creating a stored function of every listed name and seeing that no way of writing the call ever reached it.
 
-use super::Flavor;
+use super::{Flavor, keywords};
 
 /// Keywords that a scan looks at. What is only ever compared in one place is compared by text instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,11 +14,12 @@ pub(super) enum Key {
     // First words.
     Select, With, Values, Table, Insert, Replace, Update, Delete, Load, Call, Do, Begin, Start, Commit, Rollback,
     Savepoint, Release, Xa, Use, Kill, Show, Explain, Analyze, Create, Alter, Drop, Truncate, Rename, Import, Flush, Lock,
-    Unlock, Backup, Handler, Prepare, Execute, Deallocate, Get, Set, Binlog,
+    Unlock, Backup, Handler, Prepare, Execute, Deallocate, Get, Set, Binlog, Grant, Revoke,
     /// Administration without anything special to it.
     Admin,
     // Words within.
     Recursive, Value, Into, For, Share, As, Procedure, SqlCalcFoundRows, Sequence, Character, From, Join,
+    Where, Limit,
 }
 
 /// What a word followed by `(` means.
@@ -58,10 +59,12 @@ pub(super) struct Word {
     pub(super) key: Key,
     pub(super) call: Call,
     flavors: u8,
+    /// One of the servers' keywords: in a digest its case does not matter.
+    pub(super) keyword: bool,
 }
 
 /// A word that nothing is known of.
-pub(super) static UNLISTED: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0 };
+pub(super) static UNLISTED: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0, keyword: false };
 
 const MYSQL: u8 = 1;
 const MARIADB: u8 = 2;
@@ -115,7 +118,7 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("check", Key::Admin, Call::Unknown),
     ("checksum", Key::Admin, Call::Unknown),
     ("clone", Key::Admin, Call::Unknown),
-    ("grant", Key::Admin, Call::Unknown),
+    ("grant", Key::Grant, Call::Unknown),
     ("help", Key::Admin, Call::Unknown),
     ("install", Key::Admin, Call::Unknown),
     ("optimize", Key::Admin, Call::Unknown),
@@ -124,7 +127,7 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("reset", Key::Admin, Call::Unknown),
     ("resignal", Key::Admin, Call::Unknown),
     ("restart", Key::Admin, Call::Unknown),
-    ("revoke", Key::Admin, Call::Unknown),
+    ("revoke", Key::Revoke, Call::Unknown),
     ("shutdown", Key::Admin, Call::Unknown),
     ("signal", Key::Admin, Call::Unknown),
     ("stop", Key::Admin, Call::Unknown),
@@ -144,6 +147,8 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("character", Key::Character, Call::Unknown),
     ("from", Key::From, Call::Keyword),
     ("join", Key::Join, Call::Keyword),
+    ("where", Key::Where, Call::Keyword),
+    ("limit", Key::Limit, Call::Keyword),
 ];
 
 /// Reserved in both products, or with a production of their own that comes before a call.
@@ -151,9 +156,9 @@ const KEYS: &[(&str, Key, Call)] = &[
 const KEYWORDS: &[&str] = &[
     "all", "and", "between", "by", "case", "collate", "cross", "dec", "decimal", "distinct", "distinctrow", "div",
     "else", "exists", "force", "group", "having", "ignore", "in", "index", "inner", "interval", "int", "integer",
-    "is", "key", "like", "limit", "match", "natural", "not", "numeric", "on", "or", "order", "outer", "over",
+    "is", "key", "like", "match", "natural", "not", "numeric", "on", "or", "order", "outer", "over",
     "partition", "primary", "regexp", "rlike", "row", "straight_join", "then", "union", "using", "varbinary",
-    "varchar", "when", "where", "xor", "binary", "float", "double", "real", "bigint", "smallint", "tinyint",
+    "varchar", "when", "xor", "binary", "float", "double", "real", "bigint", "smallint", "tinyint",
     "mediumint",
 ];
 
@@ -261,7 +266,7 @@ const SERVER_STATE_MARIADB: &[&str] = &[
     "binlog_gtid_pos", "wsrep_last_seen_gtid", "wsrep_last_written_gtid",
 ];
 
-const SIZE: usize = 2048;
+const SIZE: usize = 4096;
 
 /// Start of a word's hash.
 pub(super) const HASH_SEED: u32 = 0x811C_9DC5;
@@ -272,7 +277,18 @@ pub(super) const fn hash_step(hash: u32, byte: u8) -> u32 {
 }
 
 const fn slot_of(hash: u32) -> usize {
-    (hash.wrapping_mul(0x9E37_79B1) >> 21) as usize
+    (hash.wrapping_mul(0x9E37_79B1) >> 20) as usize
+}
+
+const fn hash_of(name: &str) -> u32 {
+    let bytes = name.as_bytes();
+    let mut hash = HASH_SEED;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = hash_step(hash, bytes[at]);
+        at += 1;
+    }
+    hash
 }
 
 struct Table {
@@ -282,21 +298,30 @@ struct Table {
 impl Table {
     /// A word that means something else in each product has two slots.
     const fn put(&mut self, name: &'static str, key: Key, call: Call, flavors: u8) {
-        let bytes = name.as_bytes();
-        let mut hash = HASH_SEED;
-        let mut at = 0;
-        while at < bytes.len() {
-            hash = hash_step(hash, bytes[at]);
-            at += 1;
-        }
-        let mut slot = slot_of(hash);
+        let mut slot = slot_of(hash_of(name));
         while !self.slots[slot].name.is_empty() {
             if same(self.slots[slot].name, name) {
                 assert!(self.slots[slot].flavors & flavors == 0, "a word is listed twice");
             }
             slot = (slot + 1) % SIZE;
         }
-        self.slots[slot] = Word { name, key, call, flavors };
+        self.slots[slot] = Word { name, key, call, flavors, keyword: false };
+    }
+
+    /// Marks the word as a keyword, and lists it if it is not.
+    const fn mark(&mut self, name: &'static str) {
+        let mut slot = slot_of(hash_of(name));
+        let mut listed = false;
+        while !self.slots[slot].name.is_empty() {
+            if same(self.slots[slot].name, name) {
+                self.slots[slot].keyword = true;
+                listed = true;
+            }
+            slot = (slot + 1) % SIZE;
+        }
+        if !listed {
+            self.slots[slot] = Word { name, key: Key::None, call: Call::Unknown, flavors: BOTH, keyword: true };
+        }
     }
 
     const fn put_all(&mut self, names: &[&'static str], call: Call, flavors: u8) {
@@ -318,7 +343,7 @@ const fn same(a: &str, b: &str) -> bool {
 }
 
 static TABLE: Table = {
-    const EMPTY: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0 };
+    const EMPTY: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0, keyword: false };
     let mut table = Table { slots: [EMPTY; SIZE] };
     let mut at = 0;
     while at < KEYS.len() {
@@ -345,8 +370,18 @@ static TABLE: Table = {
     table.put_all(SIDE_EFFECT_BOTH, Call::SideEffect, BOTH);
     table.put_all(SIDE_EFFECT_MYSQL, Call::SideEffect, MYSQL);
     table.put_all(SIDE_EFFECT_MARIADB, Call::SideEffect, MARIADB);
+    let mut at = 0;
+    while at < keywords::KEYWORDS.len() {
+        table.mark(keywords::KEYWORDS[at]);
+        at += 1;
+    }
     table
 };
+
+/// What is known of a word in that product.
+pub(super) fn named(name: &str, flavor: Flavor) -> &'static Word {
+    find(hash_of(name), name.as_bytes(), flavor)
+}
 
 /// What is known of a word in that product, by its hash and its bytes in whatever case.
 pub(super) fn find(hash: u32, text: &[u8], flavor: Flavor) -> &'static Word {

@@ -48,6 +48,9 @@ pub struct Case {
     query_only: bool,
     /// What it asks of transactions: verb, access, isolation, snapshot, chain.
     transaction: Option<String>,
+    kind: Option<String>,
+    /// `where`, `limit`, or both.
+    clauses: Option<String>,
 }
 
 impl Table {
@@ -139,6 +142,13 @@ impl Case {
         self.kill = facts.kill.map(|kill| kill.id);
         self.query_only = facts.kill.is_some_and(|kill| kill.query_only);
         self.transaction = facts.transaction.map(|asked| words_of(&asked));
+        self.kind = Some(facts.kind.as_str().to_owned());
+        self.clauses = match (facts.has_where, facts.has_limit) {
+            (true, true) => Some("where limit".to_owned()),
+            (true, false) => Some("where".to_owned()),
+            (false, true) => Some("limit".to_owned()),
+            (false, false) => None,
+        };
     }
 
     fn write(&self, text: &mut String) {
@@ -149,6 +159,8 @@ impl Case {
             ("escaped", &self.escaped),
             ("flavor", &self.flavor),
             ("charset", &self.charset),
+            ("kind", &self.kind),
+            ("clauses", &self.clauses),
             ("effect", &self.effect),
             ("why", &self.why),
             ("hold", &self.hold),
