@@ -263,7 +263,7 @@ fn judge(facts: &Facts, run: &Run) -> Within {
         Some(Hold::UserVariable) if run.leaves.only_reads_user_variables() => {}
         // Refused by the server for want of a right to write, before anything of it is run.
         Some(Hold::UserVariable | Hold::Routine) if facts.effect == Effect::Write && facts.why == Why::Write => {}
-        Some(Hold::SessionVariable) if facts.transaction.is_some() => {}
+        Some(Hold::SessionVariable | Hold::NextTransaction) if facts.transaction.is_some() => {}
         Some(_) => return Within::Refused,
     }
     match (facts.effect, facts.why) {
