@@ -6,6 +6,7 @@
 mod acknowledgements;
 mod backends;
 mod client;
+mod doors;
 mod exchange;
 mod hold;
 mod inject;
@@ -19,6 +20,7 @@ mod tunnel;
 mod upload;
 
 pub use acknowledgements::Acknowledgements;
+pub use doors::Doors;
 pub use listener::serve;
 pub use login::KnownSchemas;
 pub use structures::Structures;
@@ -46,6 +48,8 @@ pub struct Shared {
     pub frontend: Frontend,
     /// How servers are connected to; replaced on reload.
     pub backend_tls: ArcSwap<BackendTls>,
+    /// The lines in front of the servers.
+    pub doors: Doors,
     /// Schemas that a login was accepted with a moment ago.
     pub schemas: login::KnownSchemas,
     /// What all clients together were told to be written.
