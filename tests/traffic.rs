@@ -33,3 +33,5 @@ mod state;
 mod support;
 #[path = "traffic/tools.rs"]
 mod tools;
+#[path = "traffic/transactions.rs"]
+mod transactions;

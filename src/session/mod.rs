@@ -25,6 +25,7 @@ mod state;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod variables;
 
 pub use answer::{Acknowledged, Answer, Next};
@@ -42,6 +43,7 @@ use pins::Pins;
 use state::{Charset, State};
 use statements::Statements;
 use std::sync::Arc;
+use transaction::Transactions;
 use variables::Variables;
 
 /// What the machine may do, from the configuration.
@@ -127,6 +129,7 @@ impl Session {
             holder: None,
             last: None,
             replica: None,
+            transactions: Transactions::default(),
             frontier: Frontier::default(),
             proven: None,
             unreported: false,
@@ -171,6 +174,7 @@ impl Session {
         match self.state.pins.first() {
             Some(hold) => Some(hold.as_str()),
             None if self.in_transaction() => Some("transaction"),
+            None if self.state.transactions.awaits_next() => Some(Hold::NextTransaction.as_str()),
             None => None,
         }
     }
@@ -186,11 +190,24 @@ impl Session {
     /// When no server can be used.
     pub fn login_route(&mut self, moment: &Moment<'_>) -> Result<Route, Refusal> {
         crate::route::primary(moment.topology, Reason::Command).or_else(|_| {
-            self.decide(&plan::READ, &Run::new(Command::Query, Expect::Results), moment).map(|decided| decided.route)
+            let run = Run::new(Command::Query, Expect::Results);
+            self.decide(&plan::READ, None, &run, moment).map(|decided| decided.route)
         })
     }
 
-    fn decide(&mut self, facts: &crate::sql::Facts, run: &Run, moment: &Moment<'_>) -> Result<Decided, Refusal> {
+    /// What keeps a statement on the primary backend.
+    fn pinned(&self) -> Option<Hold> {
+        let next = self.state.transactions.awaits_next().then_some(Hold::NextTransaction);
+        self.state.pins.first().or(next)
+    }
+
+    fn decide(
+        &mut self,
+        facts: &crate::sql::Facts,
+        pin: Option<Hold>,
+        run: &Run,
+        moment: &Moment<'_>,
+    ) -> Result<Decided, Refusal> {
         let facts = if facts.effect == Effect::Read && self.in_system_schema() { &plan::SERVER_STATE } else { facts };
         let consistency = run.asked.consistency.unwrap_or_else(|| self.consistency(moment.policy));
         let (demand, demanded_by) = asked::demand(run);
@@ -203,7 +220,7 @@ impl Session {
         let view = SessionView {
             in_transaction: self.in_transaction(),
             autocommit: self.state.status.has(Status::AUTOCOMMIT),
-            pin: self.state.pins.first(),
+            pin,
             last: self.state.last,
             replica: self.state.replica,
             needs: &needs,
@@ -236,8 +253,8 @@ impl Session {
         up && self.backends.iter().any(|backend| backend.server == server)
     }
 
-    /// What the lost replica had shown is not known; all that the primary has by now contains it. Without a primary, or
-    /// without positions, the reads go on where they can.
+    /// What the lost replica had shown is not known; all that the primary has by now contains it. Without a primary the next
+    /// replica must have what the lost one was last seen to have, and without positions the reads go on where they can.
     fn leave_unasked(
         &mut self,
         left: ServerId,
@@ -253,7 +270,19 @@ impl Session {
                 self.state.frontier.settle(moment.topology, moment.now);
                 Ok(Decided { route: primary, awaits: None, leaving: None })
             }
-            _ => Ok(Decided { route, awaits: if route.wait { needs.position() } else { None }, leaving: None }),
+            _ => {
+                // The best that is known of it.
+                let known = moment.topology.server(left).and_then(|server| server.gtid_executed.clone());
+                let mut awaits = needs.position();
+                if let Some(position) = known {
+                    self.state.frontier.note(&position);
+                    match &mut awaits {
+                        Some(awaits) => awaits.merge(&position),
+                        None => awaits = Some(GtidSet::clone(&position)),
+                    }
+                }
+                Ok(Decided { route, awaits, leaving: None })
+            }
         }
     }
 
@@ -295,6 +324,7 @@ impl Session {
         // It may come back as another server, or with less than it had.
         self.state.proven.take_if(|(proven, _)| *proven == server);
         let cursor = self.statements.backend_closed(server);
+        let told_later = self.state.pins.is_empty() && self.lost_on_replica(server);
         let charset = self.state.charset.home == Some(server) && self.state.charset.known.is_none();
         if self.state.holder == Some(server) {
             let bound = self.bound();
@@ -310,7 +340,7 @@ impl Session {
         if self.state.variables.lives_on(server) {
             return Err(Hold::SessionVariable.as_str());
         }
-        if cursor { Err("cursor") } else { Ok(()) }
+        if cursor && !told_later { Err("cursor") } else { Ok(()) }
     }
 
     /// Whether the answer of a run may have changed what binds the session: for the shell's books.

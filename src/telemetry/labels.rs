@@ -95,7 +95,7 @@ impl Label for Fault {
 }
 
 /// The reasons that are no word of `Why`.
-const OWN_REASONS: [&str; 14] = [
+const OWN_REASONS: [&str; 15] = [
     "plain_read",
     "last_server",
     "transaction",
@@ -107,6 +107,7 @@ const OWN_REASONS: [&str; 14] = [
     "command",
     "write_untracked",
     "replica_lost",
+    "read_only_transaction",
     "hint",
     "rule",
     "no_fresh_replica",
@@ -179,9 +180,10 @@ impl Label for Reason {
             Self::Command => 8,
             Self::WriteUntracked => 9,
             Self::ReplicaLost => 10,
-            Self::Hint => 11,
-            Self::Rule => 12,
-            Self::NoFreshReplica => 13,
+            Self::ReadOnlyTransaction => 11,
+            Self::Hint => 12,
+            Self::Rule => 13,
+            Self::NoFreshReplica => 14,
             Self::NotRead(why) => REASONS.1.get(why as usize).copied().unwrap_or(usize::MAX),
         }
     }
@@ -231,6 +233,7 @@ mod tests {
             Reason::PlainRead,
             Reason::LastServer,
             Reason::Transaction,
+            Reason::ReadOnlyTransaction,
             Reason::AutocommitOff,
             Reason::Pinned(Hold::Xa),
             Reason::NoReplica,
