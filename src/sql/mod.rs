@@ -46,6 +46,7 @@ mod keywords;
 mod kind;
 mod lexer;
 mod objection;
+mod own;
 mod scan;
 mod session_state;
 mod statement;
@@ -60,6 +61,7 @@ pub use digest::{DigestKey, digest_key, digest_text};
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
 pub use holds::{HoldChange, hold_changes, only_reads_user_variables};
 pub use kind::Kind as StatementKind;
+pub use own::{OwnStatement, own_statement};
 pub use structure::{STACK_BYTES, Structure, TableUse, Tables, Touch, objection_to, structure};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
 
@@ -137,6 +139,8 @@ spoken! {
         Unclassified => "unclassified",
         /// SET of a session variable, SET ROLE, SET TRANSACTION.
         SessionVariable => "session_variable",
+        /// SET TRANSACTION, until the next transaction is over.
+        NextTransaction => "next_transaction",
         /// SET of a `session_track_` variable: from now on the server may not say what changed.
         SessionTracking => "session_tracking",
     }

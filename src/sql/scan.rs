@@ -429,7 +429,7 @@ fn weight(hold: Hold) -> u8 {
         Hold::TemporaryTable => 4,
         Hold::TextPrepared => 5,
         Hold::UserVariable => 6,
-        Hold::SessionVariable => 7,
+        Hold::SessionVariable | Hold::NextTransaction => 7,
         Hold::SessionTracking => 8,
         Hold::Routine => 9,
         Hold::MultiStatement => 10,
