@@ -15,6 +15,7 @@
 
 mod answer;
 mod backend;
+mod batch;
 mod follow;
 mod pins;
 mod plan;
@@ -28,6 +29,7 @@ mod variables;
 
 pub use answer::{Acknowledged, Answer, Next};
 pub use backend::{Prelude, Step};
+pub use batch::Batch;
 pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
 
