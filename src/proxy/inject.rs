@@ -81,6 +81,9 @@ impl Driver {
                 let mut next = Next::Continue;
                 for ((what, _), answer) in batch.commands.into_iter().zip(answers) {
                     let one = self.session.injected(run, server, what, answer);
+                    if what == Prelude::Wait {
+                        self.shared.metrics.waited(one == Next::Continue);
+                    }
                     next = if next == Next::Continue { one } else { next };
                 }
                 if follows && next != Next::Continue {
