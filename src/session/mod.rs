@@ -17,6 +17,7 @@ mod answer;
 mod asked;
 mod backend;
 mod batch;
+mod explain;
 mod follow;
 mod own;
 mod pins;
@@ -33,6 +34,7 @@ pub use answer::{Acknowledged, Answer, Next};
 pub use asked::Hinted;
 pub use backend::{Prelude, Step};
 pub use batch::Batch;
+pub use explain::{Explained, Outcome, Standing};
 pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
 
@@ -97,7 +99,7 @@ fn moves(route: &Route, run: &Run) -> bool {
 }
 
 /// One client's session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     policy: Policy,
     user: Arc<str>,
