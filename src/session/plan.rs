@@ -278,7 +278,9 @@ impl Session {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
-        let mut run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
+        let cursor = command == Command::StmtExecute && wire::wants_cursor(payload);
+        let expect = if cursor { Expect::ResultsOrCursor } else { Expect::Results };
+        let mut run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, expect) };
         if let Some(text) = prepared.text.as_deref() {
             self.look_again(&mut run, &facts, text, moment.topology);
         }
