@@ -8,6 +8,8 @@ mod backends;
 mod carried;
 #[path = "traffic/crowds.rs"]
 mod crowds;
+#[path = "traffic/freshness.rs"]
+mod freshness;
 #[path = "traffic/hostile.rs"]
 mod hostile;
 #[path = "traffic/kills.rs"]
@@ -24,6 +26,8 @@ mod peer;
 mod pins;
 #[path = "traffic/roles.rs"]
 mod roles;
+#[path = "traffic/routing.rs"]
+mod routing;
 #[path = "traffic/same.rs"]
 mod same;
 #[path = "traffic/state.rs"]

@@ -8,9 +8,11 @@ mod backends;
 mod client;
 mod doors;
 mod exchange;
+mod explain;
 mod hold;
 mod inject;
 mod kill;
+mod limit;
 mod link;
 mod listener;
 mod login;
@@ -21,6 +23,7 @@ mod upload;
 
 pub use acknowledgements::Acknowledgements;
 pub use doors::Doors;
+pub use explain::explanation;
 pub use listener::serve;
 pub use login::KnownSchemas;
 pub use structures::Structures;
@@ -52,14 +55,22 @@ pub struct Shared {
     pub doors: Doors,
     /// Schemas that a login was accepted with a moment ago.
     pub schemas: login::KnownSchemas,
+    /// Statements taken apart, for rules about tables and digests.
+    pub structures: Structures,
     /// What all clients together were told to be written.
     pub acknowledgements: Acknowledgements,
 }
 
 impl Shared {
+    /// Takes over the names of the rules, at the start and on reload.
+    pub fn count_rules(&self) {
+        self.metrics.rules().set(self.live.load().routing.policy.rules.iter().map(|rule| &rule.name));
+    }
+
     /// Takes over what of a reloaded configuration is made into something else first: certificates. What cannot be read
     /// stays as it was, and is logged.
     pub fn reload(&self) {
+        self.count_rules();
         if let Err(error) = self.frontend.reload() {
             tracing::error!(%error, "the certificate shown to clients stays as it was");
         }
