@@ -18,8 +18,6 @@ mod operations;
 mod own_writes;
 #[path = "traffic/packets.rs"]
 mod packets;
-#[path = "traffic/peer.rs"]
-mod peer;
 #[path = "traffic/pins.rs"]
 mod pins;
 #[path = "traffic/roles.rs"]
@@ -31,3 +29,5 @@ mod state;
 mod support;
 #[path = "traffic/tools.rs"]
 mod tools;
+
+use support::peer;

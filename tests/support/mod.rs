@@ -26,6 +26,7 @@ mod background;
 mod cluster;
 mod crowd;
 mod install;
+pub mod peer;
 mod proxy;
 mod reaper;
 mod replication;
