@@ -54,6 +54,8 @@ pub enum Prelude {
     Reset,
     /// Make the server report changes of session state.
     Track,
+    /// Put back what Track set, before the client chooses what is reported.
+    Untrack,
     /// Set `autocommit`.
     Autocommit,
     /// Ask which character set the session has.
@@ -91,6 +93,11 @@ impl Backend {
         (self.charset, self.variables, self.user_variables, self.roles) = (0, 0, 0, 0);
     }
 }
+
+const UNTRACK_MYSQL: &str = "SET session_track_gtids=DEFAULT, session_track_schema=DEFAULT, \
+     session_track_state_change=DEFAULT, session_track_system_variables=DEFAULT";
+const UNTRACK_BOTH: &str =
+    "SET session_track_schema=DEFAULT, session_track_state_change=DEFAULT, session_track_system_variables=DEFAULT";
 
 impl Session {
     /// A backend was opened at that server with [`Session::schema`] as default schema and the client's login otherwise.
@@ -131,7 +138,16 @@ impl Session {
         if backend.resets != self.state.resets {
             return inject(Prelude::Reset, vec![Command::ResetConnection as u8]);
         }
-        if run.route.target == Target::Primary && !backend.tracks {
+        let clients_choice = self.clients_choice_of_tracking(run);
+        if clients_choice && backend.tracks {
+            let text = match self.flavor {
+                // Within a transaction MySQL does not let go of session_track_gtids.
+                Flavor::MySql if !self.in_transaction() => UNTRACK_MYSQL,
+                _ => UNTRACK_BOTH,
+            };
+            return inject(Prelude::Untrack, self.query(text));
+        }
+        if run.route.target == Target::Primary && !backend.tracks && !clients_choice && !self.in_transaction() {
             let text = match self.flavor {
                 Flavor::MySql => TRACK_MYSQL,
                 Flavor::MariaDb => TRACK_MARIADB,
@@ -147,8 +163,8 @@ impl Session {
         if let Some(step) = self.charset_step(backend).or_else(|| self.variables_step(run, backend)) {
             return step;
         }
-        if backend.schema != self.state.schema {
-            let Some(schema) = &self.state.schema else { return Step::Reopen };
+        if let Some(schema) = self.schema_for(run).filter(|schema| **schema != backend.schema) {
+            let Some(schema) = schema else { return Step::Reopen };
             return inject(Prelude::Schema, [&[Command::InitDb as u8], &schema[..]].concat());
         }
         if let Some(step) = self.prepare_step(run) {
@@ -158,6 +174,24 @@ impl Session {
             Some(text) => inject(Prelude::Wait, self.query(&text)),
             None => Step::Go,
         }
+    }
+
+    /// Whether the client sets, or has set, what is reported to it. The session is bound then, and what it is told is all its own.
+    pub(super) fn clients_choice_of_tracking(&self, run: &Run) -> bool {
+        let chooses = run.facts.is_some_and(|facts| facts.hold == Some(Hold::SessionTracking));
+        run.route.target == Target::Primary && (chooses || self.state.pins.has(Hold::SessionTracking))
+    }
+
+    /// The default schema that the backend must have for the next step: the session's, or the one in which the statement
+    /// that must be prepared there was prepared at first. `None`: any, as a prepared statement has one of its own, and a
+    /// backend cannot be brought to having none without losing it.
+    fn schema_for(&self, run: &Run) -> Option<&Option<Vec<u8>>> {
+        let Some(prepared) = run.statement.and_then(|id| self.statements.find(id)) else {
+            return Some(&self.state.schema);
+        };
+        let anew = prepared.on(run.route.server).is_none() && prepared.schema.is_some();
+        let schema = if anew { &prepared.schema } else { &self.state.schema };
+        schema.is_some().then_some(schema)
     }
 
     fn autocommit_statement(&self, run: &Run, backend: &Backend) -> Option<&'static str> {
@@ -176,7 +210,7 @@ impl Session {
             return None;
         }
         let (server, what, payload) = match (&charset.known, charset.home) {
-            (Some(known), _) => (backend.server, Prelude::Charset, self.query(&known.statement())),
+            (Some(known), _) => (backend.server, Prelude::Charset, self.query(&known.statement(charset.named))),
             (None, Some(home)) => (home, Prelude::LearnCharset, self.query(CharsetVariables::QUERY)),
             (None, None) => return None,
         };
@@ -267,11 +301,12 @@ impl Session {
             return self.left_at(run, &answer);
         }
         let primary = run.route.target == Target::Primary;
+        let schema = if what == Prelude::Schema { self.schema_for(run).cloned().flatten() } else { None };
         let autocommit = self.state.status.has(Status::AUTOCOMMIT);
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == at) else {
             return Next::Continue;
         };
-        let (resets, charset, schema) = (self.state.resets, self.state.charset.version, self.state.schema.clone());
+        let (resets, charset) = (self.state.resets, self.state.charset.version);
         let (variables, roles) = (self.state.variables.version(), self.state.roles);
         match (what, answer) {
             (Prelude::Prepare | Prelude::Schema | Prelude::Wait, Answer::Err(_)) if !primary => {
@@ -283,6 +318,7 @@ impl Session {
             (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),
             (Prelude::Reset, _) => backend.reset(resets),
             (Prelude::Track, _) => backend.tracks = true,
+            (Prelude::Untrack, _) => backend.tracks = false,
             (Prelude::Autocommit, _) => backend.autocommit = autocommit,
             (Prelude::Charset, _) => backend.charset = charset,
             (Prelude::Variables, _) => {
