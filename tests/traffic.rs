@@ -29,5 +29,7 @@ mod state;
 mod support;
 #[path = "traffic/tools.rs"]
 mod tools;
+#[path = "traffic/transactions.rs"]
+mod transactions;
 
 use support::peer;

@@ -303,7 +303,11 @@ impl Driver {
             let step = self.session.next_step(run, &self.topology.load());
             let next = match step {
                 Step::Go => return Ok(None),
-                Step::Fail(failure) => Next::Fail(failure),
+                Step::Fail(failure) => {
+                    // It is told now.
+                    let _ = self.session.take_lost_transaction();
+                    Next::Fail(failure)
+                }
                 Step::ToPrimary(reason) => Next::ToPrimary(reason),
                 Step::Connect => match backends::open(self, run.route.server).await {
                     Ok(()) => Next::Continue,

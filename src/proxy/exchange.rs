@@ -153,7 +153,8 @@ impl Driver {
         }
         self.client.consume(std::mem::take(&mut incoming.buffered));
         let Some(seq) = next_seq else { return Err(End::Broken) };
-        let failure = Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
+        let unknown = || Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
+        let failure = self.session.take_lost_transaction().unwrap_or_else(unknown);
         let told = self.client.fail(seq, &failure).await;
         if told.is_err() || state.is_err() { Err(End::Broken) } else { Ok(Attempt::Done) }
     }

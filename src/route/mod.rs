@@ -94,6 +94,8 @@ pub enum Reason {
     LastServer,
     /// A transaction is open.
     Transaction,
+    /// A transaction that only reads, on one replica throughout.
+    ReadOnlyTransaction,
     /// `autocommit` is off: every statement is in a transaction.
     AutocommitOff,
     /// The session has state that lives on its primary backend only.
@@ -140,6 +142,7 @@ impl Reason {
             Self::PlainRead => "plain_read",
             Self::LastServer => "last_server",
             Self::Transaction => "transaction",
+            Self::ReadOnlyTransaction => "read_only_transaction",
             Self::AutocommitOff => "autocommit_off",
             Self::Pinned(_) => "pinned",
             Self::NoReplica => "no_replica",

@@ -69,7 +69,9 @@ impl Session {
             }
             Kind::Err => {
                 run.saw_error = true;
-                Ok(None)
+                let shown = self.refused_in_transaction(run, payload);
+                run.saw_refused = shown.is_some();
+                Ok(shown)
             }
             Kind::LocalInfile => Ok(None),
             Kind::PrepareOk => self.on_prepare_ok(run, payload).map(Some),
@@ -77,11 +79,11 @@ impl Session {
     }
 
     fn on_status(&mut self, run: &mut Run, status: Status) {
-        if run.route.target == Target::Primary {
+        if run.has_session_state() && !self.is_elsewhere(run) {
             self.state.status = status;
-            if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
-                backend.autocommit = status.has(Status::AUTOCOMMIT);
-            }
+        }
+        if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
+            backend.autocommit = status.has(Status::AUTOCOMMIT);
         }
         run.saw_cursor |= status.has(Status::CURSOR_EXISTS);
     }
@@ -145,7 +147,7 @@ impl Session {
     /// A replica that is fetched from while a transaction is open at the primary knows nothing of it. Drivers leave out a
     /// COMMIT when the flags say that there is nothing to commit.
     fn with_own_transaction(&self, run: &Run, status: Status) -> Status {
-        if run.route.target == Target::Primary || !self.in_transaction() {
+        if run.has_session_state() || !self.in_transaction() {
             return status;
         }
         Status(status.0 | self.state.status.0 & (Status::IN_TRANS.0 | Status::IN_TRANS_READONLY.0))
@@ -260,15 +262,17 @@ impl Session {
             Command::SetOption if !run.saw_error => self.multi_statements(payload.get(1) == Some(&0)),
             _ => {}
         }
-        if run.route.target == Target::Replica {
-            if super::moves(&run.route) {
-                self.state.replica = Some(server);
-            }
+        if super::moves(&run.route) || (run.begins_on_replica && run.route.target == Target::Replica) {
+            self.state.replica = Some(server);
+        }
+        // What is done elsewhere while a transaction is open on a replica is no part of it.
+        if !run.has_session_state() || self.is_elsewhere(run) {
             return;
         }
         if !matches!(run.command, Command::StmtPrepare | Command::ResetConnection) {
             self.hold_on(run);
         }
+        self.transaction_moved(run);
         self.state.holder = if !self.state.pins.is_empty() || self.in_transaction() { Some(server) } else { None };
     }
 
@@ -281,6 +285,10 @@ impl Session {
         if let Some(prepared) = run.statement.and_then(|id| self.statements.find_mut(id)) {
             (prepared.cursor, prepared.long_data) = (cursor, long_data);
         }
+    }
+
+    fn is_elsewhere(&self, run: &Run) -> bool {
+        self.state.transactions.on_replica.is_some_and(|replica| replica != run.route.server)
     }
 
     fn reset_done(&mut self, run: &Run) {

@@ -17,10 +17,23 @@ pub(super) struct Backend {
     /// Up to where it has the user variables: a replica needs none for a plain read.
     pub(super) user_variables: u32,
     pub(super) roles: u32,
+    /// Up to where it was asked for characteristics of its next transaction.
+    pub(super) asked: u32,
+    /// What must be ended on it before it does anything else.
+    pub(super) leftover: Option<Leftover>,
     pub(super) resets: u32,
     /// It reports changes of session state.
     pub(super) tracks: bool,
     pub(super) autocommit: bool,
+}
+
+/// What a backend still has of a transaction that the session has no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leftover {
+    /// A transaction that only read.
+    Transaction,
+    /// Characteristics of a next transaction, which began elsewhere.
+    Characteristics,
 }
 
 /// What must happen next for a run.
@@ -68,6 +81,12 @@ pub enum Prelude {
     Variables,
     /// Take on the session's roles.
     Role,
+    /// End what a transaction has left there.
+    Settle,
+    /// Ask for the characteristics of the next transaction.
+    NextTransaction,
+    /// Begin a read-only transaction again that had begun on a replica.
+    Begin,
     /// Change the default schema.
     Schema,
     /// Prepare the statement that is to be executed.
@@ -89,7 +108,7 @@ const TRACK_MARIADB: &str = "SET session_track_schema=1, session_track_state_cha
 impl Backend {
     /// COM_RESET_CONNECTION was answered.
     pub(super) fn reset(&mut self, resets: u32) {
-        (self.resets, self.tracks) = (resets, false);
+        (self.resets, self.tracks, self.leftover, self.asked) = (resets, false, None, 0);
         (self.charset, self.variables, self.user_variables, self.roles) = (0, 0, 0, 0);
     }
 }
@@ -113,12 +132,14 @@ impl Session {
             variables: 0,
             user_variables: 0,
             roles: 0,
+            asked: 0,
+            leftover: None,
             resets: 0,
             tracks: false,
             autocommit,
         };
         self.backends.push(fresh);
-        if primary {
+        if primary && self.state.transactions.on_replica.is_none() {
             // The session's own choice outlives a backend.
             let kept = self.state.status.0 & Status::AUTOCOMMIT.0;
             self.state.status = Status(status.0 & !Status::AUTOCOMMIT.0 | kept);
@@ -128,7 +149,7 @@ impl Session {
     /// The next step of a run.
     pub fn next_step(&self, run: &Run, topology: &Topology) -> Step {
         let server = run.route.server;
-        if let Some(step) = self.leaving_step(run) {
+        if let Some(step) = self.lost_step(run).or_else(|| self.leftover_step(run)).or_else(|| self.leaving_step(run)) {
             return step;
         }
         let Some(backend) = self.backends.iter().find(|backend| backend.server == server) else {
@@ -147,14 +168,14 @@ impl Session {
             };
             return inject(Prelude::Untrack, self.query(text));
         }
-        if run.route.target == Target::Primary && !backend.tracks && !clients_choice && !self.in_transaction() {
+        if run.has_session_state() && !backend.tracks && !clients_choice && !self.in_transaction() {
             let text = match self.flavor {
                 Flavor::MySql => TRACK_MYSQL,
                 Flavor::MariaDb => TRACK_MARIADB,
             };
             return inject(Prelude::Track, self.query(text));
         }
-        if let Some(text) = self.autocommit_statement(run, backend) {
+        if let Some(text) = self.autocommit_statement(backend) {
             return inject(Prelude::Autocommit, self.query(text));
         }
         if let Some(role) = self.state.role.as_deref().filter(|_| backend.roles != self.state.roles) {
@@ -170,8 +191,14 @@ impl Session {
         if let Some(step) = self.prepare_step(run) {
             return step;
         }
-        match self.wait_statement(run, topology) {
-            Some(text) => inject(Prelude::Wait, self.query(&text)),
+        if let Some(text) = self.wait_statement(run, topology) {
+            return inject(Prelude::Wait, self.query(&text));
+        }
+        if let Some(text) = self.next_transaction(run, backend.asked) {
+            return inject(Prelude::NextTransaction, self.query(&text));
+        }
+        match run.begin_first {
+            Some(text) => inject(Prelude::Begin, self.query(text)),
             None => Step::Go,
         }
     }
@@ -194,10 +221,28 @@ impl Session {
         schema.is_some().then_some(schema)
     }
 
-    fn autocommit_statement(&self, run: &Run, backend: &Backend) -> Option<&'static str> {
+    /// The transaction that the run belongs to is gone with its backend.
+    fn lost_step(&self, run: &Run) -> Option<Step> {
+        let here = self.state.transactions.on_replica == Some(run.route.server) || run.begins_on_replica;
+        let gone = run.route.reason == Reason::ReadOnlyTransaction && !here;
+        gone.then_some(Step::Fail(Failure::ReadOnlyTransactionLost))
+    }
+
+    /// A transaction that the session has no more is ended at once: it holds back what its replica may purge or change. Other
+    /// things can wait until the backend is needed.
+    fn leftover_step(&self, run: &Run) -> Option<Step> {
+        let due = |backend: &&Backend| match backend.leftover {
+            Some(Leftover::Transaction) => true,
+            Some(Leftover::Characteristics) => backend.server == run.route.server,
+            None => false,
+        };
+        let backend = self.backends.iter().find(due)?;
+        Some(Step::Inject { server: backend.server, what: Prelude::Settle, payload: self.query("COMMIT") })
+    }
+
+    fn autocommit_statement(&self, backend: &Backend) -> Option<&'static str> {
         let wanted = self.state.status.has(Status::AUTOCOMMIT);
-        let differs = run.route.target == Target::Primary && backend.autocommit != wanted;
-        differs.then_some(if wanted { "SET autocommit=1" } else { "SET autocommit=0" })
+        (backend.autocommit != wanted).then_some(if wanted { "SET autocommit=1" } else { "SET autocommit=0" })
     }
 
     fn query(&self, text: &str) -> Vec<u8> {
@@ -219,7 +264,7 @@ impl Session {
 
     fn variables_step(&self, run: &Run, backend: &Backend) -> Option<Step> {
         let variables = &self.state.variables;
-        let user = (run.route.target == Target::Primary).then_some(backend.user_variables);
+        let user = run.has_session_state().then_some(backend.user_variables);
         let (server, what, text) = match variables.question(backend.variables) {
             Some((home, question)) => (home, Prelude::LearnVariables, question),
             None => (backend.server, Prelude::Variables, variables.statement(backend.variables, user)?),
@@ -308,6 +353,7 @@ impl Session {
         };
         let (resets, charset) = (self.state.resets, self.state.charset.version);
         let (variables, roles) = (self.state.variables.version(), self.state.roles);
+        let asked = self.state.transactions.asked();
         match (what, answer) {
             (Prelude::Prepare | Prelude::Schema | Prelude::Wait, Answer::Err(_)) if !primary => {
                 return Next::ToPrimary(Reason::ReplicaBehind);
@@ -315,6 +361,7 @@ impl Session {
             (Prelude::Variables | Prelude::Role | Prelude::LearnVariables, Answer::Err(_)) if !primary => {
                 return self.not_carried();
             }
+            (Prelude::Settle, _) => backend.leftover = None,
             (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),
             (Prelude::Reset, _) => backend.reset(resets),
             (Prelude::Track, _) => backend.tracks = true,
@@ -323,11 +370,13 @@ impl Session {
             (Prelude::Charset, _) => backend.charset = charset,
             (Prelude::Variables, _) => {
                 backend.variables = variables;
-                if primary {
+                if run.has_session_state() {
                     backend.user_variables = variables;
                 }
             }
             (Prelude::Role, _) => backend.roles = roles,
+            (Prelude::NextTransaction, _) => backend.asked = asked,
+            (Prelude::Begin, _) => run.begin_first = None,
             (Prelude::LearnVariables, Answer::Row(row)) => {
                 if self.state.variables.answered(&row).is_err() {
                     return if primary { Next::Lost(Hold::SessionVariable.as_str()) } else { self.not_carried() };
@@ -368,6 +417,7 @@ impl Session {
         self.state.resets = self.state.resets.wrapping_add(1);
         self.state.pins.clear();
         self.state.holder = None;
+        self.state.transactions.reset();
         self.state.variables.clear();
         self.state.role = None;
         self.state.charset.version = 0;

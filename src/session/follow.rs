@@ -37,6 +37,10 @@ impl Session {
             if !run.saw_error {
                 self.follow_characteristics(run, asked);
             }
+        } else if let Some(asked) = asked.filter(|asked| asked.verb == TransactionVerb::SetNext) {
+            if !run.saw_error {
+                self.asked_of_next(run, asked);
+            }
         } else if let Some(assigns) = &run.assigns {
             self.follow_assignments(run, assigns);
         } else {
@@ -141,6 +145,21 @@ impl Session {
             self.pin(Hold::SessionVariable);
         }
     }
+}
+
+/// Whether no part of a SET keeps the session where it was run.
+pub(super) fn all_carried(assigns: &[Assignment]) -> bool {
+    let literal = |value: &AssignedValue| matches!(value, AssignedValue::Literal(_));
+    assigns.iter().all(|assignment| match &assignment.target {
+        Assigned::Charset | Assigned::Role => true,
+        Assigned::User(_) => literal(&assignment.value),
+        Assigned::Unscoped(name) if is_characteristic(name) => false,
+        Assigned::Variable(name) | Assigned::Unscoped(name) => match care(name) {
+            Care::Carry | Care::CarryAsked | Care::Told => true,
+            Care::CarryLiteral | Care::CarryOff => literal(&assignment.value),
+            Care::Tracking | Care::Stay => false,
+        },
+    })
 }
 
 fn is_characteristic(name: &str) -> bool {

@@ -23,6 +23,7 @@ mod state;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod variables;
 
 pub use answer::{Acknowledged, Answer, Next};
@@ -39,6 +40,7 @@ use pins::Pins;
 use state::{Charset, State};
 use statements::Statements;
 use std::sync::Arc;
+use transaction::Transactions;
 use variables::Variables;
 
 /// What the machine may do, from the configuration.
@@ -120,6 +122,7 @@ impl Session {
             holder: None,
             last: None,
             replica: None,
+            transactions: Transactions::default(),
             frontier: Frontier::default(),
             proven: None,
             unreported: false,
@@ -162,6 +165,7 @@ impl Session {
         match self.state.pins.first() {
             Some(hold) => Some(hold.as_str()),
             None if self.in_transaction() => Some("transaction"),
+            None if self.state.transactions.awaits_next() => Some(Hold::NextTransaction.as_str()),
             None => None,
         }
     }
@@ -177,10 +181,21 @@ impl Session {
     /// When no server can be used.
     pub fn login_route(&mut self, moment: &Moment<'_>) -> Result<Route, Refusal> {
         crate::route::primary(moment.topology, Reason::Command)
-            .or_else(|_| self.decide(&plan::READ, moment).map(|decided| decided.route))
+            .or_else(|_| self.decide(&plan::READ, None, moment).map(|decided| decided.route))
     }
 
-    fn decide(&mut self, facts: &crate::sql::Facts, moment: &Moment<'_>) -> Result<Decided, Refusal> {
+    /// What keeps a statement on the primary backend.
+    fn pinned(&self) -> Option<Hold> {
+        let next = self.state.transactions.awaits_next().then_some(Hold::NextTransaction);
+        self.state.pins.first().or(next)
+    }
+
+    fn decide(
+        &mut self,
+        facts: &crate::sql::Facts,
+        pin: Option<Hold>,
+        moment: &Moment<'_>,
+    ) -> Result<Decided, Refusal> {
         let facts = if facts.effect == Effect::Read && self.in_system_schema() { &plan::SERVER_STATE } else { facts };
         let consistency = self.consistency(moment.policy);
         let needs = if facts.effect == Effect::Read {
@@ -192,7 +207,7 @@ impl Session {
         let view = SessionView {
             in_transaction: self.in_transaction(),
             autocommit: self.state.status.has(Status::AUTOCOMMIT),
-            pin: self.state.pins.first(),
+            pin,
             last: self.state.last,
             replica: self.state.replica,
             needs: &needs,
@@ -280,6 +295,7 @@ impl Session {
         // It may come back as another server, or with less than it had.
         self.state.proven.take_if(|(proven, _)| *proven == server);
         let cursor = self.statements.backend_closed(server);
+        let told_later = self.state.pins.is_empty() && self.lost_on_replica(server);
         let charset = self.state.charset.home == Some(server) && self.state.charset.known.is_none();
         if self.state.holder == Some(server) {
             let bound = self.bound();
@@ -295,7 +311,7 @@ impl Session {
         if self.state.variables.lives_on(server) {
             return Err(Hold::SessionVariable.as_str());
         }
-        if cursor { Err("cursor") } else { Ok(()) }
+        if cursor && !told_later { Err("cursor") } else { Ok(()) }
     }
 
     /// Whether the answer of a run may have changed what binds the session: for the shell's books.

@@ -97,7 +97,7 @@ impl Session {
 
     /// What the statement leaves behind: what other backends can be given, and what they cannot.
     pub(super) fn hold_on(&mut self, run: &Run) {
-        if self.follow(run) {
+        if run.saw_refused || self.follow(run) {
             return;
         }
         let Some(facts) = run.facts else {
@@ -163,6 +163,10 @@ impl Session {
 }
 
 impl Leaves {
+    pub(super) fn only_reads_user_variables(&self) -> bool {
+        self.only_reads_user_variables
+    }
+
     /// Whether a statement's hold is one of its changes, or none at all.
     fn explains(&self, hold: Hold) -> bool {
         let kind = |change: &HoldChange| match change {

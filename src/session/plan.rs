@@ -2,6 +2,7 @@
 
 use super::pins::Leaves;
 use super::statements::Prepared;
+use super::transaction::Inside;
 use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Moment, Reason, Refusal, Route, Target};
 use crate::sql::{self, Assignment, Effect, Facts, StatementKind, Why};
@@ -83,6 +84,10 @@ pub struct Run {
     pub(super) assigns: Option<Vec<Assignment>>,
     /// What it leaves behind by name.
     pub(super) leaves: Leaves,
+    /// It begins a read-only transaction, if it comes to run on a replica.
+    pub(super) begins_on_replica: bool,
+    /// Begins the transaction first in which it is to run.
+    pub(super) begin_first: Option<&'static str>,
     /// How many changes of variables there were before it.
     pub(super) variables_before: u32,
     /// The client's statement id that it names, or will get.
@@ -95,6 +100,8 @@ pub struct Run {
     pub(super) saw_error: bool,
     /// The answer ended in a packet that cannot carry session state.
     pub(super) saw_eof: bool,
+    /// It was a write in a read-only transaction.
+    pub(super) saw_refused: bool,
     /// The answer left a cursor open.
     pub(super) saw_cursor: bool,
     /// State of the session changed, and no change that was named explains it.
@@ -126,6 +133,12 @@ impl Session {
         let Some(command) = payload.first().and_then(|byte| Command::from_byte(*byte)) else {
             return Ok(Plan::Fail(Failure::UnknownCommand));
         };
+        let quiet = [Command::Quit, Command::Ping, Command::ChangeUser, Command::ResetConnection, Command::StmtClose];
+        if !quiet.contains(&command)
+            && let Some(failure) = self.take_lost_transaction()
+        {
+            return Ok(Plan::Fail(failure));
+        }
         Ok(match command {
             Command::Quit => Plan::Quit,
             Command::Ping => Plan::Ok,
@@ -139,6 +152,9 @@ impl Session {
             Command::ProcessKill => {
                 let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
                 let id = reader.u32_le("connection id")?;
+                if self.state.transactions.on_replica.is_some() && id < self.policy.connection_ids_from {
+                    return Ok(Plan::Fail(Failure::UnknownThread(u64::from(id))));
+                }
                 if id >= self.policy.connection_ids_from {
                     Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
                 } else {
@@ -189,7 +205,20 @@ impl Session {
     /// Takes the decision and everything that hangs on it.
     fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
         run.variables_before = self.state.variables.version();
-        match self.decide(facts, moment) {
+        // To prepare a statement does nothing of what it does.
+        let executed = (run.command != Command::StmtPrepare).then_some(facts);
+        match self.within_transaction(executed, &mut run, moment.topology) {
+            Some(Inside::Run(route)) => return Plan::Run(Run { route, ..run }),
+            Some(Inside::Fail(failure)) => return Plan::Fail(failure),
+            None => {}
+        }
+        run.begins_on_replica = executed.is_some_and(|facts| self.begins_on_replica(facts));
+        let decided = if run.begins_on_replica {
+            self.decide(&READ, None, moment).map(Decided::for_transaction)
+        } else {
+            self.decide(facts, self.pinned(), moment)
+        };
+        match decided {
             Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
             Ok(Decided { route, awaits, leaving }) => {
                 run.route = route;
@@ -204,6 +233,12 @@ impl Session {
 
     fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
         run.variables_before = self.state.variables.version();
+        let facts = run.facts;
+        match self.within_transaction(facts.as_ref(), &mut run, topology) {
+            Some(Inside::Run(route)) => return Plan::Run(Run { route, ..run }),
+            Some(Inside::Fail(failure)) => return Plan::Fail(failure),
+            None => {}
+        }
         match route::primary(topology, Reason::Command) {
             Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
             Ok(route) => {
@@ -357,7 +392,23 @@ impl Prepared {
     }
 }
 
+impl Decided {
+    /// The same for the statement that begins a transaction on the replica.
+    fn for_transaction(mut self) -> Self {
+        if self.route.target == Target::Replica {
+            self.route.reason = Reason::ReadOnlyTransaction;
+        }
+        self
+    }
+}
+
 impl Run {
+    /// It runs where the session's transaction and the state of its own are, or will be: on the primary, or on the replica of
+    /// a read-only transaction.
+    pub(super) fn has_session_state(&self) -> bool {
+        self.route.target == Target::Primary || self.route.reason == Reason::ReadOnlyTransaction
+    }
+
     fn new(command: Command, expect: Expect) -> Self {
         let nowhere = Route {
             server: ServerId(0),
@@ -379,12 +430,15 @@ impl Run {
             facts: None,
             assigns: None,
             leaves: Leaves::default(),
+            begins_on_replica: false,
+            begin_first: None,
             variables_before: 0,
             statement: None,
             gtids: false,
             saw_gtid: false,
             saw_error: false,
             saw_eof: false,
+            saw_refused: false,
             saw_cursor: false,
             saw_state_change: false,
             prepared: None,

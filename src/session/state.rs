@@ -1,6 +1,7 @@
 //! What a session's statements left behind, as the servers reported it: typed, so that another backend can be given it.
 
 use super::pins::Pins;
+use super::transaction::Transactions;
 use super::variables::Variables;
 use crate::route::{Consistency, Frontier};
 use crate::sql::CharsetFamily;
@@ -22,6 +23,8 @@ pub(super) struct State {
     pub(super) role: Option<Box<str>>,
     /// SET ROLEs so far.
     pub(super) roles: u32,
+    /// Its transactions.
+    pub(super) transactions: Transactions,
     /// COM_RESET_CONNECTIONs so far: a backend that has seen fewer is behind.
     pub(super) resets: u32,
     /// Why the session must stay on its primary backend.
@@ -78,9 +81,9 @@ impl CharsetVariables {
         }
     }
 
-    /// Asks a backend for them.
-    pub(super) const QUERY: &'static str =
-        "SELECT @@character_set_client, @@character_set_results, @@collation_connection";
+    /// Asks a backend for them; as bytes, whatever character set results are in.
+    pub(super) const QUERY: &'static str = "SELECT CAST(@@character_set_client AS BINARY), CAST(@@character_set_results AS BINARY), \
+         CAST(@@collation_connection AS BINARY)";
 
     /// Gives them to a backend.
     ///

@@ -2,6 +2,7 @@
 
 mod carried;
 mod pins;
+mod transaction;
 
 use super::*;
 use crate::route::Reason;

@@ -137,6 +137,8 @@ spoken! {
         Unclassified => "unclassified",
         /// SET of a session variable, SET ROLE, SET TRANSACTION.
         SessionVariable => "session_variable",
+        /// SET TRANSACTION, until the next transaction is over.
+        NextTransaction => "next_transaction",
         /// SET of a `session_track_` variable: from now on the server may not say what changed.
         SessionTracking => "session_tracking",
     }

@@ -19,7 +19,7 @@ pub(super) enum Key {
     Admin,
     // Words within.
     Recursive, Value, Into, For, Share, As, Procedure, SqlCalcFoundRows, Sequence, Character, From, Join,
-    Where, Limit,
+    Where, Limit, Match,
 }
 
 /// What a word followed by `(` means.
@@ -42,6 +42,10 @@ pub(super) enum Call {
     /// As [`Call::Pure`], but only with nothing between the name and `(`: else a stored function of that name is called.
     /// <https://dev.mysql.com/doc/refman/8.4/en/function-resolution.html>
     PureTight,
+    /// As [`Call::Pure`], but only with at least one argument.
+    PureWithArguments,
+    /// As [`Call::Pure`], but only with two arguments.
+    PureWithTwo,
     /// Takes a user lock.
     UserLock,
     /// Reads what belongs to one server or one connection.
@@ -149,6 +153,7 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("join", Key::Join, Call::Keyword),
     ("where", Key::Where, Call::Keyword),
     ("limit", Key::Limit, Call::Keyword),
+    ("match", Key::Match, Call::Keyword),
 ];
 
 /// Reserved in both products, or with a production of their own that comes before a call.
@@ -156,7 +161,7 @@ const KEYS: &[(&str, Key, Call)] = &[
 const KEYWORDS: &[&str] = &[
     "all", "and", "between", "by", "case", "collate", "cross", "dec", "decimal", "distinct", "distinctrow", "div",
     "else", "exists", "force", "group", "having", "ignore", "in", "index", "inner", "interval", "int", "integer",
-    "is", "key", "like", "match", "natural", "not", "numeric", "on", "or", "order", "outer", "over",
+    "is", "key", "like", "natural", "not", "numeric", "on", "or", "order", "outer", "over",
     "partition", "primary", "regexp", "rlike", "row", "straight_join", "then", "union", "using", "varbinary",
     "varchar", "when", "xor", "binary", "float", "double", "real", "bigint", "smallint", "tinyint",
     "mediumint",
@@ -178,7 +183,7 @@ const PURE_BOTH: &[&str] = &[
     "greatest", "hex", "hour", "if", "ifnull", "inet6_aton", "inet6_ntoa", "inet_aton", "inet_ntoa", "instr",
     "is_ipv4", "is_ipv4_compat", "is_ipv4_mapped", "is_ipv6", "isnull", "json_array", "json_array_append",
     "json_array_insert", "json_contains", "json_contains_path", "json_depth", "json_extract", "json_insert",
-    "json_keys", "json_length", "json_merge_patch", "json_merge_preserve", "json_object", "json_quote",
+    "json_keys", "json_length", "json_merge", "json_merge_patch", "json_merge_preserve", "json_object", "json_quote",
     "json_remove", "json_replace", "json_search", "json_set", "json_type", "json_unquote", "json_valid", "last_day",
     "lcase", "least", "left", "length", "ln", "localtime", "localtimestamp", "locate", "log", "log10", "log2",
     "lower", "lpad", "ltrim", "make_set", "makedate", "maketime", "microsecond", "minute", "mod", "month",
@@ -199,7 +204,10 @@ const PURE_BOTH: &[&str] = &[
     "st_linefromtext", "st_numgeometries", "st_numinteriorrings", "st_numpoints", "st_overlaps", "st_pointfromtext",
     "st_pointn", "st_polyfromtext", "st_srid", "st_startpoint", "st_symdifference", "st_touches", "st_union",
     "st_within", "st_x", "st_y", "mbrcontains", "mbrdisjoint", "mbrequals", "mbrintersects", "mbroverlaps",
-    "mbrtouches", "mbrwithin",
+    "mbrtouches", "mbrwithin", "st_geomcollfromwkb", "st_geometrycollectionfromtext", "st_geometryfromtext",
+    "st_geometryfromwkb", "st_linefromwkb", "st_linestringfromtext", "st_linestringfromwkb", "st_mlinefromtext",
+    "st_mpointfromtext", "st_mpolyfromtext", "st_multilinestringfromtext", "st_multipointfromtext",
+    "st_multipolygonfromtext", "st_pointfromwkb", "st_polyfromwkb", "st_polygonfromtext", "st_polygonfromwkb",
 ];
 
 /// Names that the lexer itself makes functions, if `(` follows at once.
@@ -220,7 +228,10 @@ const PURE_MYSQL: &[&str] = &[
     "json_storage_size", "json_value", "random_bytes", "regexp_like", "st_geohash", "st_isvalid",
     "st_latfromgeohash", "st_latitude", "st_longfromgeohash", "st_longitude", "st_makeenvelope",
     "st_pointfromgeohash", "st_simplify", "st_swapxy", "st_transform", "st_validate", "statement_digest",
-    "statement_digest_text", "uuid_to_bin",
+    "statement_digest_text", "uuid_to_bin", "geomcollection", "geometrycollection", "mbrcoveredby", "mbrcovers",
+    "st_buffer_strategy", "st_geomcollfromtxt", "st_geometrycollectionfromwkb", "st_mlinefromwkb",
+    "st_mpointfromwkb", "st_mpolyfromwkb", "st_multilinestringfromwkb", "st_multipointfromwkb",
+    "st_multipolygonfromwkb", "st_numinteriorring",
 ];
 
 #[rustfmt::skip]
@@ -229,6 +240,24 @@ const PURE_MARIADB: &[&str] = &[
     "md5", "sha", "sha1", "column_check", "column_create", "column_exists", "column_get", "column_json",
     "column_list", "decode_histogram", "json_compact", "json_detailed", "json_exists", "json_loose", "json_query",
     "json_value", "nvl", "nvl2", "st_boundary", "st_isring", "st_pointonsurface", "st_relate", "current_role",
+    "chr", "column_add", "column_delete", "lengthb", "mbrequal",
+    // Geometry by its names without a prefix.
+    "area", "asbinary", "astext", "aswkb", "aswkt", "boundary", "buffer", "centroid", "convexhull", "crosses",
+    "dimension", "disjoint", "endpoint", "envelope", "equals", "exteriorring", "geomcollfromtext",
+    "geomcollfromwkb", "geometrycollectionfromtext", "geometrycollectionfromwkb", "geometryfromtext",
+    "geometryfromwkb", "geometryn", "geometrytype", "geomfromtext", "geomfromwkb", "glength", "interiorringn",
+    "intersects", "isclosed", "isempty", "isring", "issimple", "linefromtext", "linefromwkb", "linestringfromtext",
+    "linestringfromwkb", "mlinefromtext", "mlinefromwkb", "mpointfromtext", "mpointfromwkb", "mpolyfromtext",
+    "mpolyfromwkb", "multilinestringfromtext", "multipointfromtext", "multipolygonfromtext", "numgeometries",
+    "numinteriorrings", "numpoints", "overlaps", "pointfromtext", "pointfromwkb", "pointn", "pointonsurface",
+    "polyfromtext", "polyfromwkb", "polygonfromtext", "polygonfromwkb", "srid", "startpoint", "touches", "within",
+    "x", "y",
+];
+
+/// Constructors of MariaDB's grammar, which lets a call without arguments through to a stored function.
+#[rustfmt::skip]
+const PURE_WITH_ARGUMENTS_MARIADB: &[&str] = &[
+    "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection",
 ];
 
 #[rustfmt::skip]
@@ -361,6 +390,8 @@ static TABLE: Table = {
     table.put_all(PURE_MYSQL, Call::Pure, MYSQL);
     table.put_all(PURE_MARIADB, Call::Pure, MARIADB);
     table.put_all(PURE_TIGHT_MARIADB, Call::PureTight, MARIADB);
+    table.put_all(PURE_WITH_ARGUMENTS_MARIADB, Call::PureWithArguments, MARIADB);
+    table.put("point", Key::None, Call::PureWithTwo, MARIADB);
     table.put("get_lock", Key::None, Call::UserLock, BOTH);
     table.put("found_rows", Key::None, Call::Diagnostics, BOTH);
     table.put("row_count", Key::None, Call::Diagnostics, BOTH);

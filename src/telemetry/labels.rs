@@ -95,7 +95,7 @@ impl Label for Fault {
 }
 
 /// The reasons that are no word of `Why`.
-const OWN_REASONS: [&str; 11] = [
+const OWN_REASONS: [&str; 12] = [
     "plain_read",
     "last_server",
     "transaction",
@@ -107,6 +107,7 @@ const OWN_REASONS: [&str; 11] = [
     "command",
     "write_untracked",
     "replica_lost",
+    "read_only_transaction",
 ];
 /// How many there are with the words of `Why` that are not among them.
 const REASON_COUNT: usize = {
@@ -176,6 +177,7 @@ impl Label for Reason {
             Self::Command => 8,
             Self::WriteUntracked => 9,
             Self::ReplicaLost => 10,
+            Self::ReadOnlyTransaction => 11,
             Self::NotRead(why) => REASONS.1.get(why as usize).copied().unwrap_or(usize::MAX),
         }
     }
@@ -225,6 +227,7 @@ mod tests {
             Reason::PlainRead,
             Reason::LastServer,
             Reason::Transaction,
+            Reason::ReadOnlyTransaction,
             Reason::AutocommitOff,
             Reason::Pinned(Hold::Xa),
             Reason::NoReplica,

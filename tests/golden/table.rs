@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use dbproxy::sql::{Access, CharsetFamily, Facts, Flavor, Isolation, Lexis, Transaction, classify};
+use dbproxy::sql::{Access, CharsetFamily, Effect, Facts, Flavor, Isolation, Lexis, Transaction, classify};
 use serde::Deserialize;
 
 /// One file.
@@ -38,6 +38,8 @@ pub struct Case {
     no_backslash_escapes: bool,
     #[serde(default)]
     ansi_quotes: bool,
+    /// Where it goes from a session in which nothing happened yet: see [`target`].
+    target: Option<String>,
     effect: Option<String>,
     why: Option<String>,
     hold: Option<String>,
@@ -135,6 +137,7 @@ impl Case {
     }
 
     fn expect(&mut self, facts: &Facts) {
+        self.target = Some(target(facts).to_owned());
         self.effect = Some(facts.effect.as_str().to_owned());
         self.why = Some(facts.why.as_str().to_owned());
         self.hold = facts.hold.map(|hold| hold.as_str().to_owned());
@@ -161,6 +164,7 @@ impl Case {
             ("charset", &self.charset),
             ("kind", &self.kind),
             ("clauses", &self.clauses),
+            ("target", &self.target),
             ("effect", &self.effect),
             ("why", &self.why),
             ("hold", &self.hold),
@@ -183,6 +187,16 @@ impl Case {
         if let Some(id) = self.kill {
             writeln!(text, "kill = {id}").expect("a string");
         }
+    }
+}
+
+/// `replica`, `primary`, `last_server` (the one that ran the previous statement), `owner` (where the session to kill is).
+pub fn target(facts: &Facts) -> &'static str {
+    match facts.effect {
+        Effect::Read => "replica",
+        Effect::Diagnostics => "last_server",
+        Effect::Kill => "owner",
+        _ => "primary",
     }
 }
 
