@@ -22,6 +22,8 @@ mod packets;
 mod pins;
 #[path = "traffic/roles.rs"]
 mod roles;
+#[path = "traffic/routing.rs"]
+mod routing;
 #[path = "traffic/same.rs"]
 mod same;
 #[path = "traffic/state.rs"]

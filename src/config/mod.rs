@@ -15,6 +15,7 @@ mod load;
 mod place;
 mod raw;
 mod routing;
+mod rules;
 mod secret;
 #[cfg(test)]
 mod tests;

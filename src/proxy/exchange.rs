@@ -1,6 +1,7 @@
 //! One command on a backend: sent as the server must see it, its answer passed on, its loss judged.
 
 use super::client::{Attempt, Driver, End, Outcome};
+use super::limit::Limit;
 use super::link::{InFlight, Incoming};
 use super::relay::{Relay, Stop};
 use super::upload::{Broken, Until, upload, whole};
@@ -86,8 +87,9 @@ impl Driver {
         if incoming.complete && incoming.buffered > 0 {
             relay.tracker = relay.tracker.in_sequence();
         }
+        let mut limit = Limit::new(&self.shared, &self.identity, relay.run.timeout);
         let stop = loop {
-            match relay.until_stop().await {
+            match limit.until_stop(&mut relay).await {
                 Stop::LocalInfile => {
                     relay.client.consume(std::mem::take(&mut incoming.buffered));
                     let sent = async {

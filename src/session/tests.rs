@@ -1,6 +1,7 @@
 //! Scripts: a command, where it goes, what the server answers, and what that changes for the next command.
 
 mod carried;
+mod exact;
 mod pins;
 mod transaction;
 
@@ -46,6 +47,7 @@ fn session() -> Session {
         policy,
         Login {
             user: "app".into(),
+            client: 0,
             capabilities,
             collation: 45,
             schema: None,
@@ -447,99 +449,27 @@ proptest::proptest! {
     }
 }
 
-const PREPARE: u8 = 0x16;
-const EXECUTE: &[u8] = &[0x17, 1, 0, 0, 0, 0, 1, 0, 0, 0];
-
-fn in_schema(name: &str) -> Vec<u8> {
-    let mut data = Vec::new();
-    put_lenenc_bytes(&mut data, name.as_bytes());
-    entry(1, &data)
-}
-
-/// Prepares a read on the replica, in the schema that the session has.
-fn prepare_read(session: &mut Session, topology: &Topology) {
-    let payload = [&[PREPARE], &b"SELECT n FROM t"[..]].concat();
-    let mut run = planned(session, &payload, topology);
-    assert_eq!(run.route.server, REPLICA);
-    prepared(session, &mut run, topology);
-    answered(session, &mut run, &payload, &(Kind::PrepareOk, vec![0, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]));
-}
-
 #[test]
-fn a_statement_is_prepared_again_in_the_schema_in_which_it_was_prepared() {
-    let topology = topology(WRITTEN);
-    let mut session = session();
-    ran(&mut session, "USE one", AUTOCOMMIT, &in_schema("one"), &topology);
-    prepare_read(&mut session, &topology);
-    ran(&mut session, "USE two", AUTOCOMMIT, &in_schema("two"), &topology);
-    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
-    let mut run = planned(&mut session, EXECUTE, &topology);
-    assert_eq!(run.route.server, PRIMARY);
-    let injected = prepared(&mut session, &mut run, &topology);
-    assert_eq!(injected, [Prelude::Schema, Prelude::Prepare, Prelude::Schema]);
-    assert_eq!(session.schema(), Some(&b"two"[..]));
-}
-
-#[test]
-fn a_statement_of_a_schema_runs_where_the_session_has_none() {
-    let topology = topology(WRITTEN);
-    let mut session = session();
-    ran(&mut session, "USE one", AUTOCOMMIT, &in_schema("one"), &topology);
-    prepare_read(&mut session, &topology);
-    ran(&mut session, "DROP DATABASE one", AUTOCOMMIT, &in_schema(""), &topology);
-    let mut run = planned(&mut session, EXECUTE, &topology);
-    assert_eq!(prepared(&mut session, &mut run, &topology), []);
-    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
-    let mut run = planned(&mut session, EXECUTE, &topology);
-    assert_eq!(prepared(&mut session, &mut run, &topology), [Prelude::Schema, Prelude::Prepare]);
-    // Told of the schema that only the backend has, the session has none still.
-    answered(&mut session, &mut run, EXECUTE, &ok(IN_TRANS, &in_schema("one")));
-    assert_eq!(session.schema(), None);
-}
-
-#[test]
-fn a_replica_that_is_fetched_from_does_not_hide_the_open_transaction() {
-    let topology = topology(WRITTEN);
-    let mut session = session();
-    prepare_read(&mut session, &topology);
-    let mut run = planned(&mut session, EXECUTE, &topology);
-    prepared(&mut session, &mut run, &topology);
-    let cursor = Status(AUTOCOMMIT.0 | Status::CURSOR_EXISTS.0);
-    answered(&mut session, &mut run, EXECUTE, &ok(cursor, &[]));
-    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
-    let fetch = [&[0x1c, 1, 0, 0, 0][..], &2_u32.to_le_bytes()].concat();
-    let mut run = planned(&mut session, &fetch, &topology);
-    assert_eq!(run.route.server, REPLICA);
-    let shown = answered(&mut session, &mut run, &fetch, &ok(cursor, &[])).expect("rewritten");
-    let status = OkPacket::decode(&shown, Capabilities::default()).expect("OK").status;
-    assert!(status.has(Status::IN_TRANS) && status.has(Status::CURSOR_EXISTS), "{status:?}");
-}
-
-#[test]
-fn long_data_that_could_not_be_sent_fails_the_execution() {
-    let topology = topology(WRITTEN);
-    let mut session = session();
-    prepare_read(&mut session, &topology);
-    let long_data = [0x18, 1, 0, 0, 0, 0, 0, b'x'];
-    let failure = Failure::NoPrimary { cluster: "main".into(), waited: Duration::ZERO, why: "nobody".into() };
-    assert!(!session.awaits_refusal(&long_data, &failure), "it has no answer");
-    assert!(session.awaits_refusal(EXECUTE, &failure));
-    let told = |session: &mut Session| match plan(session, EXECUTE, true, &topology).expect("a command") {
-        Plan::Fail(told) => Some(told),
-        _ => None,
+fn the_consistency_of_a_session_is_its_own_to_set_and_to_ask_for() {
+    let (mut session, topology) = (session(), topology(""));
+    let mut answer = |text: &str| plan(&mut session, &query(text), true, &topology).expect("a command");
+    let shows = |plan: &Plan, word: &str| {
+        let Plan::Answer(bytes) = plan else { return false };
+        bytes.windows(word.len()).any(|part| part == word.as_bytes())
     };
-    assert_eq!(told(&mut session), Some(failure.clone()));
-    assert_eq!(told(&mut session), Some(failure), "until it is reset");
-    assert!(matches!(plan(&mut session, &[0x1a, 1, 0, 0, 0], true, &topology), Ok(Plan::Ok)));
-    assert_eq!(told(&mut session), None);
+    assert!(shows(&answer("SELECT @@dbproxy_consistency"), "session"));
+    assert!(matches!(answer("SET dbproxy_consistency = 'eventual'"), Plan::Ok));
+    assert!(shows(&answer("SELECT @@dbproxy_consistency"), "eventual"));
+    assert!(matches!(answer("SET dbproxy_consistency = 'no'"), Plan::Fail(Failure::WrongConsistency(_))));
+    assert!(matches!(answer("SET dbproxy_consistency = DEFAULT"), Plan::Ok));
+    assert!(shows(&answer("SELECT @@dbproxy_consistency"), "session"));
 }
 
 #[test]
-fn a_client_that_chooses_what_it_is_told_is_told_nothing_of_ours() {
-    let topology = topology(WRITTEN);
-    let mut session = session();
-    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &[], &topology);
-    let choose = "SET session_track_system_variables = 'sql_mode'";
-    assert_eq!(ran(&mut session, choose, AUTOCOMMIT, &[], &topology).2, [Prelude::Untrack]);
-    assert_eq!(ran(&mut session, "SELECT n FROM t", AUTOCOMMIT, &[], &topology).2, []);
+fn an_eventual_read_waits_for_nothing() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &topology);
+    let set = plan(&mut session, &query("SET dbproxy_consistency = eventual"), true, &topology).expect("a command");
+    assert!(matches!(set, Plan::Ok));
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology), (REPLICA, Reason::PlainRead, vec![]));
 }
