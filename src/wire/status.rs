@@ -29,6 +29,11 @@ impl Status {
             | Self::MARIADB_ANSI_QUOTES.0,
     );
 
+    /// Whether rows wait for COM_STMT_FETCH: a cursor's result has no other behind it.
+    pub const fn opens_cursor(self) -> bool {
+        self.has(Self::CURSOR_EXISTS) && !self.has(Self::MORE_RESULTS_EXISTS)
+    }
+
     /// Whether every flag of `other` is set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
