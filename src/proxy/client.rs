@@ -5,19 +5,16 @@ use super::hold::Hold;
 use super::kill;
 use super::link::{BackendLink, ClientLink, Gone, Incoming};
 use super::upload::{Until, upload};
-use super::{Shared, backends, inject};
+use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
 use crate::route::{Moment, Refusal};
-use crate::session::{Failure, Hinted, Next, Plan, Prelude, Run, Session, Step};
+use crate::session::{Failure, Hinted, Next, Plan, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
 use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-
-/// Longest wait for an answer to a command of the proxy's own that a server has no reason to be slow with.
-const OWN_COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How a client's connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +33,16 @@ pub(super) enum Attempt {
     Done,
     /// Look again: at once, or (with the reason) when the topology has changed.
     Again(Option<Refusal>),
+}
+
+/// Whether a command can be sent to its backend.
+enum Ready {
+    /// Now.
+    Go,
+    /// It was, with what had to go before it.
+    Sent,
+    /// Not there, or not now.
+    Not(Attempt),
 }
 
 /// A result, or the end of the client's connection.
@@ -303,13 +310,12 @@ impl Driver {
 
     async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
         self.count_asked(&run);
-        if let Some(attempt) = self.prepare(&mut run, incoming).await? {
-            return Ok(attempt);
+        match self.prepare(&mut run, incoming).await? {
+            Ready::Go if run.tunnel => return Err(self.tunnel(&run, *incoming).await),
+            Ready::Go => self.send(&run, incoming).await?,
+            Ready::Sent => {}
+            Ready::Not(attempt) => return Ok(attempt),
         }
-        if run.tunnel {
-            return Err(self.tunnel(&run, *incoming).await);
-        }
-        self.send(&run, incoming).await?;
         let result = self.answer(&mut run, incoming).await;
         if matches!(result, Ok(Attempt::Done)) {
             self.count(&run, started);
@@ -317,12 +323,12 @@ impl Driver {
         result
     }
 
-    /// Brings the backend to where the command can run. `Some`: it cannot now.
-    async fn prepare(&mut self, run: &mut Run, incoming: &Incoming) -> Outcome<Option<Attempt>> {
+    /// Brings the backend to where the command can run.
+    async fn prepare(&mut self, run: &mut Run, incoming: &mut Incoming) -> Outcome<Ready> {
         loop {
             let step = self.session.next_step(run, &self.topology.load());
             let next = match step {
-                Step::Go => return Ok(None),
+                Step::Go => return Ok(Ready::Go),
                 Step::Fail(failure) => {
                     // It is told now.
                     let _ = self.session.take_lost_transaction();
@@ -336,7 +342,7 @@ impl Driver {
                         Err(refusal) => {
                             // The next look must not come at once: nothing may have changed.
                             tokio::time::sleep(Duration::from_millis(50)).await;
-                            return Ok(Some(Attempt::Again(Some(refusal))));
+                            return Ok(Ready::Not(Attempt::Again(Some(refusal))));
                         }
                     },
                 },
@@ -347,46 +353,27 @@ impl Driver {
                         Err(bound) => Next::Lost(bound),
                     }
                 }
-                Step::Inject { server, what, payload } => self.inject(run, server, what, &payload).await,
+                Step::Inject { server, what, payload } => {
+                    match self.inject(run, incoming, server, (what, payload)).await? {
+                        (Next::Continue, true) => return Ok(Ready::Sent),
+                        (next, _) => next,
+                    }
+                }
             };
             match next {
                 Next::Continue => {}
                 Next::ToPrimary(reason) => match crate::route::primary(&self.topology.load(), reason) {
                     Ok(route) => run.route = route,
-                    Err(refusal) => return Ok(Some(Attempt::Again(Some(refusal)))),
+                    Err(refusal) => return Ok(Ready::Not(Attempt::Again(Some(refusal)))),
                 },
                 Next::Fail(failure) => {
                     self.refuse(*incoming, &failure).await?;
-                    return Ok(Some(Attempt::Done));
+                    return Ok(Ready::Not(Attempt::Done));
                 }
                 Next::Lost(bound) => {
                     let failure = Failure::StateLost { server: self.shared.address(run.route.server), bound };
                     self.refuse(*incoming, &failure).await?;
                     return Err(End::Broken);
-                }
-            }
-        }
-    }
-
-    async fn inject(&mut self, run: &mut Run, server: ServerId, what: Prelude, payload: &[u8]) -> Next {
-        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
-            return Next::Lost("connection");
-        };
-        match inject::inject(backend, what, payload, OWN_COMMAND_DEADLINE).await {
-            Ok(answer) => {
-                let next = self.session.injected(run, server, what, answer);
-                if what == Prelude::Wait {
-                    self.shared.metrics.waited(next == Next::Continue);
-                }
-                next
-            }
-            Err(error) => {
-                tracing::debug!(backend = &*self.shared.address(server), %error, "backend lost");
-                self.topology.hint(server);
-                self.drop_backend(server);
-                match self.session.backend_closed(server) {
-                    Ok(()) => Next::Continue,
-                    Err(bound) => Next::Lost(bound),
                 }
             }
         }

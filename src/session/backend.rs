@@ -155,6 +155,12 @@ impl Session {
         let Some(backend) = self.backends.iter().find(|backend| backend.server == server) else {
             return Step::Connect;
         };
+        self.step_at(run, backend, topology)
+    }
+
+    /// The next step on the run's backend, taken as it is here.
+    pub(super) fn step_at(&self, run: &Run, backend: &Backend, topology: &Topology) -> Step {
+        let server = backend.server;
         let inject = |what, payload| Step::Inject { server, what, payload };
         if backend.resets != self.state.resets {
             return inject(Prelude::Reset, vec![Command::ResetConnection as u8]);
@@ -212,7 +218,7 @@ impl Session {
     /// The default schema that the backend must have for the next step: the session's, or the one in which the statement
     /// that must be prepared there was prepared at first. `None`: any, as a prepared statement has one of its own, and a
     /// backend cannot be brought to having none without losing it.
-    fn schema_for(&self, run: &Run) -> Option<&Option<Vec<u8>>> {
+    pub(super) fn schema_for(&self, run: &Run) -> Option<&Option<Vec<u8>>> {
         let Some(prepared) = run.statement.and_then(|id| self.statements.find(id)) else {
             return Some(&self.state.schema);
         };
@@ -346,14 +352,6 @@ impl Session {
             return self.left_at(run, &answer);
         }
         let primary = run.route.target == Target::Primary;
-        let schema = if what == Prelude::Schema { self.schema_for(run).cloned().flatten() } else { None };
-        let autocommit = self.state.status.has(Status::AUTOCOMMIT);
-        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == at) else {
-            return Next::Continue;
-        };
-        let (resets, charset) = (self.state.resets, self.state.charset.version);
-        let (variables, roles) = (self.state.variables.version(), self.state.roles);
-        let asked = self.state.transactions.asked();
         match (what, answer) {
             (Prelude::Prepare | Prelude::Schema | Prelude::Wait, Answer::Err(_)) if !primary => {
                 return Next::ToPrimary(Reason::ReplicaBehind);
@@ -361,28 +359,14 @@ impl Session {
             (Prelude::Variables | Prelude::Role | Prelude::LearnVariables, Answer::Err(_)) if !primary => {
                 return self.not_carried();
             }
-            (Prelude::Settle, _) => backend.leftover = None,
+            (Prelude::Settle, _) => self.brought_at(at, run, what),
             (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),
-            (Prelude::Reset, _) => backend.reset(resets),
-            (Prelude::Track, _) => backend.tracks = true,
-            (Prelude::Untrack, _) => backend.tracks = false,
-            (Prelude::Autocommit, _) => backend.autocommit = autocommit,
-            (Prelude::Charset, _) => backend.charset = charset,
-            (Prelude::Variables, _) => {
-                backend.variables = variables;
-                if run.has_session_state() {
-                    backend.user_variables = variables;
-                }
-            }
-            (Prelude::Role, _) => backend.roles = roles,
-            (Prelude::NextTransaction, _) => backend.asked = asked,
             (Prelude::Begin, _) => run.begin_first = None,
             (Prelude::LearnVariables, Answer::Row(row)) => {
                 if self.state.variables.answered(&row).is_err() {
                     return if primary { Next::Lost(Hold::SessionVariable.as_str()) } else { self.not_carried() };
                 }
             }
-            (Prelude::Schema, _) => backend.schema = schema,
             (Prelude::LearnCharset, Answer::Row(row)) => match CharsetVariables::from_row(&row) {
                 Some(known) => self.state.charset.known = Some(known),
                 None => return Next::Lost("character_set"),
@@ -395,8 +379,16 @@ impl Session {
             (Prelude::LearnCharset | Prelude::LearnVariables | Prelude::Prepare | Prelude::Position, _) => {
                 return Next::Lost("answer of another kind");
             }
+            _ => self.brought_at(at, run, what),
         }
         Next::Continue
+    }
+
+    fn brought_at(&mut self, at: ServerId, run: &Run, what: Prelude) {
+        let Some(index) = self.backends.iter().position(|backend| backend.server == at) else { return };
+        let mut backend = self.backends.swap_remove(index);
+        self.brought(&mut backend, run, what);
+        self.backends.push(backend);
     }
 
     /// A replica cannot be given what the session set: it stays where it set it.
