@@ -2,11 +2,13 @@
 CARGO ?= cargo
 # Seconds that each fuzz target runs: make fuzz SECONDS=600.
 SECONDS ?= 60
+# Minutes that a soak plays random sessions: make soak MINUTES=30.
+MINUTES ?= 10
 
 # Which drills: make drills NAMES="1 38".
 NAMES ?=
 
-.PHONY: help test drills servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz
+.PHONY: help test soak drills servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -16,6 +18,10 @@ servers: ## Install MariaDB, MySQL and the tools that tests and benches use (cac
 
 test: servers ## Every test, on real servers
 	scripts/test.sh
+
+soak: servers ## Random sessions, straight and through the proxy, for MINUTES minutes on each product
+	DBPROXY_DIFFERENTIAL_SECONDS=$$(($(MINUTES) * 60)) DBPROXY_DIFFERENTIAL_SEED=random \
+		$(CARGO) test --test differential -- --nocapture
 
 check: fmt clippy doc law no-tokio deny ## Everything that needs no server: format, lints, docs, import law, sizes, dependencies
 

@@ -20,8 +20,6 @@ mod operations;
 mod own_writes;
 #[path = "traffic/packets.rs"]
 mod packets;
-#[path = "traffic/peer.rs"]
-mod peer;
 #[path = "traffic/pins.rs"]
 mod pins;
 #[path = "traffic/roles.rs"]
@@ -37,3 +35,5 @@ mod support;
 mod tools;
 #[path = "traffic/transactions.rs"]
 mod transactions;
+
+use support::peer;

@@ -252,7 +252,7 @@ impl Driver {
             Ok(Plan::Refuse(refusal)) => Ok(Attempt::Again(Some(refusal))),
             Ok(Plan::Quit) => Err(End::ClientLeft),
             Ok(Plan::Ok) => {
-                self.client.consume(incoming.buffered);
+                self.discard(*incoming).await?;
                 self.client.queue_ok(&OkPacket::new(self.session.status()), self.identity.capabilities);
                 self.flushed().await.map(|()| Attempt::Done)
             }
@@ -266,7 +266,7 @@ impl Driver {
                 Ok(Attempt::Done)
             }
             Ok(Plan::CloseStatement(places)) => {
-                self.client.consume(incoming.buffered);
+                self.discard(*incoming).await?;
                 self.close_statement(&places);
                 Ok(Attempt::Done)
             }
@@ -398,7 +398,12 @@ impl Driver {
     /// Answers the command with an error, and takes the rest of it from the wire.
     pub(super) async fn refuse(&mut self, incoming: Incoming, failure: &Failure) -> Outcome<()> {
         self.shared.metrics.statement_failed(fault(failure));
+        let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
+        let awaited = self.session.awaits_refusal(payload, failure);
         self.discard(incoming).await?;
+        if !awaited {
+            return Ok(());
+        }
         self.client.fail(1, failure).await.map_err(|_| End::ClientLeft)
     }
 

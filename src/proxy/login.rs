@@ -163,8 +163,11 @@ impl Driver {
             return Err(End::Broken);
         }
         let seq = self.login_seq;
+        // Both products tell a client that tracks its session where its login has brought it.
+        let told = self.session.schema().map(crate::wire::schema_change);
+        let ok = OkPacket { session_state: told.as_deref(), ..OkPacket::new(self.session.status()) };
         let mut payload = Vec::new();
-        OkPacket::new(self.session.status()).encode(self.identity.capabilities, &mut payload);
+        ok.encode(self.identity.capabilities, &mut payload);
         self.client.queue_packet(seq, &payload);
         self.client.flush().await.map_err(|_| End::ClientLeft)
     }

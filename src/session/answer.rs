@@ -54,7 +54,10 @@ impl Session {
                 self.on_status(run, status);
                 run.saw_eof = false;
                 let changed = status.has(Status::SESSION_STATE_CHANGED);
-                let shown = if changed { Some(self.on_changes(run, payload)?) } else { None };
+                let shown = match changed {
+                    true => Some(self.on_changes(run, payload)?),
+                    false => self.ok_with_own_transaction(run, status, payload)?,
+                };
                 self.follow_writes(run);
                 Ok(shown)
             }
@@ -62,7 +65,7 @@ impl Session {
                 self.on_status(run, status);
                 run.saw_eof = true;
                 self.follow_writes(run);
-                Ok(self.eof_shown_to_client(status, payload))
+                Ok(self.eof_shown_to_client(run, status, payload))
             }
             Kind::Err => {
                 run.saw_error = true;
@@ -106,13 +109,13 @@ impl Session {
         if explained {
             run.saw_state_change = false;
         }
-        self.shown_to_client(&ok)
+        self.shown_to_client(run, &ok)
     }
 
     /// The OK as the client would have had it without our own tracking.
-    fn shown_to_client(&self, ok: &OkPacket<'_>) -> Result<Vec<u8>, Malformed> {
+    fn shown_to_client(&self, run: &Run, ok: &OkPacket<'_>) -> Result<Vec<u8>, Malformed> {
         let mut shown = Vec::new();
-        let own_settings = self.state.pins.has(Hold::SessionTracking);
+        let own_settings = self.clients_choice_of_tracking(run);
         ok.encode_keeping(self.capabilities, &mut shown, |change| match change {
             // We ask for schemas, which is the servers' default too, and never for transactions: what is told of them is told
             // to everybody (MySQL 9.7 does so by default).
@@ -126,15 +129,39 @@ impl Session {
     }
 
     /// An EOF says that state changed, and cannot say which; the client is not told of what only we asked for.
-    fn eof_shown_to_client(&self, status: Status, payload: &[u8]) -> Option<Vec<u8>> {
-        let asked_for = self.state.pins.has(Hold::SessionTracking);
-        if asked_for || !status.has(Status::SESSION_STATE_CHANGED) {
+    fn eof_shown_to_client(&self, run: &Run, status: Status, payload: &[u8]) -> Option<Vec<u8>> {
+        let asked_for = self.clients_choice_of_tracking(run);
+        let mut shown = self.with_own_transaction(run, status);
+        if !asked_for {
+            shown.0 &= !Status::SESSION_STATE_CHANGED.0;
+        }
+        if shown == status {
             return None;
         }
         let eof = EofPacket::decode(payload).ok()?;
-        let mut shown = Vec::new();
-        EofPacket { status: Status(eof.status.0 & !Status::SESSION_STATE_CHANGED.0), ..eof }.encode(&mut shown);
-        Some(shown)
+        let mut payload = Vec::new();
+        EofPacket { status: shown, ..eof }.encode(&mut payload);
+        Some(payload)
+    }
+
+    /// A replica that is fetched from while a transaction is open at the primary knows nothing of it. Drivers leave out a
+    /// COMMIT when the flags say that there is nothing to commit.
+    fn with_own_transaction(&self, run: &Run, status: Status) -> Status {
+        if run.has_session_state() || !self.in_transaction() {
+            return status;
+        }
+        Status(status.0 | self.state.status.0 & (Status::IN_TRANS.0 | Status::IN_TRANS_READONLY.0))
+    }
+
+    fn ok_with_own_transaction(&self, run: &Run, status: Status, payload: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
+        let shown = self.with_own_transaction(run, status);
+        if shown == status {
+            return Ok(None);
+        }
+        let ok = OkPacket::decode(payload, self.capabilities())?;
+        let mut payload = Vec::new();
+        OkPacket { status: shown, ..ok }.encode(self.capabilities, &mut payload);
+        Ok(Some(payload))
     }
 
     fn on_variable(&mut self, run: &mut Run, name: &[u8], value: &[u8]) {
@@ -144,9 +171,15 @@ impl Session {
                 self.charset_changed(run);
                 self.state.charset.family = CharsetFamily::of_charset(&String::from_utf8_lossy(value));
             }
-            b"character_set_results" | b"character_set_connection" | b"collation_connection" => {
+            b"character_set_results" => {
                 self.charset_changed(run);
+                self.state.charset.named = true;
             }
+            b"collation_connection" => {
+                self.charset_changed(run);
+                self.state.charset.named = false;
+            }
+            b"character_set_connection" => self.charset_changed(run),
             b"autocommit" => {}
             _ => self.variable_reported(run, name, value),
         }
@@ -162,10 +195,13 @@ impl Session {
         }
     }
 
+    /// MariaDB reports the schema also when a prepared statement leaves it for its own and comes back.
     fn on_schema(&mut self, run: &Run, name: &[u8]) {
-        self.state.schema = if name.is_empty() { None } else { Some(name.to_vec()) };
-        if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
-            backend.schema.clone_from(&self.state.schema);
+        let schema = if name.is_empty() { None } else { Some(name.to_vec()) };
+        let backend = self.backends.iter_mut().find(|backend| backend.server == run.route.server);
+        if let Some(backend) = backend.filter(|backend| backend.schema != schema) {
+            backend.schema.clone_from(&schema);
+            self.state.schema = schema;
         }
     }
 
@@ -194,6 +230,7 @@ impl Session {
         let on = PreparedOn { server: run.route.server, id: ok.id, typed: false };
         let prepared = Prepared {
             text: self.preparing.take(),
+            schema: self.state.schema.clone(),
             facts: run.facts.unwrap_or(super::plan::READ),
             asked: run.asked,
             params: ok.params,
@@ -201,6 +238,7 @@ impl Session {
             on: vec![on],
             cursor: None,
             long_data: None,
+            long_data_failed: None,
         };
         let id = self.statements.insert(prepared);
         run.statement = Some(id);
@@ -214,11 +252,11 @@ impl Session {
     /// The run's answer is over (or its command has none).
     pub fn finished(&mut self, run: &Run, payload: &[u8]) {
         let server = run.route.server;
-        if run.command != Command::StmtSendLongData {
+        if !run.leaves_diagnostics() {
             self.state.last = Some(server);
         }
         match run.command {
-            Command::StmtSendLongData => self.bind(run, None, Some(server)),
+            Command::StmtSendLongData => self.bind(run, self.cursor_of(run), Some(server)),
             Command::StmtExecute | Command::StmtBulkExecute => self.bind(run, run.saw_cursor.then_some(server), None),
             Command::StmtReset if !run.saw_error => self.bind(run, None, None),
             Command::ResetConnection if !run.saw_error => self.reset_done(run),
@@ -237,6 +275,10 @@ impl Session {
         }
         self.transaction_moved(run);
         self.state.holder = if !self.state.pins.is_empty() || self.in_transaction() { Some(server) } else { None };
+    }
+
+    fn cursor_of(&self, run: &Run) -> Option<ServerId> {
+        run.statement.and_then(|id| self.statements.find(id)).and_then(|prepared| prepared.cursor)
     }
 
     /// Long data is used up by an execute; a cursor stays until the next execute or reset.
@@ -286,6 +328,19 @@ impl Session {
     fn wrote_untracked(&mut self, run: &mut Run) {
         self.state.frontier.note_untracked(Reason::OwnWriteUntracked);
         run.acknowledged = Some(Acknowledged::Untracked);
+    }
+}
+
+impl Run {
+    /// Whether what the statement before left (warnings, ROW_COUNT(), FOUND_ROWS()) is still to be asked for where it ran.
+    /// Seen on both products, but that MySQL's preparing clears the warnings.
+    fn leaves_diagnostics(&self) -> bool {
+        match self.command {
+            Command::StmtSendLongData => true,
+            Command::StmtPrepare => self.prepared.is_some_and(|ok| ok.warnings == 0),
+            Command::StmtReset | Command::InitDb => !self.saw_error,
+            _ => false,
+        }
     }
 }
 

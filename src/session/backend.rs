@@ -67,6 +67,8 @@ pub enum Prelude {
     Reset,
     /// Make the server report changes of session state.
     Track,
+    /// Put back what Track set, before the client chooses what is reported.
+    Untrack,
     /// Set `autocommit`.
     Autocommit,
     /// Ask which character set the session has.
@@ -110,6 +112,11 @@ impl Backend {
         (self.charset, self.variables, self.user_variables, self.roles) = (0, 0, 0, 0);
     }
 }
+
+const UNTRACK_MYSQL: &str = "SET session_track_gtids=DEFAULT, session_track_schema=DEFAULT, \
+     session_track_state_change=DEFAULT, session_track_system_variables=DEFAULT";
+const UNTRACK_BOTH: &str =
+    "SET session_track_schema=DEFAULT, session_track_state_change=DEFAULT, session_track_system_variables=DEFAULT";
 
 impl Session {
     /// A backend was opened at that server with [`Session::schema`] as default schema and the client's login otherwise.
@@ -158,7 +165,16 @@ impl Session {
         if backend.resets != self.state.resets {
             return inject(Prelude::Reset, vec![Command::ResetConnection as u8]);
         }
-        if run.has_session_state() && !backend.tracks {
+        let clients_choice = self.clients_choice_of_tracking(run);
+        if clients_choice && backend.tracks {
+            let text = match self.flavor {
+                // Within a transaction MySQL does not let go of session_track_gtids.
+                Flavor::MySql if !self.in_transaction() => UNTRACK_MYSQL,
+                _ => UNTRACK_BOTH,
+            };
+            return inject(Prelude::Untrack, self.query(text));
+        }
+        if run.has_session_state() && !backend.tracks && !clients_choice && !self.in_transaction() {
             let text = match self.flavor {
                 Flavor::MySql => TRACK_MYSQL,
                 Flavor::MariaDb => TRACK_MARIADB,
@@ -174,8 +190,8 @@ impl Session {
         if let Some(step) = self.charset_step(backend).or_else(|| self.variables_step(run, backend)) {
             return step;
         }
-        if backend.schema != self.state.schema {
-            let Some(schema) = &self.state.schema else { return Step::Reopen };
+        if let Some(schema) = self.schema_for(run).filter(|schema| **schema != backend.schema) {
+            let Some(schema) = schema else { return Step::Reopen };
             return inject(Prelude::Schema, [&[Command::InitDb as u8], &schema[..]].concat());
         }
         if let Some(step) = self.prepare_step(run) {
@@ -191,6 +207,24 @@ impl Session {
             Some(text) => inject(Prelude::Begin, self.query(text)),
             None => Step::Go,
         }
+    }
+
+    /// Whether the client sets, or has set, what is reported to it. The session is bound then, and what it is told is all its own.
+    pub(super) fn clients_choice_of_tracking(&self, run: &Run) -> bool {
+        let chooses = run.facts.is_some_and(|facts| facts.hold == Some(Hold::SessionTracking));
+        run.route.target == Target::Primary && (chooses || self.state.pins.has(Hold::SessionTracking))
+    }
+
+    /// The default schema that the backend must have for the next step: the session's, or the one in which the statement
+    /// that must be prepared there was prepared at first. `None`: any, as a prepared statement has one of its own, and a
+    /// backend cannot be brought to having none without losing it.
+    pub(super) fn schema_for(&self, run: &Run) -> Option<&Option<Vec<u8>>> {
+        let Some(prepared) = run.statement.and_then(|id| self.statements.find(id)) else {
+            return Some(&self.state.schema);
+        };
+        let anew = prepared.on(run.route.server).is_none() && prepared.schema.is_some();
+        let schema = if anew { &prepared.schema } else { &self.state.schema };
+        schema.is_some().then_some(schema)
     }
 
     /// The transaction that the run belongs to is gone with its backend.
@@ -227,7 +261,7 @@ impl Session {
             return None;
         }
         let (server, what, payload) = match (&charset.known, charset.home) {
-            (Some(known), _) => (backend.server, Prelude::Charset, self.query(&known.statement())),
+            (Some(known), _) => (backend.server, Prelude::Charset, self.query(&known.statement(charset.named))),
             (None, Some(home)) => (home, Prelude::LearnCharset, self.query(CharsetVariables::QUERY)),
             (None, None) => return None,
         };

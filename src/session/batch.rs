@@ -65,6 +65,7 @@ impl Session {
         match what {
             Prelude::Reset => backend.reset(state.resets),
             Prelude::Track => backend.tracks = true,
+            Prelude::Untrack => backend.tracks = false,
             Prelude::Autocommit => backend.autocommit = state.status.has(Status::AUTOCOMMIT),
             Prelude::Charset => backend.charset = state.charset.version,
             Prelude::Variables => {
@@ -74,7 +75,7 @@ impl Session {
                 }
             }
             Prelude::Role => backend.roles = state.roles,
-            Prelude::Schema => backend.schema.clone_from(&state.schema),
+            Prelude::Schema => backend.schema = self.schema_for(run).cloned().flatten(),
             Prelude::NextTransaction => backend.asked = state.transactions.asked(),
             Prelude::Settle => backend.leftover = None,
             Prelude::LearnCharset

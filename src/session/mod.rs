@@ -122,6 +122,7 @@ impl Session {
             charset: Charset {
                 version: 0,
                 home: None,
+                named: false,
                 known: None,
                 family: CharsetFamily::of_collation(login.collation),
             },
@@ -169,8 +170,7 @@ impl Session {
 
     /// Status flags for an OK of the proxy's own.
     pub fn status(&self) -> Status {
-        let shown = self.state.status.0 & !(Status::MORE_RESULTS_EXISTS.0 | Status::SESSION_STATE_CHANGED.0);
-        Status(shown)
+        Status(self.state.status.0 & Status::OF_SESSION.0)
     }
 
     /// Why the session is bound to its primary backend, in a word.

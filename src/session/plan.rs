@@ -306,6 +306,9 @@ impl Session {
         let Some(prepared) = self.statements.find(id) else {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
+        if let Some(failure) = &prepared.long_data_failed {
+            return Ok(Plan::Fail(failure.clone()));
+        }
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
         let cursor = command == Command::StmtExecute && wire::wants_cursor(payload);
         let expect = if cursor { Expect::ResultsOrCursor } else { Expect::Results };
@@ -331,9 +334,17 @@ impl Session {
             Command::StmtFetch => ("mysqld_stmt_fetch", Expect::Rows),
             _ => ("mysqld_stmt_reset", Expect::OnePacket),
         };
-        let Some(prepared) = self.statements.find(id) else { return Ok(unknown_statement(named, function, self)) };
+        let flavor = self.flavor;
+        let Some(prepared) = self.statements.find_mut(id) else {
+            return Ok(Plan::Fail(Failure::UnknownStatement { id: named, command: function, flavor }));
+        };
+        if command == Command::StmtReset {
+            prepared.long_data_failed = None;
+        }
         let run = Run { statement: Some(id), ..Run::new(command, expect) };
         match prepared.cursor.or(prepared.long_data).or(prepared.on.first().map(|on| on.server)) {
+            // Nothing is to be reset.
+            _ if command == Command::StmtReset && prepared.cursor.or(prepared.long_data).is_none() => Ok(Plan::Ok),
             Some(server) => Ok(Plan::Run(Run { route: at(server, topology), ..run })),
             None => Ok(self.plan_on_primary(run, topology)),
         }
@@ -347,6 +358,19 @@ impl Session {
         }
         let run = Run { statement: Some(id), ..Run::new(Command::StmtSendLongData, Expect::Nothing) };
         Ok(self.plan_on_primary(run, topology))
+    }
+
+    /// A command that is refused: whether the client waits for an answer. Long data has none; its failure is kept for the
+    /// statement's next execution.
+    pub fn awaits_refusal(&mut self, payload: &[u8], failure: &Failure) -> bool {
+        if payload.first() != Some(&(Command::StmtSendLongData as u8)) {
+            return true;
+        }
+        let id = wire::statement_id(payload).map(|id| self.statements.resolve(id));
+        if let Some(prepared) = id.ok().and_then(|id| self.statements.find_mut(id)) {
+            prepared.long_data_failed.get_or_insert_with(|| failure.clone());
+        }
+        false
     }
 
     fn plan_close(&mut self, payload: &[u8]) -> Result<Plan, Malformed> {

@@ -53,6 +53,8 @@ pub(super) struct Charset {
     pub(super) version: u32,
     /// The server whose backend ran the last change.
     pub(super) home: Option<ServerId>,
+    /// The last change chose what results are in, as SET NAMES does, and not the collation alone.
+    pub(super) named: bool,
     /// What that server said, once asked.
     pub(super) known: Option<CharsetVariables>,
     /// The family of `character_set_client`.
@@ -84,12 +86,16 @@ impl CharsetVariables {
          CAST(@@collation_connection AS BINARY)";
 
     /// Gives them to a backend.
-    pub(super) fn statement(&self) -> String {
+    ///
+    /// `named`: as [`Charset::named`]. Results are described with the collation of SET NAMES, else with their default one.
+    pub(super) fn statement(&self, named: bool) -> String {
+        let Self { client, collation, .. } = self;
         let results = self.results.as_deref().unwrap_or("NULL");
-        format!(
-            "SET character_set_client={}, character_set_results={results}, collation_connection={}",
-            self.client, self.collation
-        )
+        if named && collation.split('_').next() == Some(results) {
+            let client = if client == results { String::new() } else { format!(", character_set_client={client}") };
+            return format!("SET NAMES {results} COLLATE {collation}{client}");
+        }
+        format!("SET character_set_client={client}, character_set_results={results}, collation_connection={collation}")
     }
 }
 
@@ -110,11 +116,25 @@ mod tests {
     }
 
     #[test]
+    fn the_collation_of_names_is_the_collation_of_results() {
+        let known = |client: &str, results: &str, collation: &str| {
+            let row = [client, results, collation].map(|name| Some(name.as_bytes().to_vec()));
+            CharsetVariables::from_row(&row).expect("three plain values").statement(true)
+        };
+        assert_eq!(known("utf8mb4", "utf8mb4", "utf8mb4_bin"), "SET NAMES utf8mb4 COLLATE utf8mb4_bin");
+        assert_eq!(known("gbk", "binary", "binary"), "SET NAMES binary COLLATE binary, character_set_client=gbk");
+        assert_eq!(
+            known("latin1", "latin1", "utf8mb4_bin"),
+            "SET character_set_client=latin1, character_set_results=latin1, collation_connection=utf8mb4_bin"
+        );
+    }
+
+    #[test]
     fn results_without_conversion_are_carried_as_null() {
         let row = [Some(b"latin1".to_vec()), None, Some(b"latin1_bin".to_vec())];
         let known = CharsetVariables::from_row(&row).expect("three plain values");
         assert_eq!(
-            known.statement(),
+            known.statement(false),
             "SET character_set_client=latin1, character_set_results=NULL, collation_connection=latin1_bin"
         );
     }

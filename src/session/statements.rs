@@ -1,5 +1,6 @@
 //! The session's prepared statements: its own ids, and each backend's id for them.
 
+use super::Failure;
 use crate::sql::Facts;
 use crate::topology::ServerId;
 use std::collections::HashMap;
@@ -9,6 +10,8 @@ use std::collections::HashMap;
 pub(super) struct Prepared {
     /// Its text, to prepare it again elsewhere; `None` when it was too long to keep.
     pub(super) text: Option<Box<[u8]>>,
+    /// Default schema when it was prepared: its unqualified names mean that one's tables, wherever it is prepared again.
+    pub(super) schema: Option<Vec<u8>>,
     /// What it does when executed.
     pub(super) facts: Facts,
     /// What its hints ask for.
@@ -23,6 +26,8 @@ pub(super) struct Prepared {
     pub(super) cursor: Option<ServerId>,
     /// The server that was sent long data for its next execution.
     pub(super) long_data: Option<ServerId>,
+    /// Why its long data could not be sent: the command has no answer, so the next execution tells, as at a server.
+    pub(super) long_data_failed: Option<Failure>,
 }
 
 /// A statement on one backend.

@@ -2,6 +2,7 @@
 
 mod batch;
 mod carried;
+mod exact;
 mod pins;
 mod transaction;
 
@@ -94,6 +95,7 @@ fn prepared(session: &mut Session, run: &mut Run, topology: &Topology) -> Vec<Pr
                         id: 70,
                         columns: 0,
                         params: 1,
+                        warnings: 0,
                         metadata_follows: true,
                     }),
                     _ => Answer::Ok,

@@ -238,9 +238,9 @@ fn handler(scan: &mut Scan<'_>) {
     }
 }
 
-/// `GET [CURRENT | STACKED] DIAGNOSTICS` puts what the previous statement left into variables.
+/// `GET [CURRENT | STACKED] DIAGNOSTICS` puts what the previous statement left into user variables, which are the primary's.
 fn get_diagnostics(scan: &mut Scan<'_>) {
-    scan.settle(Effect::Diagnostics, Why::Diagnostics);
+    scan.settle(Effect::Admin, Why::Diagnostics);
     scan.advance();
     scan.expressions();
 }

@@ -33,7 +33,7 @@ pub use ok::{EOF_HEADER, EofPacket, OK_HEADER, OkPacket};
 pub use packet::{HEADER_LEN, Header, MAX_PAYLOAD, frame};
 pub use query::{query_payload, query_text_offset};
 pub use reader::{Malformed, Reader, put_lenenc_bytes, put_lenenc_int};
-pub use session_state::{SessionChange, SessionChanges, keep_changes};
+pub use session_state::{SessionChange, SessionChanges, keep_changes, schema_change};
 pub use statement::{
     LAST_PREPARED, PrepareOk, STATEMENT_ID, Types, bulk_types, execute_types, rewrite_execute, statement_id,
     wants_cursor,

@@ -99,8 +99,11 @@ impl<'a> OkPacket<'a> {
         out: &mut Vec<u8>,
         keep: impl FnMut(&SessionChange<'_>) -> bool,
     ) -> Result<(), Malformed> {
-        let kept = keep_changes(self.session_state.unwrap_or_default(), keep)?;
-        let shorter: OkPacket<'_> = OkPacket { session_state: (!kept.is_empty()).then_some(&kept), ..*self };
+        let told = self.session_state.unwrap_or_default();
+        let kept = keep_changes(told, keep)?;
+        // MySQL says now and then that something changed, and names nothing: that stays.
+        let whole = self.session_state.is_some() && kept.len() == told.len();
+        let shorter: OkPacket<'_> = OkPacket { session_state: (whole || !kept.is_empty()).then_some(&kept), ..*self };
         shorter.encode(capabilities, out);
         Ok(())
     }
@@ -197,6 +200,15 @@ mod tests {
         out.clear();
         ok.encode_keeping(TRACKING, &mut out, |change| matches!(change, SessionChange::Schema(b"test"))).unwrap();
         assert_eq!(OkPacket::decode(&out, TRACKING), Ok(ok));
+    }
+
+    #[test]
+    fn a_change_that_names_nothing_stays_one() {
+        let payload = b"\x00\x00\x00\x02\x40\x00\x00\x00\x00";
+        let ok = OkPacket::decode(payload, TRACKING).unwrap();
+        let mut out = Vec::new();
+        ok.encode_keeping(TRACKING, &mut out, |_| false).unwrap();
+        assert_eq!(out, payload);
     }
 
     #[test]

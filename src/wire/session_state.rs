@@ -7,7 +7,7 @@
 //! an entry holds but one; only the digit of a state change has none. MySQL puts the number of an encoding (always 0) in
 //! front of a GTID set's. Recorded from both products in `fixtures/wire`.
 
-use super::reader::{Malformed, Reader};
+use super::reader::{Malformed, Reader, put_lenenc_bytes};
 
 const SYSTEM_VARIABLES: u8 = 0;
 const SCHEMA: u8 = 1;
@@ -117,6 +117,14 @@ fn decode_entry(kind: u8, data: &[u8]) -> Result<SessionChange<'_>, Malformed> {
     Ok(change)
 }
 
+/// The entry that says which schema is the default one now.
+pub fn schema_change(name: &[u8]) -> Vec<u8> {
+    let (mut data, mut entry) = (Vec::new(), vec![SCHEMA]);
+    put_lenenc_bytes(&mut data, name);
+    put_lenenc_bytes(&mut entry, &data);
+    entry
+}
+
 /// The entries of `entries` that `keep` says yes to, byte for byte. Of a system variables entry with several pairs
 /// all are kept when one is.
 pub fn keep_changes(entries: &[u8], mut keep: impl FnMut(&SessionChange<'_>) -> bool) -> Result<Vec<u8>, Malformed> {
@@ -160,6 +168,14 @@ mod tests {
                 SessionChange::Other { kind: 9, data: b"z" },
             ]
         );
+    }
+
+    #[test]
+    fn a_schema_that_is_told_is_read() {
+        let entry = schema_change(b"test");
+        assert_eq!(entry, b"\x01\x05\x04test");
+        let changes: Vec<_> = SessionChanges::new(&entry).collect();
+        assert_eq!(changes, [Ok(SessionChange::Schema(b"test"))]);
     }
 
     #[test]

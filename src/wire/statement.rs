@@ -15,6 +15,8 @@ pub struct PrepareOk {
     pub columns: u16,
     /// Parameters.
     pub params: u16,
+    /// Warnings.
+    pub warnings: u16,
     /// Whether definitions follow (always, but with optional metadata).
     pub metadata_follows: bool,
 }
@@ -33,9 +35,9 @@ impl PrepareOk {
         let columns = reader.u16_le("column count")?;
         let params = reader.u16_le("parameter count")?;
         reader.u8("filler")?;
-        let _warnings = if reader.is_empty() { 0 } else { reader.u16_le("warning count")? };
+        let warnings = if reader.is_empty() { 0 } else { reader.u16_le("warning count")? };
         let metadata_follows = reader.is_empty() || reader.u8("metadata flag")? != 0;
-        Ok(Self { id, columns, params, metadata_follows })
+        Ok(Self { id, columns, params, warnings, metadata_follows })
     }
 }
 

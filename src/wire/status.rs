@@ -19,6 +19,16 @@ impl Status {
     /// MariaDB only: the session's `sql_mode` has `ANSI_QUOTES` (`SERVER_STATUS_ANSI_QUOTES`, seen on 10.11).
     pub const MARIADB_ANSI_QUOTES: Self = Self(0x8000);
 
+    /// What a session has between statements; the other flags are about one answer
+    /// (`SERVER_STATUS_CLEAR_SET` in both products' sources).
+    pub const OF_SESSION: Self = Self(
+        Self::IN_TRANS.0
+            | Self::AUTOCOMMIT.0
+            | Self::NO_BACKSLASH_ESCAPES.0
+            | Self::IN_TRANS_READONLY.0
+            | Self::MARIADB_ANSI_QUOTES.0,
+    );
+
     /// Whether rows wait for COM_STMT_FETCH: a cursor's result has no other behind it.
     pub const fn opens_cursor(self) -> bool {
         self.has(Self::CURSOR_EXISTS) && !self.has(Self::MORE_RESULTS_EXISTS)

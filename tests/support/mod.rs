@@ -27,6 +27,7 @@ mod cluster;
 mod crowd;
 mod install;
 mod network;
+pub mod peer;
 mod proxy;
 mod reaper;
 mod relay;

@@ -221,7 +221,7 @@ fn a_restart_under_load_loses_no_acknowledged_write_and_doubles_none() {
                                     unknown += 1;
                                     peer = Peer::through(proxy);
                                 }
-                                Err(Lost::TimedOut) => panic!("no answer"),
+                                Err(lost) => panic!("no answer: {lost:?}"),
                             }
                         }
                         (sure, unknown)

@@ -251,7 +251,7 @@ fn a_server_that_lies_hurts_only_who_asked_it() {
                             );
                         }
                         Err(Lost::Closed) => break,
-                        Err(Lost::TimedOut) => panic!("{flavor:?} {game:?}: no answer"),
+                        Err(lost) => panic!("{flavor:?} {game:?}: no answer: {lost:?}"),
                     }
                 }
             } else {

@@ -1,10 +1,10 @@
 //! A client that sends exact bytes and keeps exact bytes: blocking, on `wire`'s codecs.
 
-use super::support::{Cluster, Proxy, accounts};
+use super::{Cluster, Proxy, accounts};
 use dbproxy::wire::{
     AuthMoreData, AuthPlugin, AuthSwitchRequest, Capabilities, ChangeUser, Command, ErrPacket, Expect, FirstPacket,
-    HEADER_LEN, HandshakeResponse, Header, LoginHead, MAX_PAYLOAD, OkPacket, Status, Tracker, frame, query_payload,
-    respond,
+    HEADER_LEN, HandshakeResponse, Header, LoginHead, MAX_PAYLOAD, Malformed, OkPacket, Status, Tracker, frame,
+    query_payload, respond,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -43,10 +43,12 @@ impl Packet {
 }
 
 /// How an answer was not had.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
     Closed,
     TimedOut,
+    /// Bytes that are no answer to what was asked.
+    Malformed(Malformed),
 }
 
 /// A logged-in connection.
@@ -57,6 +59,8 @@ pub struct Peer {
     /// As greeted.
     pub id: u32,
     pub offered: Capabilities,
+    /// The payload that ended the login.
+    pub login: Vec<u8>,
     /// Bytes behind the last answer.
     pub ahead: Vec<u8>,
 }
@@ -90,7 +94,8 @@ impl Peer {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a listening port");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
         stream.set_nodelay(true).expect("an option");
-        let mut peer = Self { stream, capabilities: login.capabilities, id: 0, offered: USUAL, ahead: Vec::new() };
+        let (login_ok, ahead) = (Vec::new(), Vec::new());
+        let mut peer = Self { stream, capabilities: login.capabilities, id: 0, offered: USUAL, login: login_ok, ahead };
         let first = peer.packet().expect("a greeting");
         let greeting = match FirstPacket::decode(&first.payload).expect("a greeting") {
             FirstPacket::Greeting(greeting) => greeting,
@@ -119,9 +124,10 @@ impl Peer {
         let mut payload = Vec::new();
         response.encode(&mut payload);
         peer.write(1, &payload);
-        match peer.authenticate(login.password).err() {
+        let end = peer.authenticate(login.password);
+        match end.err() {
             Some(err) => Err(err),
-            None => Ok(peer),
+            None => Ok(Self { login: end.payload, ..peer }),
         }
     }
 
@@ -224,7 +230,7 @@ impl Peer {
     pub fn answer_bytes(&mut self, tracker: &mut Tracker) -> Result<Vec<u8>, Lost> {
         let mut answer = Vec::new();
         loop {
-            let scan = tracker.scan(&self.ahead).expect("an answer of this shape");
+            let scan = tracker.scan(&self.ahead).map_err(Lost::Malformed)?;
             let used = scan.pass + scan.event.map_or(0, |(_, len)| len);
             answer.extend(self.ahead.drain(..used));
             let local = matches!(scan.event, Some((dbproxy::wire::Kind::LocalInfile, _)));
@@ -308,7 +314,7 @@ impl Peer {
             match self.fill() {
                 Ok(()) => {}
                 Err(Lost::Closed) => return std::mem::take(&mut self.ahead),
-                Err(Lost::TimedOut) => panic!("not closed; it said {:?}", self.ahead.escape_ascii().to_string()),
+                Err(_) => panic!("not closed; it said {:?}", self.ahead.escape_ascii().to_string()),
             }
         }
     }
