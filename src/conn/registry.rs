@@ -33,6 +33,8 @@ pub struct Session {
     idle_since: AtomicU64,
     draining: AtomicBool,
     killed: AtomicBool,
+    waiting: AtomicBool,
+    in_transaction: AtomicBool,
     drain: Notify,
     end: Notify,
     shown: Mutex<Shown>,
@@ -63,6 +65,10 @@ pub struct SessionRow {
     pub backends: Vec<(ServerId, u32)>,
     /// Since when a statement runs.
     pub running: Option<Instant>,
+    /// Its statement waits for a primary.
+    pub waiting: bool,
+    /// A transaction is open.
+    pub in_transaction: bool,
     /// When it connected.
     pub since: Instant,
     /// Statements run.
@@ -88,6 +94,8 @@ impl Registry {
             idle_since: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             killed: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            in_transaction: AtomicBool::new(false),
             drain: Notify::new(),
             end: Notify::new(),
             shown: Mutex::default(),
@@ -159,6 +167,8 @@ impl Session {
             pin: shown.pin,
             backends: shown.backends,
             running: self.running_since(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            in_transaction: self.in_transaction.load(Ordering::Relaxed),
             since: self.since,
             queries: self.queries.load(Ordering::Relaxed),
         }
@@ -202,6 +212,16 @@ impl Session {
     /// What binds it to its primary backend now.
     pub fn show_pin(&self, pin: Option<&'static str>) {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).pin = pin;
+    }
+
+    /// Whether its statement waits for a primary.
+    pub fn show_waiting(&self, waiting: bool) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Whether a transaction is open.
+    pub fn show_transaction(&self, open: bool) {
+        self.in_transaction.store(open, Ordering::Relaxed);
     }
 
     /// Which backends it has now.

@@ -1,16 +1,17 @@
 //! One client's task: it owns the client's socket and the sockets of the session's backends, and does what the session
 //! machine says.
 
+use super::exchange::replaced;
 use super::hold::Hold;
 use super::kill;
-use super::link::{BackendLink, ClientLink, Incoming};
+use super::link::{BackendLink, ClientLink, InFlight, Incoming};
 use super::upload::{Until, upload};
 use super::{Shared, backends, inject};
 use crate::conn::{self, TopologyWatch};
-use crate::route::{Moment, Refusal};
+use crate::route::{Moment, Refusal, Target};
 use crate::session::{Failure, Next, Plan, Prelude, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
-use crate::topology::ServerId;
+use crate::topology::{ServerId, Writes};
 use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
 use std::sync::Arc;
 use std::task::Poll;
@@ -83,6 +84,8 @@ impl Driver {
         self.entry.started(started);
         self.repeats = 0;
         let result = self.run_command(incoming, started).await;
+        self.entry.show_waiting(false);
+        self.entry.show_transaction(self.session.in_transaction());
         self.entry.stopped(Instant::now());
         self.show_bound();
         let (bytes_in, bytes_out) =
@@ -160,7 +163,10 @@ impl Driver {
                 Attempt::Again(Some(Refusal::NoPrimary(why))) => {
                     if hold.is_none() {
                         match Hold::take(&shared.metrics, incoming.buffered, &shared.live.load().limits) {
-                            Ok(place) => hold = Some(place),
+                            Ok(place) => {
+                                hold = Some(place);
+                                self.entry.show_waiting(true);
+                            }
                             Err(full) => {
                                 let failure = Failure::HeldTooMany {
                                     cluster: shared.cluster(),
@@ -280,6 +286,12 @@ impl Driver {
         if run.tunnel {
             return Err(self.tunnel(&run, *incoming).await);
         }
+        let shared = self.shared.clone();
+        // From before the last look at who the primary is: whoever closes it waits for what is counted.
+        let _in_flight = InFlight::new(&shared.metrics, run.route.server);
+        if !self.is_current(&run) {
+            return Ok(Attempt::Again(None));
+        }
         self.send(&run, incoming).await?;
         let result = self.answer(&mut run, incoming).await;
         if matches!(result, Ok(Attempt::Done)) {
@@ -288,14 +300,26 @@ impl Driver {
         result
     }
 
+    /// Whether the primary that the command was to go to still is it: bringing the backend there may have taken a while.
+    fn is_current(&self, run: &Run) -> bool {
+        let topology = self.topology.load();
+        let server = run.route.server;
+        run.route.target != Target::Primary
+            || topology.writes == Writes::Primary(server)
+            || topology.draining == Some(server) && self.session.in_transaction()
+    }
+
     /// Brings the backend to where the command can run. `Some`: it cannot now.
     async fn prepare(&mut self, run: &mut Run, incoming: &Incoming) -> Outcome<Option<Attempt>> {
         loop {
+            if !self.is_current(run) {
+                return Ok(Some(Attempt::Again(None)));
+            }
             let step = self.session.next_step(run, &self.topology.load());
             let next = match step {
                 Step::Go => return Ok(None),
                 Step::Fail(failure) => Next::Fail(failure),
-                Step::Connect => match backends::open(self, run.route.server).await {
+                Step::Connect => match self.open(run).await {
                     Ok(()) => Next::Continue,
                     Err(error) => match self.not_connected(run, &error) {
                         Ok(next) => next,
@@ -334,11 +358,30 @@ impl Driver {
         }
     }
 
+    /// A new backend; given up when another server has become the primary meanwhile.
+    async fn open(&mut self, run: &Run) -> Result<(), backends::OpenError> {
+        let (server, mut topology) = (run.route.server, self.topology.clone());
+        let from_primary = run.route.target == Target::Primary;
+        tokio::select! {
+            biased;
+            opened = backends::open(self, server) => opened,
+            () = replaced(&mut topology, server), if from_primary => Ok(()),
+        }
+    }
+
     async fn inject(&mut self, run: &mut Run, server: ServerId, what: Prelude, payload: &[u8]) -> Next {
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
             return Next::Lost("connection");
         };
-        match inject::inject(backend, what, payload, OWN_COMMAND_DEADLINE).await {
+        let from_primary = run.route.target == Target::Primary;
+        let injected = tokio::select! {
+            biased;
+            injected = inject::inject(backend, what, payload, OWN_COMMAND_DEADLINE) => injected,
+            () = replaced(&mut self.topology, server), if from_primary => {
+                Err(std::io::Error::other("another server has become the primary"))
+            }
+        };
+        match injected {
             Ok(answer) => self.session.injected(run, server, what, answer),
             Err(error) => {
                 tracing::debug!(backend = &*self.shared.address(server), %error, "backend lost");

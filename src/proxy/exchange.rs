@@ -1,12 +1,14 @@
 //! One command on a backend: sent as the server must see it, its answer passed on, its loss judged.
 
 use super::client::{Attempt, Driver, End, Outcome};
-use super::link::{InFlight, Incoming};
+use super::link::Incoming;
 use super::relay::{Relay, Stop};
 use super::upload::{Broken, Until, upload, whole};
+use crate::conn::TopologyWatch;
+use crate::route::Target;
 use crate::session::{Edit, Failure, Run};
 use crate::telemetry::Fault;
-use crate::topology::ServerId;
+use crate::topology::{ServerId, Writes};
 use crate::wire::{HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
 
 /// A read is sent so many times again at most.
@@ -81,13 +83,21 @@ impl Driver {
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
             return Ok(Attempt::Again(None));
         };
-        let in_flight = InFlight::new(&self.shared.metrics, server);
+        let from_primary = run.route.target == Target::Primary;
+        let topology = &mut self.topology;
         let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run);
         if incoming.complete && incoming.buffered > 0 {
             relay.tracker = relay.tracker.in_sequence();
         }
         let stop = loop {
-            match relay.until_stop().await {
+            let stop = tokio::select! {
+                biased;
+                stop = relay.until_stop() => stop,
+                () = replaced(topology, server), if from_primary => {
+                    Stop::BackendLost("another server has become the primary".into())
+                }
+            };
+            match stop {
                 Stop::LocalInfile => {
                     relay.client.consume(std::mem::take(&mut incoming.buffered));
                     let sent = async {
@@ -104,7 +114,6 @@ impl Driver {
             }
         };
         let (answered, next_seq, more) = (relay.answered, relay.next_seq, !relay.backend.tail.is_empty());
-        drop(in_flight);
         match stop {
             Stop::Done => {
                 let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
@@ -156,5 +165,16 @@ impl Driver {
         let failure = Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
         let told = self.client.fail(seq, &failure).await;
         if told.is_err() || state.is_err() { Err(End::Broken) } else { Ok(Attempt::Done) }
+    }
+}
+
+/// Waits until another server takes the writes: what `server` still owes may never come, and a commit that hung there must not
+/// be taken for one that counts.
+pub(super) async fn replaced(topology: &mut TopologyWatch, server: ServerId) {
+    loop {
+        if matches!(topology.load().writes, Writes::Primary(primary) if primary != server) {
+            return;
+        }
+        topology.changed().await;
     }
 }
