@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -60,14 +60,7 @@ impl Proxy {
         std::fs::create_dir(&dir).expect("a directory for the proxy");
         let config = dir.join("dbproxy.toml");
         std::fs::write(&config, edit(configuration(servers, port, admin_port, http_port))).expect("dbproxy.toml");
-        let log = File::create(dir.join("dbproxy.log")).expect("dbproxy.log");
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program()).args(["run", "--config"]).arg(&config);
-        command.current_dir(&dir).stdin(Stdio::null());
-        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
-        let process =
-            background::spawn(command).unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
-        std::fs::write(dir.join("pid"), process.id().to_string()).expect("pid file");
+        let process = start(&config);
         Self { port, admin_port, http_port, config, process, reaper, ports }
     }
 
@@ -117,6 +110,20 @@ impl Proxy {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal the proxy: {error}"));
     }
 
+    /// Stops the process in its tracks while something is done.
+    pub fn stop_for(&self, work: impl FnOnce()) {
+        self.signal(Signal::STOP);
+        work();
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills the process, as a crash does, and starts it again with the same configuration; does not wait for it.
+    pub fn crash_and_restart(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended();
+        self.process = start(&self.config);
+    }
+
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
@@ -155,6 +162,20 @@ impl Drop for Proxy {
             eprintln!("the proxy's log is kept in {}", kept.display());
         }
     }
+}
+
+/// Starts the process; what it writes goes behind what an earlier one wrote.
+fn start(config: &Path) -> Child {
+    let dir = config.parent().expect("it is in a directory");
+    let log = File::options().create(true).append(true).open(dir.join("dbproxy.log")).expect("dbproxy.log");
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program()).args(["run", "--config"]).arg(config);
+    command.current_dir(dir).stdin(Stdio::null());
+    command.stdout(log.try_clone().expect("a second handle")).stderr(log);
+    let process =
+        background::spawn(command).unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
+    std::fs::write(dir.join("pid"), process.id().to_string()).expect("pid file");
+    process
 }
 
 /// The binary under test: `DBPROXY_TEST_BINARY` (a release build, say), or cargo's, which it names to integration tests only.
