@@ -109,13 +109,19 @@ pub struct Change {
     pub primary_alive: Moment,
     /// Servers that hear no source any more, and what they have.
     pub reached: BTreeMap<ServerId, Reached>,
+    /// What servers had that were reached in an earlier attempt.
+    pub known: BTreeMap<ServerId, GtidHistory>,
+    /// How often it was begun anew.
+    pub attempt: u32,
     /// Whether the old primary is known to take no writes.
     pub fence: Fence,
     /// Servers on which a step failed for good, and why.
     pub failed: BTreeMap<ServerId, String>,
     /// Who is to be opened, and what it must have then.
     pub choice: Option<super::Choice>,
-    /// Replicas that follow the choice already.
+    /// Replicas that were told to follow the choice; they may acknowledge to it.
+    pub told: BTreeSet<ServerId>,
+    /// Those of them that do.
     pub following: BTreeSet<ServerId>,
     /// Primaries that may have had commits acknowledged, and by whom: the old one, and every candidate that may have been opened.
     pub reigns: Vec<Reign>,
