@@ -3,8 +3,8 @@
 use super::machine::Turn;
 use super::state::Owner;
 use super::{
-    Acks, Cause, Change, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind, Problem, Reign, Report,
-    Stage, Step, Suspicion,
+    Acks, Blocked, Cause, Change, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind, Problem, Reign,
+    Report, Stage, Step, Suspicion,
 };
 use crate::topology::{Epoch, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,9 +44,9 @@ impl Turn<'_> {
 
     /// Begins a change under the next epoch.
     pub(super) fn begin(&mut self, cause: Cause, stage: Stage) {
+        let from = self.state.durable.primary;
+        let primary = self.state.primary_history();
         let durable = &mut self.state.durable;
-        let from = durable.primary;
-        let primary = self.state.history.as_ref().map(|(_, history)| history.clone());
         let alive = from.and_then(|from| self.state.tracks.get(usize::from(from.0))).and_then(|track| track.alive);
         let reigns = from.map(|primary| Reign { primary, ackers: durable.ackers.clone() });
         durable.change = Some(Change {
@@ -188,8 +188,11 @@ impl Turn<'_> {
         let targets = self.followers();
         let Some(source) = self.state.durable.change.as_ref().and_then(Change::candidate) else { return };
         let acks = self.acks();
-        if targets.is_empty() && usize::from(self.wait_count()) == 0 {
-            return self.enter(Stage::Opening);
+        if targets.is_empty() {
+            return match usize::from(self.wait_count()) {
+                0 => self.enter(Stage::Opening),
+                needed => self.set_back(Some(source), &Blocked::TooFewFollow { follow: 0, needed }.to_string()),
+            };
         }
         if let Some(change) = &mut self.state.durable.change {
             change.told = targets.iter().copied().collect();
@@ -212,10 +215,15 @@ impl Turn<'_> {
         let Some(change) = &self.state.durable.change else { return Vec::new() };
         let Some(choice) = &change.choice else { return Vec::new() };
         let clean = |id: &ServerId| {
-            let held = change.reached.get(id).map(|reached| &reached.held);
+            let suspicion = self.state.durable.quarantined.get(id).map(|quarantine| &quarantine.why);
+            let compared = change.reached.get(id).map(|reached| choice.goal.covers(&reached.held));
             *id != choice.candidate
-                && !self.state.durable.quarantined.contains_key(id)
-                && held.is_none_or(|held| choice.goal.covers(held))
+                && match suspicion {
+                    None => compared != Some(false),
+                    // Here it is compared.
+                    Some(Suspicion::Unchecked) => compared == Some(true),
+                    Some(Suspicion::Errant(_) | Suspicion::Purged) => false,
+                }
         };
         let mut followers: Vec<ServerId> = change.reached.keys().copied().filter(clean).collect();
         if change.is_switchover() && change.fence == Fence::Holds {
@@ -322,6 +330,7 @@ impl Turn<'_> {
 
     /// F9: there is a new primary.
     fn complete(&mut self, server: ServerId, done: Done) {
+        let waited_for = self.wait_count();
         let Some(change) = self.state.durable.change.take() else { return };
         let now = self.now;
         let origin = self.status(server).map(|status| status.origin);
@@ -331,11 +340,14 @@ impl Turn<'_> {
         durable.epoch = change.epoch;
         durable.primary = Some(server);
         durable.origin = origin;
-        durable.quarantined.remove(&server);
+        durable.opened = now;
+        (durable.base, durable.waited_for) = (None, Some(waited_for));
+        durable.quarantined.retain(|id, quarantine| {
+            *id != server && !(quarantine.why == Suspicion::Unchecked && change.following.contains(id))
+        });
         durable.withdrawn.remove(&server);
         durable.ackers = ackers;
         self.state.confirmed = true;
-        self.state.opened = now;
         self.state.positions.clear();
         self.state.history = None;
         if let Some(track) = self.state.track_mut(server) {
@@ -343,6 +355,7 @@ impl Turn<'_> {
         }
         if let Done::Sets { sets, .. } = done {
             self.state.note_history(now, &sets.executed);
+            self.state.durable.base = Some(sets.executed);
         }
         self.drop_orders(Owner::Change);
         for id in self.state.ids().filter(|id| *id != server && !change.following.contains(id)) {

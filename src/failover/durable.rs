@@ -14,6 +14,12 @@ pub struct Durable {
     pub primary: Option<ServerId>,
     /// What the present primary's own transactions are marked with.
     pub origin: Option<Origin>,
+    /// When it became the primary. One that says it was started later was started anew.
+    pub opened: Moment,
+    /// All that it had then: what others wrote and it has not, it never had.
+    pub base: Option<GtidHistory>,
+    /// Acknowledgements that its commits waited for when it was last asked; `None` before.
+    pub waited_for: Option<u16>,
     /// Who may have acknowledged what was committed under the present primary. A server is added before it can acknowledge,
     /// and taken out only when it can't any more and all that it has is elsewhere.
     pub ackers: BTreeSet<ServerId>,

@@ -8,7 +8,7 @@ use crate::topology::{Epoch, GtidHistory, ServerId};
 impl Turn<'_> {
     pub(super) fn observe(&mut self, observation: Observation) {
         let (now, server) = (self.now, observation.server);
-        let stream = self.state.history.as_ref().map(|(_, history)| history.clone());
+        let stream = self.state.primary_history();
         let asked = observation.began;
         let Some(track) = self.state.track_mut(server) else { return };
         track.note(observation, stream.as_ref(), now);
@@ -31,7 +31,14 @@ impl Turn<'_> {
         if !self.state.confirmed {
             return;
         }
+        let semi_sync = status.semi_sync;
+        let waits = semi_sync.source_on && semi_sync.source_active;
+        // While it is read-only nothing is committed, so what was so before stays so.
+        if !status.read_only {
+            self.state.durable.waited_for = Some(if waits { semi_sync.wait_count } else { 0 });
+        }
         self.state.note_history(asked, &executed);
+        self.state.durable.base.get_or_insert_with(|| executed.clone());
         if self.state.durable.origin.is_none() {
             self.state.durable.origin = Some(origin);
         }
@@ -113,9 +120,7 @@ impl Turn<'_> {
         if !self.state.tracks.iter().all(super::track::Track::was_looked_at) {
             return;
         }
-        let fresh = self.fresh();
-        let writable: Vec<ServerId> =
-            fresh.iter().copied().filter(|id| self.status(*id).is_some_and(|status| !status.read_only)).collect();
+        let writable: Vec<ServerId> = self.fresh().into_iter().filter(|id| self.may_be_primary(*id)).collect();
         match (self.state.durable.primary, writable.as_slice()) {
             // One that is writable by its own word; or none is, since it was stopped while we were away: what follows is the usual way.
             (Some(primary), [] | [_]) if writable.first().is_none_or(|only| *only == primary) => {
@@ -128,6 +133,17 @@ impl Turn<'_> {
             // Nobody, or several, of whom we know none: an operator must say.
             (None | Some(_), _) => {}
         }
+    }
+
+    /// Writable, and not by mistake: it does not replicate from the primary, and knows of the present epoch if the primary does.
+    fn may_be_primary(&self, id: ServerId) -> bool {
+        let Some(status) = self.status(id).filter(|status| !status.read_only) else { return false };
+        let Some(primary) = self.state.durable.primary.filter(|primary| *primary != id) else { return true };
+        let replica = status.stream.as_ref().is_some_and(|stream| stream.source == Some(primary));
+        let current = self
+            .status(primary)
+            .is_some_and(|status| !status.read_only && status.epoch == Some(self.state.durable.epoch));
+        !(replica || current && status.epoch < Some(self.state.durable.epoch))
     }
 
     pub(super) fn status(&self, id: ServerId) -> Option<&Status> {
@@ -150,7 +166,6 @@ impl Turn<'_> {
 
     fn confirmed(&mut self, primary: ServerId) {
         self.state.confirmed = true;
-        self.state.opened = self.now;
         let asked = self.state.track(primary).and_then(|track| track.word.as_ref()).map(|word| word.asked);
         if let Some(asked) = asked {
             self.primary_told(primary, asked);
@@ -169,6 +184,8 @@ impl Turn<'_> {
         durable.epoch = Epoch(next);
         durable.primary = Some(primary);
         durable.origin = origin;
+        durable.opened = self.now;
+        (durable.base, durable.waited_for) = (None, None);
         durable.quarantined.remove(&primary);
         durable.ackers = ids.into_iter().filter(|id| *id != primary && !durable.quarantined.contains_key(id)).collect();
         if let Some(track) = self.state.track_mut(primary) {
@@ -191,6 +208,7 @@ impl Turn<'_> {
         for at in &mut self.state.durable.failovers {
             *at = (*at).min(now);
         }
+        self.state.durable.opened = self.state.durable.opened.min(now);
         self.drop_orders(Owner::Change);
         let Some(change) = &mut self.state.durable.change else { return };
         (change.began, change.since) = (change.began.min(now), change.since.min(now));

@@ -80,7 +80,7 @@ impl Turn<'_> {
             return self.compare();
         }
         // What was told to follow the new primary is given the time to be seen doing so.
-        if self.now.since(self.state.opened) < self.policy.limits.step {
+        if self.now.since(self.state.durable.opened) < self.policy.limits.step {
             return;
         }
         let next = self.fresh().into_iter().find(|id| self.may_try(*id) && self.wants_rejoin(*id));
@@ -99,8 +99,19 @@ impl Turn<'_> {
         match durable.quarantined.get(&id).map(|quarantine| &quarantine.why) {
             Some(Suspicion::Unchecked) => true,
             Some(Suspicion::Errant(_) | Suspicion::Purged) => self.policy.errant == OnErrant::Clone,
-            None => !self.follows_primary(id),
+            None => !self.follows_primary(id) || self.waits_to_replicate(id),
         }
+    }
+
+    /// Whether it was started, as the configuration should have it, without beginning to replicate by itself. One that was stopped while it
+    /// ran was stopped by someone who had a reason.
+    fn waits_to_replicate(&self, id: ServerId) -> bool {
+        let stopped = |stream: &super::Stream| {
+            stream.receiver == Receiver::Stopped && !stream.applying && stream.apply_error.is_none()
+        };
+        self.state.track(id).is_some_and(|track| {
+            !track.received && track.status().and_then(|status| status.stream.as_ref()).is_some_and(stopped)
+        })
     }
 
     /// Whether what the primary writes can arrive there, over other servers too.

@@ -175,7 +175,10 @@ impl Turn<'_> {
         if durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance) {
             return Some("is in maintenance".to_owned());
         }
-        if let Some(quarantine) = durable.quarantined.get(&id) {
+        // What is only suspected is found out here.
+        if let Some(quarantine) = durable.quarantined.get(&id)
+            && quarantine.why != Suspicion::Unchecked
+        {
             return Some(quarantine.why.to_string());
         }
         if change.from == Some(id) {

@@ -38,8 +38,6 @@ pub struct State {
     pub(super) history: Option<(Moment, GtidHistory)>,
     /// Earlier ones, with the moment that each was first seen.
     pub(super) positions: VecDeque<(Moment, GtidHistory)>,
-    /// Since when the present primary is it.
-    pub(super) opened: Moment,
     /// Who answered when a change was last tried: when that changes it is tried again.
     pub(super) tried_with: Vec<ServerId>,
     /// How often the step of the present stage was given.
@@ -157,7 +155,6 @@ impl State {
             not_before: BTreeMap::new(),
             history: None,
             positions: VecDeque::new(),
-            opened: Moment(0),
             tried_with: Vec::new(),
             tries: 0,
         }
@@ -211,6 +208,8 @@ impl State {
             let id = ServerId(index);
             let mut server = track.evidence(id, now);
             server.quarantined = self.durable.quarantined.get(&id).map(|quarantine| quarantine.why.to_string());
+            // By its own word it was started after it became the primary.
+            server.restarted |= self.durable.primary == Some(id) && track.started_after(self.durable.opened);
             server.maintenance = self.durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance);
             server
         });
@@ -218,6 +217,7 @@ impl State {
             primary: self.durable.primary,
             servers: servers.collect(),
             ackers: self.durable.ackers.clone(),
+            waited_for: self.durable.waited_for,
             own: OwnHealth { late_ms_ago: self.late.map(|late| now.ms_since(late)), lease: self.lease },
         }
     }
@@ -304,7 +304,8 @@ impl State {
                 barred,
             };
         }
-        if !self.governs(policy) {
+        // What has begun is gone through with: the gate belongs to it.
+        if !self.governs(policy) && self.durable.change.is_none() {
             return Gate { epoch, writes: GateWrites::Ungoverned, barred };
         }
         let Some(change) = &self.durable.change else {
@@ -354,6 +355,15 @@ impl State {
             self.positions.push_back((asked, executed.clone()));
         }
         self.history = Some((asked, executed.clone()));
+    }
+
+    /// What the primary has, as far as that is known: what it was last seen to have, or what it began with.
+    pub(super) fn primary_history(&self) -> Option<GtidHistory> {
+        let mut known = self.durable.base.clone();
+        if let Some((_, history)) = &self.history {
+            known.get_or_insert_with(|| history.clone()).merge(history);
+        }
+        known
     }
 
     /// How far one that has `held` is behind what the primary was last seen to have; `None` when that is not known.

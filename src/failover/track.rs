@@ -2,7 +2,7 @@
 
 use super::evidence::{Aged, ServerEvidence, Silence, Stall, Writing};
 use super::{Moment, Observation, Policy, Seen, Status};
-use crate::topology::{Failure, GtidHistory, ServerId};
+use crate::topology::{Failure, GtidHistory, Receiver, ServerId};
 use std::time::Duration;
 
 /// Two estimates of when a server was started that are further apart than this are two starts: servers count whole seconds.
@@ -29,6 +29,8 @@ pub(super) struct Track {
     pub(super) doubt: Option<Moment>,
     /// Whether it was started anew since it was last taken for what it is.
     pub(super) restarted: bool,
+    /// Whether it was seen to receive since it was started, or since we run. One that was not is waiting to be told to.
+    pub(super) received: bool,
     writes: WriteTrail,
     resets: Vec<Moment>,
 }
@@ -79,6 +81,7 @@ impl Track {
                 self.lives(now);
                 self.note_start(status.uptime_ms, now);
                 self.held = Some(status.sets.held(stream));
+                self.received |= status.stream.as_ref().is_some_and(|stream| stream.receiver != Receiver::Stopped);
                 self.word = Some(Word { asked: observation.began, came: now, status: *status });
             }
             Err(failure) => match failure {
@@ -126,12 +129,18 @@ impl Track {
         silent.failure = failure;
     }
 
+    /// Whether it says that it was started later than that.
+    pub(super) fn started_after(&self, at: Moment) -> bool {
+        self.started.is_some_and(|started| started.ms_since(at) > START_SLACK_MS)
+    }
+
     /// Notices a restart by the time that the server says it has been up.
     pub(super) fn note_start(&mut self, uptime_ms: u64, now: Moment) {
         let started = Moment(now.0.saturating_sub(uptime_ms));
         if self.started.is_some_and(|before| started.ms_since(before) > START_SLACK_MS) {
             self.restarted = true;
             self.doubt = Some(now);
+            self.received = false;
         }
         // The latest estimate would drift with each slow answer.
         if self.started.is_none_or(|before| started.ms_since(before) > START_SLACK_MS) {

@@ -145,7 +145,7 @@ impl World {
                 truncates: flavor == Flavor::MariaDb && dice.permille(600),
                 boots_read_only: !dice.permille(150),
                 boots_replicating: !dice.permille(300),
-                apply_every: if dice.permille(150) { 8 } else { 1 },
+                apply_every: if dice.permille(150) { 2 } else { 1 },
             })
             .collect();
         let policy = Policy { durability, ..Policy::default() };
@@ -495,7 +495,9 @@ impl World {
     }
 
     fn tell_client(&mut self, server: usize, id: TrxId) {
-        if self.trxs[id].epoch.is_none() {
+        // A server that was started writable, against advice, commits unprotected until it is seen; that is not promised to last.
+        let protected = self.servers[server].source_on || self.policy.durability.wait_count() == 0;
+        if self.trxs[id].epoch.is_none() && protected {
             self.trxs[id].acked = true;
             self.check_acknowledged(server, id);
         }
