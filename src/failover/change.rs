@@ -317,7 +317,8 @@ impl Turn<'_> {
         if let Some(server) = server {
             change.failed.insert(server, why.to_owned());
         }
-        if change.cause == Cause::Switchover && change.undone.is_none() {
+        // What an operator began while the old primary was there need not end with another.
+        if matches!(change.cause, Cause::Switchover | Cause::Failover) && !change.forced && change.undone.is_none() {
             change.undone = Some(why.to_owned());
             change.wanted = None;
         }
@@ -334,6 +335,7 @@ impl Turn<'_> {
         let Some(change) = self.state.durable.change.take() else { return };
         let now = self.now;
         let origin = self.status(server).map(|status| status.origin);
+        let started = self.state.track(server).and_then(|track| track.started);
         let reign = change.reigns.iter().rev().find(|reign| reign.primary == server);
         let ackers = reign.map(|reign| reign.ackers.clone()).unwrap_or_default();
         let durable = &mut self.state.durable;
@@ -341,7 +343,7 @@ impl Turn<'_> {
         durable.primary = Some(server);
         durable.origin = origin;
         durable.opened = now;
-        (durable.base, durable.waited_for) = (None, Some(waited_for));
+        (durable.base, durable.waited_for, durable.started) = (None, Some(waited_for), started);
         durable.quarantined.retain(|id, quarantine| {
             *id != server && !(quarantine.why == Suspicion::Unchecked && change.following.contains(id))
         });
@@ -383,8 +385,7 @@ impl Turn<'_> {
         self.happened(text.clone());
         self.notify(kind, text.clone());
         if let Some(id) = change.command {
-            let failed = change.cause == Cause::Switchover && undone.is_some();
-            self.answer(id, if failed { Err(text) } else { Ok(text) });
+            self.answer(id, if undone.is_some() { Err(text) } else { Ok(text) });
         }
     }
 }

@@ -14,8 +14,10 @@ pub struct Durable {
     pub primary: Option<ServerId>,
     /// What the present primary's own transactions are marked with.
     pub origin: Option<Origin>,
-    /// When it became the primary. One that says it was started later was started anew.
+    /// When it became the primary.
     pub opened: Moment,
+    /// When it had been started then, as far as it said. One that says it was started later was started anew.
+    pub started: Option<Moment>,
     /// All that it had then: what others wrote and it has not, it never had.
     pub base: Option<GtidHistory>,
     /// Acknowledgements that its commits waited for when it was last asked; `None` before.

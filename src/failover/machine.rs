@@ -91,7 +91,7 @@ impl Turn<'_> {
         if let Ok(Done::Sets { uptime_ms, .. }) = &outcome.result {
             let (uptime_ms, now) = (*uptime_ms, self.now);
             if let Some(track) = self.state.track_mut(order.step.server()) {
-                track.note_start(uptime_ms, now);
+                track.note_start(uptime_ms, now, now);
             }
         }
         match owner {

@@ -138,6 +138,9 @@ impl Turn<'_> {
     /// Writable, and not by mistake: it does not replicate from the primary, and knows of the present epoch if the primary does.
     fn may_be_primary(&self, id: ServerId) -> bool {
         let Some(status) = self.status(id).filter(|status| !status.read_only) else { return false };
+        if self.state.durable.quarantined.contains_key(&id) {
+            return false;
+        }
         let Some(primary) = self.state.durable.primary.filter(|primary| *primary != id) else { return true };
         let replica = status.stream.as_ref().is_some_and(|stream| stream.source == Some(primary));
         let current = self
@@ -158,14 +161,22 @@ impl Turn<'_> {
             let lost = self.status(old).map(|status| &status.sets.executed);
             return has.zip(lost).is_some_and(|(has, lost)| has.covers(lost));
         }
-        // The old one is gone: then all others must have been told so.
-        fresh.iter().filter(|id| **id != new).all(|id| {
-            self.status(*id).and_then(|status| status.stream.as_ref()).is_some_and(|stream| stream.source == Some(new))
-        })
+        // The old one is gone: then the new one must have been its replica, and all others must have been told.
+        let current = self.status(new).is_some_and(|status| status.epoch == Some(self.state.durable.epoch));
+        let mut others = fresh.iter().filter(|id| **id != new).peekable();
+        current
+            && others.peek().is_some()
+            && others.all(|id| {
+                self.status(*id)
+                    .and_then(|status| status.stream.as_ref())
+                    .is_some_and(|stream| stream.source == Some(new))
+            })
     }
 
     fn confirmed(&mut self, primary: ServerId) {
         self.state.confirmed = true;
+        let started = self.state.track(primary).and_then(|track| track.started);
+        self.state.durable.started = self.state.durable.started.or(started);
         let asked = self.state.track(primary).and_then(|track| track.word.as_ref()).map(|word| word.asked);
         if let Some(asked) = asked {
             self.primary_told(primary, asked);
@@ -185,7 +196,7 @@ impl Turn<'_> {
         durable.primary = Some(primary);
         durable.origin = origin;
         durable.opened = self.now;
-        (durable.base, durable.waited_for) = (None, None);
+        (durable.base, durable.waited_for, durable.started) = (None, None, None);
         durable.quarantined.remove(&primary);
         durable.ackers = ids.into_iter().filter(|id| *id != primary && !durable.quarantined.contains_key(id)).collect();
         if let Some(track) = self.state.track_mut(primary) {

@@ -81,8 +81,19 @@ impl Turn<'_> {
         }
         match judged.and_then(|()| self.chosen()) {
             Ok(choice) => self.chose(choice),
+            Err(blocked @ Blocked::NoCandidate(_)) if self.may_undo() => {
+                let why = self.spelt(&blocked);
+                self.set_back(None, &why);
+            }
             Err(blocked) => self.blocked(&blocked),
         }
+    }
+
+    /// Whether the operator's wish, which nobody can fulfil, may be given up for any primary at all.
+    fn may_undo(&self) -> bool {
+        self.state.durable.change.as_ref().is_some_and(|change| {
+            matches!(change.cause, Cause::Failover | Cause::Switchover) && !change.forced && change.undone.is_none()
+        })
     }
 
     /// Whether nothing that was acknowledged can be missing, and nothing more can be acknowledged or written.
@@ -184,7 +195,7 @@ impl Turn<'_> {
         if change.from == Some(id) {
             return match change.cause {
                 Cause::Problem(Problem::PrimaryDiskFailed) => Some("its disk failed".to_owned()),
-                Cause::Failover if change.wanted != Some(id) => Some("is the one to be replaced".to_owned()),
+                Cause::Failover if change.undone.is_none() => Some("is the one to be replaced".to_owned()),
                 Cause::Problem(_) | Cause::Failover | Cause::Switchover => None,
             };
         }
@@ -224,8 +235,19 @@ impl Turn<'_> {
         });
     }
 
+    /// With what is against each server.
+    fn spelt(&self, blocked: &Blocked) -> String {
+        let mut text = blocked.to_string();
+        if let (Blocked::NoCandidate(_), Some(report)) = (blocked, &self.state.report) {
+            for candidate in report.candidates.iter().filter(|candidate| !candidate.against.is_empty()) {
+                text.push_str(&format!("; server {} {}", candidate.server.0, candidate.against.join(", ")));
+            }
+        }
+        text
+    }
+
     pub(super) fn blocked(&mut self, blocked: &Blocked) {
-        let text = blocked.to_string();
+        let text = self.spelt(blocked);
         let known = self.state.withheld.as_ref() == Some(&text);
         if let Some(report) = &mut self.state.report {
             report.decision = format!("blocked: {text}");

@@ -209,7 +209,8 @@ impl State {
             let mut server = track.evidence(id, now);
             server.quarantined = self.durable.quarantined.get(&id).map(|quarantine| quarantine.why.to_string());
             // By its own word it was started after it became the primary.
-            server.restarted |= self.durable.primary == Some(id) && track.started_after(self.durable.opened);
+            server.restarted |=
+                self.durable.primary == Some(id) && self.durable.started.is_some_and(|at| track.started_after(at));
             server.maintenance = self.durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance);
             server
         });

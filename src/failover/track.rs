@@ -6,7 +6,7 @@ use crate::topology::{Failure, GtidHistory, Receiver, ServerId};
 use std::time::Duration;
 
 /// Two estimates of when a server was started that are further apart than this are two starts: servers count whole seconds.
-const START_SLACK_MS: u64 = 2500;
+const START_SLACK_MS: u64 = 1500;
 /// For how long a broken connection of the data path counts.
 const RESET_WINDOW: Duration = Duration::from_secs(1);
 /// For how long being turned away counts, when another connection works.
@@ -24,7 +24,8 @@ pub(super) struct Track {
     /// All that it has, by that word.
     pub(super) held: Option<GtidHistory>,
     /// When it was started, as far as it says.
-    started: Option<Moment>,
+    pub(super) started: Option<Moment>,
+    uptime_ms: u64,
     /// Since when it may lack what it had acknowledged.
     pub(super) doubt: Option<Moment>,
     /// Whether it was started anew since it was last taken for what it is.
@@ -79,7 +80,7 @@ impl Track {
             }
             Ok(Seen::Status(status)) => {
                 self.lives(now);
-                self.note_start(status.uptime_ms, now);
+                self.note_start(status.uptime_ms, observation.began, now);
                 self.held = Some(status.sets.held(stream));
                 self.received |= status.stream.as_ref().is_some_and(|stream| stream.receiver != Receiver::Stopped);
                 self.word = Some(Word { asked: observation.began, came: now, status: *status });
@@ -134,18 +135,19 @@ impl Track {
         self.started.is_some_and(|started| started.ms_since(at) > START_SLACK_MS)
     }
 
-    /// Notices a restart by the time that the server says it has been up.
-    pub(super) fn note_start(&mut self, uptime_ms: u64, now: Moment) {
-        let started = Moment(now.0.saturating_sub(uptime_ms));
-        if self.started.is_some_and(|before| started.ms_since(before) > START_SLACK_MS) {
+    /// Notices a restart by the time that the server says it has been up. Asked at `asked` it was started then or, since it counts whole
+    /// seconds, up to one earlier than it seems; so the earliest estimate is the best.
+    pub(super) fn note_start(&mut self, uptime_ms: u64, asked: Moment, now: Moment) {
+        let started = Moment(asked.0.saturating_sub(uptime_ms));
+        let anew =
+            uptime_ms < self.uptime_ms || self.started.is_some_and(|before| started.ms_since(before) > START_SLACK_MS);
+        if self.started.is_some() && anew {
             self.restarted = true;
             self.doubt = Some(now);
             self.received = false;
         }
-        // The latest estimate would drift with each slow answer.
-        if self.started.is_none_or(|before| started.ms_since(before) > START_SLACK_MS) {
-            self.started = Some(started);
-        }
+        self.started = Some(if anew { started } else { self.started.map_or(started, |before| before.min(started)) });
+        self.uptime_ms = uptime_ms;
     }
 
     /// The doubt of a restart is over once it has all that the primary was seen to have after it.

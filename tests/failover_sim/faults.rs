@@ -122,6 +122,7 @@ impl World {
                 self.servers[server].applies = true;
             }
         }
+        self.catch_up();
         self.command(Command::Resume);
         self.command(Command::Acknowledge);
         for server in 0..self.servers.len() {

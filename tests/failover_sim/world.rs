@@ -117,7 +117,7 @@ pub struct World {
     /// Until when the proxy stands still.
     pub stalled: u64,
     postponed: Vec<Event>,
-    pub events: Vec<(u64, Event)>,
+    pub events: u64,
     pub check: Check,
     pub sabotage: Sabotage,
     pub healed: bool,
@@ -167,7 +167,7 @@ impl World {
             run: 0,
             stalled: 0,
             postponed: Vec::new(),
-            events: Vec::new(),
+            events: 0,
             check: Check::new(count),
             sabotage,
             healed: false,
@@ -240,10 +240,8 @@ impl World {
             }
             let Some(happening) = self.happenings.remove(&key) else { continue };
             self.happen(happening);
-            if !self.postponed.is_empty() && self.now >= self.stalled {
-                for event in std::mem::take(&mut self.postponed) {
-                    self.feed(event);
-                }
+            if self.now >= self.stalled {
+                self.catch_up();
             }
             self.check_now();
             if self.healed && self.all_is_well() {
@@ -251,6 +249,13 @@ impl World {
             }
         }
         self.complain_of_end();
+    }
+
+    /// What reached the proxy while it stood still is read now.
+    pub fn catch_up(&mut self) {
+        for event in std::mem::take(&mut self.postponed) {
+            self.feed(event);
+        }
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -308,8 +313,8 @@ impl World {
     pub fn feed(&mut self, event: Event) {
         let event = self.sabotage.event(event);
         let policy = self.sabotage.policy(&self.policy);
-        self.events.push((self.now, event.clone()));
-        let before = self.state.durable().change.is_some();
+        self.events += 1;
+        let before = self.state.durable().change.is_some() || matches!(event, Event::Restored(_));
         let effects = step(&mut self.state, &policy, event, Moment(self.now));
         if !before && self.state.durable().change.is_some() {
             self.check_beginning();
@@ -522,6 +527,7 @@ impl World {
         let replica = &mut self.servers[index];
         if !replica.connected {
             replica.connected = answers;
+            replica.heard = if answers { now } else { replica.heard };
             return;
         }
         // A process that ends closes its connections, if the network lets it; silence is only noticed by the timeout.
