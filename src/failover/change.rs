@@ -240,8 +240,11 @@ impl Turn<'_> {
     fn open(&mut self, server: ServerId, wait_count: u16) {
         let limit = self.policy.limits.step;
         if let Some(change) = &mut self.state.durable.change {
-            let ackers = change.told.clone();
-            change.reigns.retain(|reign| reign.primary != server || Some(server) == change.from);
+            // One that is opened again may be heard still by replicas that were not reached.
+            let before = change.reigns.iter().filter(|reign| reign.primary == server);
+            let ackers =
+                before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied()).collect();
+            change.reigns.retain(|reign| reign.primary != server);
             change.reigns.push(Reign { primary: server, ackers });
         }
         self.change_order(Step::Open { server, wait_count }, limit);
@@ -322,6 +325,7 @@ impl Turn<'_> {
             change.undone = Some(why.to_owned());
             change.wanted = None;
         }
+        change.attempt = change.attempt.max(1);
         self.happened.push(match server {
             Some(server) => format!("server {} is given up: {why}", server.0),
             None => format!("begins anew: {why}"),

@@ -45,7 +45,7 @@ impl Turn<'_> {
         self.state.last_event = Some(self.now);
     }
 
-    fn was_late(&mut self) {
+    pub(super) fn was_late(&mut self) {
         self.state.late = Some(self.now);
         for track in &mut self.state.tracks {
             track.forget_silence();
@@ -262,6 +262,11 @@ impl Turn<'_> {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let order = Order { id, epoch, lease: step.lease(), step, limit_ms };
         let due = self.now.plus(limit).plus(GRACE);
+        if let Step::Fence { server } | Step::Revoke { server } = order.step
+            && let Some(track) = self.state.track_mut(server)
+        {
+            track.stopped_by_us = true;
+        }
         self.state.pending.insert(id, Pending { order: order.clone(), owner, due });
         self.effects.push(Effect::Execute(order));
     }

@@ -3,11 +3,16 @@
 use super::machine::Turn;
 use super::state::Owner;
 use super::{Durable, Moment, NoticeKind, Observation, Quarantine, Stage, Status, Suspicion};
-use crate::topology::{Epoch, GtidHistory, ServerId};
+use crate::topology::{Epoch, Failure, GtidHistory, ServerId};
+use std::time::Duration;
+
+/// Without an answer from anybody for so long, it is we who are cut off.
+const ISOLATED_AFTER: Duration = Duration::from_secs(1);
 
 impl Turn<'_> {
     pub(super) fn observe(&mut self, observation: Observation) {
         let (now, server) = (self.now, observation.server);
+        self.notice_own_isolation(&observation);
         let stream = self.state.primary_history();
         let asked = observation.began;
         let Some(track) = self.state.track_mut(server) else { return };
@@ -22,6 +27,17 @@ impl Turn<'_> {
             self.settle(server);
         }
         self.shrink_ackers(server);
+    }
+
+    /// When nobody was heard for a while it was most likely us who were cut off; then the silence of one of them is no news.
+    fn notice_own_isolation(&mut self, observation: &Observation) {
+        if matches!(observation.result, Err(Failure::Timeout | Failure::NoGreeting | Failure::Broken(_))) {
+            return;
+        }
+        if self.state.network.is_some_and(|heard| self.now.since(heard) > ISOLATED_AFTER) {
+            self.was_late();
+        }
+        self.state.network = Some(self.now);
     }
 
     /// What the primary has now ends doubts about replicas, and begins others.
@@ -138,7 +154,12 @@ impl Turn<'_> {
     /// Writable, and not by mistake: it does not replicate from the primary, and knows of the present epoch if the primary does.
     fn may_be_primary(&self, id: ServerId) -> bool {
         let Some(status) = self.status(id).filter(|status| !status.read_only) else { return false };
-        if self.state.durable.quarantined.contains_key(&id) {
+        let old = self
+            .state
+            .track(id)
+            .and_then(|track| track.word.as_ref())
+            .is_none_or(|word| word.asked < self.state.durable.opened);
+        if old || self.state.durable.quarantined.contains_key(&id) {
             return false;
         }
         let Some(primary) = self.state.durable.primary.filter(|primary| *primary != id) else { return true };

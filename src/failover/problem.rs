@@ -2,7 +2,7 @@
 
 use super::evidence::ms;
 use super::{Durability, Evidence, Lease, OnDiskStall, Policy, ServerEvidence, Stall, Writing};
-use crate::topology::Failure;
+use crate::topology::{Failure, Receiver};
 use serde::{Deserialize, Serialize};
 
 /// What is wrong with the cluster, or with our view of it.
@@ -242,15 +242,24 @@ fn a_replica_answers(evidence: &Evidence, policy: &Policy) -> Result<String, Str
     }
 }
 
+/// A replica that was stopped says nothing about its source. When none can say anything it takes refusals: then nobody listens there.
 fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
     let mut seen = Vec::new();
     for replica in evidence.replicas(policy) {
-        if let Some(status) = replica.fresh(policy) {
-            let name = replica.id.0;
-            seen.push(replica.is_deaf(status, policy).map_err(|heard| format!("server {name} {heard}"))?);
+        let Some(status) = replica.fresh(policy) else { continue };
+        if status.stream.as_ref().is_some_and(|stream| stream.receiver == Receiver::Stopped) {
+            continue;
         }
+        let name = replica.id.0;
+        let deaf = replica.is_deaf(status, policy).map_err(|heard| format!("server {name} {heard}"))?;
+        seen.push(format!("server {name} {deaf}"));
     }
-    Ok(if seen.is_empty() { "no replica that answers is connected to it".to_owned() } else { seen.join("; ") })
+    let refused = evidence.primary().is_some_and(refuses);
+    match (seen.is_empty(), refused) {
+        (false, _) => Ok(seen.join("; ")),
+        (true, true) => Ok("no replica can tell, and the primary refuses connections".to_owned()),
+        (true, false) => Err("no replica that answers can tell whether the primary lives".to_owned()),
+    }
 }
 
 fn writes_were_acknowledged(evidence: &Evidence, policy: &Policy) -> Result<String, String> {

@@ -103,14 +103,15 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether it was started, as the configuration should have it, without beginning to replicate by itself. One that was stopped while it
-    /// ran was stopped by someone who had a reason.
+    /// Whether it waits to be told to replicate: it was started, as the configuration should have it, without beginning by itself, or we
+    /// stopped it. One that someone else stopped while it ran was stopped for a reason.
     fn waits_to_replicate(&self, id: ServerId) -> bool {
         let stopped = |stream: &super::Stream| {
             stream.receiver == Receiver::Stopped && !stream.applying && stream.apply_error.is_none()
         };
         self.state.track(id).is_some_and(|track| {
-            !track.received && track.status().and_then(|status| status.stream.as_ref()).is_some_and(stopped)
+            (!track.received || track.stopped_by_us)
+                && track.status().and_then(|status| status.stream.as_ref()).is_some_and(stopped)
         })
     }
 

@@ -135,7 +135,8 @@ impl Turn<'_> {
             .reached
             .iter()
             .filter_map(|(id, reached)| {
-                let status = self.status(*id)?.clone();
+                // One that never told of itself counts with what it has; a candidate it is not.
+                let status = self.status(*id).cloned().unwrap_or_else(|| Status::unknown(reached.sets.clone()));
                 Some((*id, Status { sets: reached.sets.clone(), ..status }))
             })
             .collect();
@@ -180,6 +181,9 @@ impl Turn<'_> {
     /// Why a server is no candidate, whatever it has.
     fn barred(&self, id: ServerId, change: &Change) -> Option<String> {
         let durable = &self.state.durable;
+        if self.status(id).is_none() {
+            return Some("has not told of itself yet".to_owned());
+        }
         if let Some(why) = change.failed.get(&id) {
             return Some(format!("failed in this change: {why}"));
         }

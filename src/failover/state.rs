@@ -30,6 +30,8 @@ pub struct State {
     pub(super) next_order: u64,
     pub(super) last_event: Option<Moment>,
     pub(super) late: Option<Moment>,
+    /// The last sign that the network around us works: an answer of any server, or a refusal.
+    pub(super) network: Option<Moment>,
     pub(super) lease: Lease,
     pub(super) rejoin: Option<Rejoin>,
     /// When what failed at a server may be tried again.
@@ -150,6 +152,7 @@ impl State {
             next_order: 1,
             last_event: None,
             late: None,
+            network: None,
             lease: Lease::Held,
             rejoin: None,
             not_before: BTreeMap::new(),
@@ -209,6 +212,12 @@ impl State {
             let mut server = track.evidence(id, now);
             server.quarantined = self.durable.quarantined.get(&id).map(|quarantine| quarantine.why.to_string());
             // By its own word it was started after it became the primary.
+            // What it said before it was opened is not what it is.
+            if self.durable.primary == Some(id)
+                && track.word.as_ref().is_some_and(|word| word.asked < self.durable.opened)
+            {
+                server.status = None;
+            }
             server.restarted |=
                 self.durable.primary == Some(id) && self.durable.started.is_some_and(|at| track.started_after(at));
             server.maintenance = self.durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance);

@@ -145,7 +145,8 @@ impl World {
         for other in (0..self.servers.len()).filter(|other| *other != index) {
             let at = &self.servers[other];
             let stray = self.state.durable().quarantined.contains_key(&server_id(other));
-            if !at.read_only && at.up && !stray {
+            // One that boots read-only and is not was opened, and never fenced.
+            if at.setup.boots_read_only && !at.read_only && at.up && !stray {
                 self.complain(format!("{index} is opened while {other} takes writes"));
             }
         }

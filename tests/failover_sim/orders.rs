@@ -1,6 +1,6 @@
 //! The proxy's executor and the servers' side of each step.
 
-use super::world::{Happening, World};
+use super::world::{Errand, Happening, World};
 use dbproxy::failover::{Acks, Done, Event, Failed, FailedHow, Order, Outcome, Step};
 use dbproxy::topology::Flavor;
 
@@ -16,7 +16,8 @@ enum Now {
 }
 
 impl World {
-    pub fn arrive(&mut self, run: u32, order: Order, deadline: u64, replies: bool) {
+    pub fn arrive(&mut self, errand: Errand) {
+        let Errand { run, ref order, deadline, replies, incarnation } = errand;
         let index = usize::from(order.step.server().0);
         let (proxy, server) = (self.proxy(), &self.servers[index]);
         // What the dead process had not sent yet is gone with it.
@@ -27,19 +28,19 @@ impl World {
         let own =
             matches!(order.step, Step::DrainSessions { .. } | Step::KillSessions { .. } | Step::FenceByHook { .. });
         let now = if own {
-            self.own_step(&order)
+            self.own_step(order)
         } else if !self.linked(proxy, index) || server.paused {
             if self.now < deadline { Now::Later } else { Now::Failed(FailedHow::Unknown, "no answer") }
-        } else if !server.up {
+        } else if !server.up || server.incarnation != incarnation {
             Now::Failed(FailedHow::Unreachable, "refused")
         } else if server.epoch > order.epoch.0 {
             Now::Failed(FailedHow::Refused, "knows of a higher epoch")
         } else {
-            self.step_at(index, &order)
+            self.step_at(index, order)
         };
         let result = match now {
             Now::Later if self.now < deadline => {
-                return self.at(AGAIN, Happening::Arrive { run, order, deadline, replies });
+                return self.at(AGAIN, Happening::Arrive(Box::new(errand)));
             }
             Now::Later => Err(Failed { how: FailedHow::NotYet, text: "not yet".to_owned() }),
             Now::Done(done) => Ok(done),

@@ -63,12 +63,7 @@ pub enum Happening {
         incarnation: u32,
     },
     /// An order arrives at its server, or tries again there.
-    Arrive {
-        run: u32,
-        order: Order,
-        deadline: u64,
-        replies: bool,
-    },
+    Arrive(Box<Errand>),
     /// Its outcome arrives.
     Reply {
         run: u32,
@@ -77,6 +72,17 @@ pub enum Happening {
     Fault,
     Undo(Fault),
     Heal,
+}
+
+/// An order on its way, or at its server.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    pub run: u32,
+    pub order: Order,
+    pub deadline: u64,
+    pub replies: bool,
+    /// Of the server when it was sent: a connection does not outlive it.
+    pub incarnation: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -294,7 +300,7 @@ impl World {
                     self.acknowledge(to, from, trx);
                 }
             }
-            Happening::Arrive { run, order, deadline, replies } => self.arrive(run, order, deadline, replies),
+            Happening::Arrive(errand) => self.arrive(*errand),
             Happening::Fault => self.fault(),
             Happening::Undo(fault) => self.undo(&fault),
             Happening::Heal => self.heal(),
@@ -355,7 +361,9 @@ impl World {
                 let delay = if late { order.limit_ms + self.dice.below(3000) } else { self.dice.between(1, 25) };
                 let deadline = self.now + order.limit_ms.max(delay);
                 let replies = !(self.loss && self.dice.permille(60));
-                self.at(delay, Happening::Arrive { run, order, deadline, replies });
+                let incarnation = self.servers[usize::from(order.step.server().0)].incarnation;
+                let errand = Errand { run, order, deadline, replies, incarnation };
+                self.at(delay, Happening::Arrive(Box::new(errand)));
             }
             Effect::Look(_) => {}
             Effect::Notify(notice) => self.say(|| format!("{:?}: {}", notice.kind, notice.text)),
