@@ -341,10 +341,13 @@ fn a_failover_that_a_crash_of_the_proxy_interrupts_is_finished() {
         cluster.primary().kill9();
         wait_for("the failover to begin", || proxy.log().contains("failover begins").then_some(()));
         proxy.crash_and_restart();
-        wait_for("writes to go on", || proxy.connect(accounts::APP).ok()?.try_query("REPLACE INTO app.t VALUES (1)").ok());
+        wait_for("writes to go on", || {
+            proxy.connect(accounts::APP).ok()?.try_query("REPLACE INTO app.t VALUES (1)").ok()
+        });
         let status = proxy.status();
         assert_eq!(status["failover"]["mode"], "auto", "{status}");
-        let writable = cluster.replicas().iter().filter(|server| server.value("SELECT @@global.read_only") == "0").count();
+        let writable =
+            cluster.replicas().iter().filter(|server| server.value("SELECT @@global.read_only") == "0").count();
         assert_eq!(writable, 1, "{}", timeline(&proxy));
     }
 }
@@ -360,13 +363,21 @@ fn a_switchover_that_a_crash_of_the_proxy_interrupts_leaves_one_server_writable(
         let config = proxy.config.clone();
         let asking = std::thread::spawn(move || {
             let program = option_env!("CARGO_BIN_EXE_dbproxy").unwrap();
-            std::process::Command::new(program).args(["switchover", "--config"]).arg(config).args(["--to", &to]).output()
+            std::process::Command::new(program)
+                .args(["switchover", "--config"])
+                .arg(config)
+                .args(["--to", &to])
+                .output()
         });
         wait_for("the old primary to be closed", || proxy.log().contains("demoting").then_some(()));
         proxy.crash_and_restart();
         let _told_that_it_is_gone = asking.join();
-        wait_for("writes to go on", || proxy.connect(accounts::APP).ok()?.try_query("REPLACE INTO app.t VALUES (1)").ok());
+        wait_for("writes to go on", || {
+            proxy.connect(accounts::APP).ok()?.try_query("REPLACE INTO app.t VALUES (1)").ok()
+        });
         let open = |server: &support::Server| cell(server, "SELECT @@global.read_only").as_deref() == Some("0");
-        wait_for("one writable server", || (cluster.servers.iter().filter(|server| open(server)).count() == 1).then_some(()));
+        wait_for("one writable server", || {
+            (cluster.servers.iter().filter(|server| open(server)).count() == 1).then_some(())
+        });
     }
 }
