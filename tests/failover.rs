@@ -362,7 +362,7 @@ fn a_switchover_that_a_crash_of_the_proxy_interrupts_leaves_one_server_writable(
         let to = candidate.address();
         let config = proxy.config.clone();
         let asking = std::thread::spawn(move || {
-            let program = option_env!("CARGO_BIN_EXE_dbproxy").unwrap();
+            let program = env!("CARGO_BIN_EXE_dbproxy");
             std::process::Command::new(program)
                 .args(["switchover", "--config"])
                 .arg(config)

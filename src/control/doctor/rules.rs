@@ -224,7 +224,7 @@ fn rights(chart: &mut Chart, config: &Config, vitals: &Vitals) {
     let fix = format!("GRANT {} ON *.* TO '{account}'@'...'", lacking.join(", "));
     let found = if lacking.is_empty() { "it may".to_owned() } else { format!("lacks {}", lacking.join(", ")) };
     chart.must("the account of [monitor] may do what a failover needs", About::Setup, lacking.is_empty(), found, &fix);
-    let unquoted = |grant: &String| grant.replace('`', "").replace('\'', "");
+    let unquoted = |grant: &String| grant.replace(['`', '\''], "");
     let tables = has("ALL PRIVILEGES")
         || has("INSERT")
         || vitals.grants.iter().any(|grant| unquoted(grant).contains(" ON DBPROXY.*"));
