@@ -239,11 +239,16 @@ impl Turn<'_> {
     /// F8: from here on the candidate may have commits acknowledged.
     fn open(&mut self, server: ServerId, wait_count: u16) {
         let limit = self.policy.limits.step;
+        let ids: Vec<ServerId> = self.state.ids().collect();
         if let Some(change) = &mut self.state.durable.change {
-            // One that is opened again may be heard still by replicas that were not reached.
+            // Whoever was not reached may hear it still, from a time when it was the primary before.
             let before = change.reigns.iter().filter(|reign| reign.primary == server);
-            let ackers =
-                before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied()).collect();
+            let unreached = ids.into_iter().filter(|id| {
+                let source = self.state.durable.sources.get(id);
+                *id != server && !change.reached.contains_key(id) && source.is_none_or(|source| *source == server)
+            });
+            let known = before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied());
+            let ackers = known.chain(unreached).collect();
             change.reigns.retain(|reign| reign.primary != server);
             change.reigns.push(Reign { primary: server, ackers });
         }
@@ -338,7 +343,7 @@ impl Turn<'_> {
         let waited_for = self.wait_count();
         let Some(change) = self.state.durable.change.take() else { return };
         let now = self.now;
-        let origin = self.status(server).map(|status| status.origin);
+        let origin = self.state.durable.origins.get(&server).copied();
         let started = self.state.track(server).and_then(|track| track.started);
         let reign = change.reigns.iter().rev().find(|reign| reign.primary == server);
         let ackers = reign.map(|reign| reign.ackers.clone()).unwrap_or_default();

@@ -25,6 +25,10 @@ pub struct Durable {
     /// Who may have acknowledged what was committed under the present primary. A server is added before it can acknowledge,
     /// and taken out only when it can't any more and all that it has is elsewhere.
     pub ackers: BTreeSet<ServerId>,
+    /// Where each server was last seen, or told, to replicate from. One that could not be reached since does so still.
+    pub sources: BTreeMap<ServerId, ServerId>,
+    /// What each server's own transactions are marked with, as it last said.
+    pub origins: BTreeMap<ServerId, Origin>,
     /// Who serves nothing until it is proven clean.
     pub quarantined: BTreeMap<ServerId, Quarantine>,
     /// Who is not routed to, by the operator's word.

@@ -21,6 +21,7 @@ impl Turn<'_> {
         if !told {
             return;
         }
+        self.note_facts(server);
         if self.state.durable.primary == Some(server) && self.state.durable.change.is_none() {
             self.primary_told(server, asked);
         } else {
@@ -38,6 +39,17 @@ impl Turn<'_> {
             self.was_late();
         }
         self.state.network = Some(self.now);
+    }
+
+    /// What must be known of a server even when it can't be asked any more.
+    fn note_facts(&mut self, server: ServerId) {
+        let Some(status) = self.status(server) else { return };
+        let (origin, source) = (status.origin, status.stream.as_ref().and_then(|stream| stream.source));
+        self.state.durable.origins.insert(server, origin);
+        match source {
+            Some(source) => self.state.durable.sources.insert(server, source),
+            None => self.state.durable.sources.remove(&server),
+        };
     }
 
     /// What the primary has now ends doubts about replicas, and begins others.

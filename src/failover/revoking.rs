@@ -149,7 +149,7 @@ impl Turn<'_> {
             .durable
             .origin
             .into_iter()
-            .chain(change.reigns.iter().filter_map(|reign| self.status(reign.primary)).map(|status| status.origin))
+            .chain(change.reigns.iter().filter_map(|reign| self.state.durable.origins.get(&reign.primary).copied()))
             .collect();
         let survey = Survey {
             from: change.from,

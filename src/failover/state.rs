@@ -219,7 +219,7 @@ impl State {
                 server.status = None;
             }
             server.restarted |=
-                self.durable.primary == Some(id) && self.durable.started.is_some_and(|at| track.started_after(at));
+                self.durable.primary == Some(id) && track.started_since(self.durable.started, self.durable.opened);
             server.maintenance = self.durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance);
             server
         });

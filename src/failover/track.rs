@@ -132,9 +132,10 @@ impl Track {
         silent.failure = failure;
     }
 
-    /// Whether it says that it was started later than that.
-    pub(super) fn started_after(&self, at: Moment) -> bool {
-        self.started.is_some_and(|started| started.ms_since(at) > START_SLACK_MS)
+    /// Whether a primary was started anew: clearly later than it had been started when it was opened, or later than that.
+    pub(super) fn started_since(&self, before: Option<Moment>, opened: Moment) -> bool {
+        let later = |at: Moment, slack: u64| self.started.is_some_and(|started| started.ms_since(at) > slack);
+        before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, 0)
     }
 
     /// Notices a restart by the time that the server says it has been up. Asked at `asked` it was started then or, since it counts whole

@@ -222,12 +222,9 @@ impl World {
             .map(|index| {
                 let node = self.state.node(server_id(index), &self.policy, Moment(self.now));
                 let at = &self.servers[index];
-                format!(
-                    "{index}: {node:?}, read_only {}, source {:?}, waiting {}",
-                    at.read_only,
-                    at.source,
-                    at.waiting.len()
-                )
+                let runs = (at.receives, at.connected, at.applies);
+                let waiting = at.waiting.len();
+                format!("{index}: {node:?}, read_only {}, {:?}, waiting {waiting}, {runs:?}", at.read_only, at.source)
             })
             .collect();
         let phase = self.state.phase();

@@ -148,7 +148,12 @@ impl World {
     }
 
     fn open(&mut self, index: usize, epoch: u64, wait_count: u16) -> Now {
-        if self.servers[index].epoch < epoch {
+        let at = &self.servers[index];
+        let armed = at.source_on == (wait_count > 0) && at.wait_count == wait_count;
+        if !armed && !self.sabotage.skips_arm() {
+            return Now::Failed(FailedHow::Refused, "is not armed");
+        }
+        if at.epoch < epoch {
             self.check_opening(index, epoch, wait_count);
             self.servers[index].read_only = false;
             self.commit(index, Some(epoch));

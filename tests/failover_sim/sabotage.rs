@@ -68,12 +68,9 @@ impl Sabotage {
         self == Self::NoUndo && matches!(order.step, Step::Open { server, .. } if Some(server) == from)
     }
 
-    pub fn skips(self, step: &Step) -> bool {
-        match self {
-            Self::SkipRevoke => matches!(step, Step::Revoke { .. }),
-            Self::SkipArm => matches!(step, Step::Arm { .. }),
-            _ => false,
-        }
+    /// Whether a server that is not armed is opened.
+    pub fn skips_arm(self) -> bool {
+        self == Self::SkipArm
     }
 
     pub fn outcome(self, step: &Step, result: Result<Done, Failed>) -> Result<Done, Failed> {
@@ -84,10 +81,5 @@ impl Sabotage {
             }
             (_, _, result) => result,
         }
-    }
-
-    /// Only named so that each suspicion of the planner has a reader here.
-    pub fn is_final(suspicion: &Suspicion) -> bool {
-        !matches!(suspicion, Suspicion::Unchecked)
     }
 }
