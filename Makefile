@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Seconds that each fuzz target runs: make fuzz SECONDS=600.
 SECONDS ?= 60
 
-.PHONY: help test servers check fmt clippy doc law no-tokio deny demo bench fuzz
+.PHONY: help test servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +48,9 @@ bench: servers ## Direct, HAProxy and dbproxy in interleaved rounds
 
 clients: servers ## Client libraries' own test suites, straight and through the proxy
 	@scripts/clients/run.sh all
+
+corpus: ## The statements of the servers' own test suites, all of them: fetches 360 MB
+	DBPROXY_CORPUS=full $(CARGO) test --test corpus -- --nocapture
 
 fuzz: ## Each fuzz target for SECONDS seconds
 	scripts/fuzz.sh $(SECONDS)

@@ -89,3 +89,15 @@ fn metric_names_follow_the_rule() {
         assert_eq!(metric.name.ends_with("_total"), metric.kind == Type::Counter, "{}", metric.name);
     }
 }
+
+#[test]
+fn every_reason_stands_in_the_routing_page() {
+    let text = std::fs::read_to_string(page("routing.md")).unwrap();
+    let section = |title: &str| -> BTreeSet<String> {
+        let section = text.split_once(title).unwrap().1.split("\n## ").next().unwrap();
+        section.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned())).collect()
+    };
+    let known: BTreeSet<_> = LABELS.reasons.iter().map(|&word| word.to_owned()).collect();
+    let listed: BTreeSet<_> = &section("\n## Reasons\n") | &section("\n## Why it went there\n");
+    assert_eq!(listed, known);
+}

@@ -1,6 +1,7 @@
 //! A seeded simulation: the real `failover::step` against model servers, a lossy network and faults of every kind.
 //!
 //! `make sim SEEDS=100000` plays so many; `SIM_SEED=17` plays one and tells its story.
+#![allow(dead_code, unused_imports, reason = "the simulation grows: part of what it can break is not switched on yet")]
 
 #[path = "failover_sim/check.rs"]
 mod check;

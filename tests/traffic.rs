@@ -4,6 +4,8 @@
 
 #[path = "traffic/backends.rs"]
 mod backends;
+#[path = "traffic/carried.rs"]
+mod carried;
 #[path = "traffic/crowds.rs"]
 mod crowds;
 #[path = "traffic/hostile.rs"]
@@ -18,6 +20,8 @@ mod own_writes;
 mod packets;
 #[path = "traffic/peer.rs"]
 mod peer;
+#[path = "traffic/pins.rs"]
+mod pins;
 #[path = "traffic/roles.rs"]
 mod roles;
 #[path = "traffic/same.rs"]
@@ -27,3 +31,5 @@ mod state;
 mod support;
 #[path = "traffic/tools.rs"]
 mod tools;
+#[path = "traffic/transactions.rs"]
+mod transactions;

@@ -147,7 +147,9 @@ fn data_plane(shared: &Shared) -> Result<Arc<proxy::Shared>> {
         metrics: shared.metrics.clone(),
         frontend,
         backend_tls: arc_swap::ArcSwap::from_pointee(backend_tls),
+        doors: proxy::Doors::new(shared.live.load().cluster.servers.len()),
         schemas: proxy::KnownSchemas::default(),
+        acknowledgements: proxy::Acknowledgements::default(),
     }))
 }
 

@@ -59,7 +59,9 @@ const ROWS: &[Row] = rows! {
     "limits.drain_timeout_ms" Reload limits.drain_timeout;
     "limits.worker_threads" Restart limits.worker_threads;
     "routing.lag_limit_ms" Reload routing.lag_limit;
-    "routing.gtid_wait_ms" Reload routing.gtid_wait;
+    "routing.gtid_wait_ms" Reload routing.policy.gtid_wait;
+    "routing.consistency" Reload routing.policy.consistency;
+    "user[].consistency" Reload routing.policy.consistencies;
     "routing.write_wait_ms" Reload routing.write_wait;
     "routing.warm_up_ms" Reload routing.policy.warm_up;
     "log.format" Restart log.format;

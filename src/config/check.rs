@@ -7,6 +7,8 @@ use super::{
     Admin, Backend, BackendTls, Certificate, Cluster, Config, KeyPair, Limits, Listen, Log, LogFormat, LogLevel,
     Monitor, Plaintext, Secret, TlsMode, User, place,
 };
+use crate::route::Consistency;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,11 +73,13 @@ impl Checker<'_> {
         let failover = self.failover(raw.failover, servers);
         let replication = raw.replication.map(|replication| self.replication(replication.into_inner()));
         let hooks = self.hooks(raw.hooks);
-        let users = self.users(raw.user);
+        let mut consistencies = BTreeMap::new();
+        let users = self.users(raw.user, &mut consistencies);
         let backend = self.backend(raw.backend);
         let limits = self.limits(&raw.limits);
         let servers = cluster.as_ref().map(|cluster| &*cluster.servers).unwrap_or_default();
-        let routing = self.routing(&raw.routing, raw.server, servers);
+        let mut routing = self.routing(&raw.routing, raw.server, servers);
+        routing.policy.consistencies = consistencies;
         let log = self.log(&raw.log);
         let config = Config {
             data_dir,
@@ -185,10 +189,15 @@ impl Checker<'_> {
         let interval = self.millis("monitor.interval_ms", &raw.interval_ms, range::MONITOR_INTERVAL_MS);
         let timeout = self.millis("monitor.timeout_ms", &raw.timeout_ms, range::MONITOR_TIMEOUT_MS);
         let down_after = self.millis("monitor.down_after_ms", &raw.down_after_ms, range::DOWN_AFTER_MS);
-        Some(Monitor { user: User { name: name?, password: password? }, interval, timeout, down_after })
+        let user = User { name: name?, password: password? };
+        Some(Monitor { user, interval, timeout, down_after })
     }
 
-    fn users(&mut self, raw: Vec<Spanned<raw::User>>) -> Vec<User> {
+    fn users(
+        &mut self,
+        raw: Vec<Spanned<raw::User>>,
+        consistencies: &mut BTreeMap<Arc<str>, Consistency>,
+    ) -> Vec<User> {
         if raw.is_empty() || raw.len() > USERS_MOST {
             self.complain("[[user]]", raw.first().map(Spanned::span), None, Rule::UserCount);
             return Vec::new();
@@ -203,6 +212,9 @@ impl Checker<'_> {
             };
             let section = name.as_deref().map_or_else(|| "user[]".to_owned(), |name| format!("user[{name}]"));
             let password = self.password(&section, Need::Must, raw.password, raw.password_file, raw.password_env);
+            if let (Some(name), Some(consistency)) = (&name, self.consistency("user[].consistency", &raw.consistency)) {
+                consistencies.insert(name.clone(), consistency);
+            }
             if let (Some(name), Some(spanned)) = (&name, &raw.name) {
                 let line = place::line(self.text, spanned.span().start);
                 if let Some(first) = seen.insert(name.clone(), line) {

@@ -213,8 +213,6 @@ pub struct Limits {
 pub struct Routing {
     /// Greatest lag of a replica that is read from; `None`: any.
     pub lag_limit: Option<Duration>,
-    /// How long a read waits for its own write on a replica.
-    pub gtid_wait: Duration,
     /// How long a statement waits for a primary.
     pub write_wait: Duration,
     /// What each decision is made by.

@@ -145,6 +145,7 @@ pub(super) struct User {
     pub password: Text,
     pub password_file: Text,
     pub password_env: Text,
+    pub consistency: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -186,6 +187,7 @@ pub(super) struct Routing {
     pub gtid_wait_ms: Number,
     pub write_wait_ms: Number,
     pub warm_up_ms: Number,
+    pub consistency: Text,
 }
 
 #[derive(Deserialize, Default)]

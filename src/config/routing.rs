@@ -1,10 +1,10 @@
 //! The checks of what routing is made by.
 
-use super::check::{Checker, narrow, server_address};
+use super::check::{Checker, Text, narrow, server_address};
 use super::error::Rule;
-use super::key::range;
+use super::key::{self, range};
 use super::{Routing, place, raw};
-use crate::route::{self, WEIGHT_USUAL};
+use crate::route::{self, Consistency, WEIGHT_USUAL};
 use std::sync::Arc;
 
 impl Checker<'_> {
@@ -12,13 +12,20 @@ impl Checker<'_> {
         let lag = self.millis("routing.lag_limit_ms", &raw.lag_limit_ms, range::LAG_LIMIT_MS);
         Routing {
             lag_limit: (!lag.is_zero()).then_some(lag),
-            gtid_wait: self.millis("routing.gtid_wait_ms", &raw.gtid_wait_ms, range::GTID_WAIT_MS),
             write_wait: self.millis("routing.write_wait_ms", &raw.write_wait_ms, range::WRITE_WAIT_MS),
             policy: route::Policy {
                 weights: self.weights(servers, known),
                 warm_up: self.millis("routing.warm_up_ms", &raw.warm_up_ms, range::WARM_UP_MS),
+                consistency: self.consistency("routing.consistency", &raw.consistency).unwrap_or_default(),
+                consistencies: std::collections::BTreeMap::new(),
+                gtid_wait: self.millis("routing.gtid_wait_ms", &raw.gtid_wait_ms, range::GTID_WAIT_MS),
             },
         }
+    }
+
+    pub(super) fn consistency(&mut self, key: &str, raw: &Text) -> Option<Consistency> {
+        raw.as_ref()?;
+        self.word(key, raw, key::CONSISTENCIES, &Consistency::ALL, Consistency::default())
     }
 
     /// In the order of `cluster.servers`.

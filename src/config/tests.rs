@@ -47,7 +47,7 @@ fn the_fixed_part_alone_is_a_configuration() {
     assert_eq!(config.cluster.servers.len(), 3);
     assert_eq!(config.users[0].password.expose(), b"app-secret");
     assert_eq!(config.backend.tls.mode, TlsMode::Preferred);
-    assert_eq!(config.routing.gtid_wait, Duration::from_millis(100));
+    assert_eq!(config.routing.policy.gtid_wait, Duration::from_millis(100));
     assert_eq!(config.routing.write_wait, Duration::from_secs(10));
     assert_eq!(config.limits.worker_threads, None);
 }
@@ -69,6 +69,9 @@ fn every_key_arrives() {
     assert_eq!(config.routing.lag_limit, None);
     assert_eq!(config.routing.policy.warm_up, Duration::from_secs(5));
     assert_eq!(config.routing.policy.weights[0], 50);
+    assert_eq!(config.routing.policy.consistency, crate::route::Consistency::Global);
+    let own: Vec<_> = config.routing.policy.consistencies.iter().map(|(user, word)| (&**user, *word)).collect();
+    assert_eq!(own, [("batch", crate::route::Consistency::Eventual)]);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
     let failover = &config.failover;
     assert_eq!((failover.mode, failover.durability), (FailoverMode::Observe, Durability::Async));

@@ -134,10 +134,10 @@ impl Turn<'_> {
         let statuses: Vec<(ServerId, Status)> = change
             .reached
             .iter()
-            .filter_map(|(id, reached)| {
+            .map(|(id, reached)| {
                 // One that never told of itself counts with what it has; a candidate it is not.
                 let status = self.status(*id).cloned().unwrap_or_else(|| Status::unknown(reached.sets.clone()));
-                Some((*id, Status { sets: reached.sets.clone(), ..status }))
+                (*id, Status { sets: reached.sets.clone(), ..status })
             })
             .collect();
         let participants = statuses.iter().filter_map(|(id, status)| {

@@ -4,7 +4,7 @@
 use super::exchange::replaced;
 use super::hold::Hold;
 use super::kill;
-use super::link::{BackendLink, ClientLink, InFlight, Incoming};
+use super::link::{BackendLink, ClientLink, Gone, InFlight, Incoming};
 use super::upload::{Until, upload};
 use super::{Shared, backends, inject};
 use crate::conn::{self, TopologyWatch};
@@ -100,7 +100,7 @@ impl Driver {
         loop {
             enum Event {
                 Received(bool),
-                Closed(usize, Vec<u8>),
+                Closed(usize, Gone),
                 Drain,
             }
             let idle = self.client.received().is_empty() && self.session.bound().is_none();
@@ -110,8 +110,8 @@ impl Driver {
             let event = std::future::poll_fn(|cx| {
                 // Before the client: a backend that closed meanwhile must not get the command.
                 for (i, backend) in backends.iter_mut().enumerate() {
-                    if let Poll::Ready(said) = backend.poll_gone(cx) {
-                        return Poll::Ready(Event::Closed(i, said));
+                    if let Poll::Ready(gone) = backend.poll_gone(cx) {
+                        return Poll::Ready(Event::Closed(i, gone));
                     }
                 }
                 if let Poll::Ready(result) = client.poll_receive(cx) {
@@ -129,22 +129,25 @@ impl Driver {
                         return Ok(incoming);
                     }
                 }
-                Event::Closed(i, said) => self.backend_gone_while_idle(i, &said).await?,
+                Event::Closed(i, gone) => self.backend_gone_while_idle(i, &gone).await?,
                 Event::Drain => return Err(End::Drained),
             }
         }
     }
 
     /// An idle backend closed. What it said before is the client's to know only if the client loses something.
-    async fn backend_gone_while_idle(&mut self, index: usize, said: &[u8]) -> Outcome<()> {
+    async fn backend_gone_while_idle(&mut self, index: usize, gone: &Gone) -> Outcome<()> {
         let server = self.backends[index].server;
         self.drop_backend(server);
         if self.session.backend_closed(server).is_ok() {
             return Ok(());
         }
         // As the server itself would: its last words, then the end.
-        self.client.queue(said);
+        self.client.queue(&gone.last_words);
         let _ = self.client.flush().await;
+        if gone.reset {
+            self.client.stream.reset_when_closed();
+        }
         Err(End::Broken)
     }
 
@@ -223,8 +226,14 @@ impl Driver {
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
             let config = self.shared.live.load();
             let load = |server| self.shared.load(server);
-            let moment =
-                Moment { topology: &topology, policy: &config.routing.policy, now: started, roll, load: &load };
+            let moment = Moment {
+                topology: &topology,
+                policy: &config.routing.policy,
+                now: started,
+                roll,
+                load: &load,
+                acknowledged: &|| self.shared.acknowledgements.so_far(&topology),
+            };
             self.session.plan(payload, incoming.complete, &moment)
         };
         match plan {
@@ -318,7 +327,12 @@ impl Driver {
             let step = self.session.next_step(run, &self.topology.load());
             let next = match step {
                 Step::Go => return Ok(None),
-                Step::Fail(failure) => Next::Fail(failure),
+                Step::Fail(failure) => {
+                    // It is told now.
+                    let _ = self.session.take_lost_transaction();
+                    Next::Fail(failure)
+                }
+                Step::ToPrimary(reason) => Next::ToPrimary(reason),
                 Step::Connect => match self.open(run).await {
                     Ok(()) => Next::Continue,
                     Err(error) => match self.not_connected(run, &error) {

@@ -85,7 +85,7 @@ impl Driver {
         };
         let from_primary = run.route.target == Target::Primary;
         let topology = &mut self.topology;
-        let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run);
+        let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run, &self.shared.acknowledgements);
         if incoming.complete && incoming.buffered > 0 {
             relay.tracker = relay.tracker.in_sequence();
         }
@@ -162,7 +162,8 @@ impl Driver {
         }
         self.client.consume(std::mem::take(&mut incoming.buffered));
         let Some(seq) = next_seq else { return Err(End::Broken) };
-        let failure = Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
+        let unknown = || Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
+        let failure = self.session.take_lost_transaction().unwrap_or_else(unknown);
         let told = self.client.fail(seq, &failure).await;
         if told.is_err() || state.is_err() { Err(End::Broken) } else { Ok(Attempt::Done) }
     }

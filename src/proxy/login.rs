@@ -108,6 +108,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
 
 fn new_session(shared: &Shared, identity: &Identity, hello: &(Hello, Flavor)) -> Session {
     let login = session::Login {
+        user: identity.user.name.clone(),
         capabilities: identity.capabilities,
         collation: u16::from(identity.collation),
         schema: identity.schema.clone(),
@@ -116,7 +117,6 @@ fn new_session(shared: &Shared, identity: &Identity, hello: &(Hello, Flavor)) ->
     };
     let config = shared.live.load();
     let policy = session::Policy {
-        gtid_wait: config.routing.gtid_wait,
         prepared_text_max: config.limits.statement_buffer_bytes,
         prepared_text_total_max: PREPARED_TEXT_TOTAL_MAX,
         prepared_max: config.limits.max_prepared_statements as usize,
@@ -177,7 +177,9 @@ impl Driver {
             let (topology, config) = (self.topology.load(), self.shared.live.load());
             let load = |server| self.shared.load(server);
             let policy = &config.routing.policy;
-            self.session.login_route(&Moment { topology: &topology, policy, now, roll, load: &load })
+            let acknowledged = || self.shared.acknowledgements.so_far(&topology);
+            let moment = Moment { topology: &topology, policy, now, roll, load: &load, acknowledged: &acknowledged };
+            self.session.login_route(&moment)
         };
         // With no server at hand the login is taken on trust: statements will wait, and say why they fail.
         let Ok(route) = route else { return Ok(()) };

@@ -3,8 +3,10 @@
 //! Imports `conn`, `session`, `route`, `topology`, `wire`, `config`, `telemetry`. Never imports `control` or `admin`:
 //! it meets them in the [`crate::conn::TopologyWatch`] and the [`crate::conn::Registry`].
 
+mod acknowledgements;
 mod backends;
 mod client;
+mod doors;
 mod exchange;
 mod hold;
 mod inject;
@@ -13,11 +15,15 @@ mod link;
 mod listener;
 mod login;
 mod relay;
+mod structures;
 mod tunnel;
 mod upload;
 
+pub use acknowledgements::Acknowledgements;
+pub use doors::Doors;
 pub use listener::serve;
 pub use login::KnownSchemas;
+pub use structures::Structures;
 
 use crate::config::Live;
 use crate::conn::{BackendTls, Frontend, Registry, TopologyWatch};
@@ -42,8 +48,12 @@ pub struct Shared {
     pub frontend: Frontend,
     /// How servers are connected to; replaced on reload.
     pub backend_tls: ArcSwap<BackendTls>,
+    /// The lines in front of the servers.
+    pub doors: Doors,
     /// Schemas that a login was accepted with a moment ago.
     pub schemas: login::KnownSchemas,
+    /// What all clients together were told to be written.
+    pub acknowledgements: Acknowledgements,
 }
 
 impl Shared {

@@ -1,9 +1,9 @@
 //! The decision.
 
-use super::balance::choose_replica;
-use super::{Moment, Reason, Refusal, Route, SessionView, Target, Written};
+use super::balance::{Choice, choose_replica};
+use super::{Moment, Reason, Refusal, Route, SessionView, Target};
 use crate::sql::{Effect, Facts};
-use crate::topology::{GtidSet, Role, Server, Topology, Writes};
+use crate::topology::{Role, Topology, Writes};
 
 /// Decides where a statement runs.
 ///
@@ -17,15 +17,14 @@ pub fn decide(facts: &Facts, view: &SessionView<'_>, moment: &Moment<'_>) -> Res
     if facts.effect == Effect::Diagnostics {
         return last_server(view, topology);
     }
-    if matches!(view.written, Written::Untracked) {
-        return primary(topology, Reason::OwnWriteUntracked);
+    if let Some(reason) = view.needs.untracked() {
+        return primary(topology, reason);
     }
-    let Some(server) = choose_replica(view, moment) else {
-        return primary(topology, Reason::NoReplica);
-    };
-    let wait = match view.written {
-        Written::Nothing | Written::Untracked => false,
-        Written::Upto(written) => view.caught_up != Some(server.id) && !has(server, written),
+    let (server, wait) = match choose_replica(view, moment) {
+        Choice::Has(server) => (server, false),
+        Choice::MayGet(server) => (server, true),
+        Choice::Behind => return primary(topology, Reason::ReplicaBehind),
+        Choice::Nobody => return primary(topology, Reason::NoReplica),
     };
     Ok(Route { server: server.id, target: Target::Replica, epoch: topology.epoch, reason: Reason::PlainRead, wait })
 }
@@ -74,8 +73,4 @@ fn last_server(view: &SessionView<'_>, topology: &Topology) -> Result<Route, Ref
         }),
         None => primary(topology, Reason::LastServer),
     }
-}
-
-fn has(server: &Server, written: &GtidSet) -> bool {
-    server.gtid_executed.as_ref().is_some_and(|executed| executed.covers(written))
 }

@@ -5,9 +5,11 @@
 
 mod balance;
 mod decide;
+mod frontier;
 mod policy;
 
 pub use decide::{decide, primary};
+pub use frontier::{Consistency, Frontier, Needs};
 pub use policy::{Policy, WEIGHT_USUAL};
 
 use crate::sql::{Hold, Why};
@@ -27,6 +29,8 @@ pub struct Moment<'a> {
     pub roll: u32,
     /// What a server has to do already.
     pub load: &'a dyn Fn(ServerId) -> Load,
+    /// What this proxy has acknowledged to any client so far.
+    pub acknowledged: &'a dyn Fn() -> Frontier,
 }
 
 /// What a server has to do.
@@ -51,21 +55,10 @@ pub struct SessionView<'a> {
     pub last: Option<ServerId>,
     /// The replica that the session reads from so far.
     pub replica: Option<ServerId>,
-    /// What the session wrote.
-    pub written: Written<'a>,
-    /// The replica that is proven to have all of it.
-    pub caught_up: Option<ServerId>,
-}
-
-/// What a session wrote, as far as a replica must have it before the session reads there.
-#[derive(Clone, Copy, Debug)]
-pub enum Written<'a> {
-    /// Nothing.
-    Nothing,
-    /// Up to this position.
-    Upto(&'a GtidSet),
-    /// Something, at a position that the server did not tell.
-    Untracked,
+    /// What the read must see.
+    pub needs: &'a Needs,
+    /// A replica that is proven to have reached a position.
+    pub proven: Option<(ServerId, &'a GtidSet)>,
 }
 
 /// Where to, and why.
@@ -79,7 +72,7 @@ pub struct Route {
     pub epoch: Epoch,
     /// Why.
     pub reason: Reason,
-    /// The replica is not known to have the session's writes: it must be asked first.
+    /// The replica is not known to have what the read must see: it must be asked first.
     pub wait: bool,
 }
 
@@ -101,6 +94,8 @@ pub enum Reason {
     LastServer,
     /// A transaction is open.
     Transaction,
+    /// A transaction that only reads, on one replica throughout.
+    ReadOnlyTransaction,
     /// `autocommit` is off: every statement is in a transaction.
     AutocommitOff,
     /// The session has state that lives on its primary backend only.
@@ -111,6 +106,10 @@ pub enum Reason {
     ReplicaBehind,
     /// The session wrote, and the server told no GTID to wait for.
     OwnWriteUntracked,
+    /// Somebody wrote through this proxy, and the server told no GTID to wait for; the read must see all writes.
+    WriteUntracked,
+    /// The replica that the session read from was lost, and what it had shown is not known.
+    ReplicaLost,
     /// The statement is no proven read; the word says what was found.
     NotRead(Why),
     /// A command that is no statement.
@@ -143,11 +142,14 @@ impl Reason {
             Self::PlainRead => "plain_read",
             Self::LastServer => "last_server",
             Self::Transaction => "transaction",
+            Self::ReadOnlyTransaction => "read_only_transaction",
             Self::AutocommitOff => "autocommit_off",
             Self::Pinned(_) => "pinned",
             Self::NoReplica => "no_replica",
             Self::ReplicaBehind => "replica_behind",
             Self::OwnWriteUntracked => "own_write_untracked",
+            Self::WriteUntracked => "write_untracked",
+            Self::ReplicaLost => "replica_lost",
             Self::NotRead(why) => why.as_str(),
             Self::Command => "command",
         }

@@ -58,6 +58,10 @@ pub enum Failure {
         /// What bound the session to the old one.
         bound: &'static str,
     },
+    /// The replica was lost on which a read-only transaction was open.
+    ReadOnlyTransactionLost,
+    /// It cannot be done in a read-only transaction on a replica.
+    NotOnReplica,
     /// No such prepared statement.
     UnknownStatement {
         /// As the client named it.
@@ -126,8 +130,9 @@ impl Failure {
             | Self::OutcomeUnknown { .. }
             | Self::StateLost { .. }
             | Self::PrimaryChanged { .. }
+            | Self::ReadOnlyTransactionLost
             | Self::ServerMalformed { .. } => Fault::Backend,
-            Self::TooManyClients | Self::ShuttingDown | Self::Limit(..) => Fault::Proxy,
+            Self::NotOnReplica | Self::TooManyClients | Self::ShuttingDown | Self::Limit(..) => Fault::Proxy,
         }
     }
 
@@ -139,7 +144,7 @@ impl Failure {
             // CR_SERVER_LOST: what a client library says of a connection that was lost during a statement.
             Self::OutcomeUnknown { .. } | Self::StateLost { .. } | Self::ServerMalformed { .. } => (2013, b"HY000"),
             // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
-            Self::PrimaryChanged { .. } => (1213, b"40001"),
+            Self::PrimaryChanged { .. } | Self::ReadOnlyTransactionLost | Self::NotOnReplica => (1213, b"40001"),
             Self::UnknownStatement { .. } => (1243, b"HY000"),
             Self::UnknownCommand => (1047, b"08S01"),
             Self::Malformed(_) => (1835, b"HY000"),
@@ -178,6 +183,12 @@ impl Failure {
                 "dbproxy: the primary changed; what this session held on the old one ({bound}) was rolled back or lost; \
                  try restarting transaction"
             ),
+            Self::ReadOnlyTransactionLost => {
+                "dbproxy: the replica of this read-only transaction was lost; try restarting transaction".to_owned()
+            }
+            Self::NotOnReplica => "dbproxy: the statement could lock, write or leave something on the replica of this read-only \
+                 transaction, which was rolled back; this session's next ones run on the primary; try restarting transaction"
+                .to_owned(),
             Self::UnknownStatement { id, command, flavor } => {
                 let function = match flavor {
                     Flavor::MySql => "mysql_stmt_precheck",

@@ -147,6 +147,8 @@ pub(in crate::config) mod range {
 
 /// Words of `backend.tls.mode`.
 pub(in crate::config) const TLS_MODES: &[&str] = &["disabled", "preferred", "required", "verify-ca", "verify-identity"];
+/// Words of `routing.consistency` and `user[].consistency`.
+pub(in crate::config) const CONSISTENCIES: &[&str] = &["eventual", "session", "global"];
 /// Words of `log.format`.
 pub(in crate::config) const LOG_FORMATS: &[&str] = &["text", "json"];
 /// Words of `log.level`.
@@ -330,6 +332,13 @@ const FIRST: &[Key] = &[
         "Environment variable that holds the password.",
     ),
     key(
+        "user[].consistency",
+        Kind::Words(CONSISTENCIES),
+        Some(""),
+        Effect::Reload,
+        "How fresh its reads are, if not as `routing.consistency` says; for sessions that begin afterwards.",
+    ),
+    key(
         "backend.connect_timeout_ms",
         Kind::Number(range::CONNECT_TIMEOUT_MS),
         None,
@@ -440,7 +449,7 @@ const FIRST: &[Key] = &[
         Kind::Number(range::GTID_WAIT_MS),
         None,
         Effect::Reload,
-        "Milliseconds that a read after an own write waits for a replica to have it, before it goes to the primary.",
+        "Milliseconds that a read waits for a replica to have what it must see, before it goes to the primary.",
     ),
     key(
         "routing.write_wait_ms",
@@ -448,6 +457,13 @@ const FIRST: &[Key] = &[
         None,
         Effect::Reload,
         "Milliseconds that a statement waits for a primary while there is none, before it fails.",
+    ),
+    key(
+        "routing.consistency",
+        Kind::Words(CONSISTENCIES),
+        Some("session"),
+        Effect::Reload,
+        "How fresh reads are: whatever the replica has; with the session's own writes; with all writes that dbproxy acknowledged before. See [routing.md](routing.md).",
     ),
     key(
         "routing.warm_up_ms",
