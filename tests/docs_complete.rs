@@ -50,6 +50,7 @@ fn every_metric_stands_in_the_metrics_page() {
 /// What a scrape shows: name and type, and the label names of each.
 fn scraped() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let metrics = Metrics::new("main", &["a:1".into()], LABELS, 1, Instant::now());
+    metrics.rules().set(["reports".into()].iter());
     let topology = Topology::unseen("main".into(), &["a:1".into()]);
     let mut found: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
     let text = metrics.render(&topology, Instant::now());

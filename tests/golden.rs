@@ -46,6 +46,8 @@ fn every_row_goes_where_the_table_says() {
         replica: Some(replica),
         needs: &needs,
         proven: None,
+        demand: dbproxy::route::Demand::default(),
+        demanded_by: dbproxy::route::Reason::Hint,
     };
     let moment = Moment {
         topology: &topology,

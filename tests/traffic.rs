@@ -24,6 +24,8 @@ mod peer;
 mod pins;
 #[path = "traffic/roles.rs"]
 mod roles;
+#[path = "traffic/routing.rs"]
+mod routing;
 #[path = "traffic/same.rs"]
 mod same;
 #[path = "traffic/state.rs"]

@@ -3,7 +3,7 @@
 use super::{ConfigFile, Exit, load, print};
 use clap::{Args, ValueEnum};
 use dbproxy::config::Config;
-use dbproxy::route::{self, Frontier, Load, Moment, Needs, Refusal, Route, SessionView};
+use dbproxy::route::{self, Demand, Frontier, Load, Moment, Needs, Reason, Refusal, Route, SessionView};
 use dbproxy::sql::{self, CharsetFamily, Facts, Lexis, Structure, TableUse, Tables};
 use dbproxy::topology::{Health, Role, ServerId, Topology, Writes};
 use std::sync::Arc;
@@ -77,6 +77,8 @@ fn decide(config: &Config, facts: &Facts) -> Result<Route, Refusal> {
         replica: None,
         needs: &needs,
         proven: None,
+        demand: Demand::default(),
+        demanded_by: Reason::Hint,
     };
     let (topology, policy, load) = (well(config), &config.routing.policy, |_: ServerId| Load::default());
     route::decide(

@@ -84,6 +84,7 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
     let _operator = operator::serve(&shared)?;
     let plane = data_plane(&shared)?;
+    plane.count_rules();
     let ends = Ends { publisher, hints, desk };
     let control = start_control(path, ends, plane.backend_tls.load_full(), &shared);
     let mut proxy = start_proxy(listener, plane.clone(), &shared);

@@ -106,8 +106,20 @@ const WEIGHTS: Row = (
     },
 );
 
+/// They may name servers by their place, too.
+const RULES: Row = (
+    "rule",
+    Effect::Reload,
+    |a, b| a.routing.policy.rules == b.routing.policy.rules,
+    |a, b| {
+        if a.cluster.servers == b.cluster.servers {
+            a.routing.policy.rules.clone_from(&b.routing.policy.rules);
+        }
+    },
+);
+
 fn rows() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(ADMIN).chain([&WEIGHTS])
+    ROWS.iter().chain(ADMIN).chain([&WEIGHTS, &RULES])
 }
 
 impl Config {

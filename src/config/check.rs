@@ -78,7 +78,7 @@ impl Checker<'_> {
         let backend = self.backend(raw.backend);
         let limits = self.limits(&raw.limits);
         let servers = cluster.as_ref().map(|cluster| &*cluster.servers).unwrap_or_default();
-        let mut routing = self.routing(&raw.routing, raw.server, servers);
+        let mut routing = self.routing(&raw.routing, raw.server, raw.rule, servers);
         routing.policy.consistencies = consistencies;
         let log = self.log(&raw.log);
         let config = Config {
@@ -142,7 +142,7 @@ impl Checker<'_> {
     fn cluster(&mut self, raw: raw::Cluster) -> Option<Cluster> {
         let name = match raw.name {
             None => Some(Arc::from("main")),
-            Some(name) => self.cluster_name(&name),
+            Some(name) => self.plain_name("cluster.name", &name),
         };
         let Some(servers) = raw.servers else {
             self.complain("cluster.servers", None, None, Rule::Missing);
@@ -169,12 +169,12 @@ impl Checker<'_> {
         Some(Cluster { name: name?, servers: seen.into_iter().map(|(address, _)| address).collect() })
     }
 
-    fn cluster_name(&mut self, name: &Spanned<String>) -> Option<Arc<str>> {
+    pub(super) fn plain_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
         let text = name.as_ref();
         let fits = (1..=64).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         if !fits {
-            self.complain_of("cluster.name", name, Rule::NotAClusterName);
+            self.complain_of(key, name, Rule::NotAPlainName);
             return None;
         }
         Some(Arc::from(text.as_str()))

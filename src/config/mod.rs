@@ -16,6 +16,7 @@ mod place;
 mod policy;
 mod raw;
 mod routing;
+mod rules;
 mod secret;
 #[cfg(test)]
 mod tests;

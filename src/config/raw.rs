@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-type Text = Option<Spanned<String>>;
-type Number = Option<Spanned<i64>>;
+pub(super) type Text = Option<Spanned<String>>;
+pub(super) type Number = Option<Spanned<i64>>;
+type Texts = Option<Vec<Spanned<String>>>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +31,8 @@ pub(super) struct Raw {
     pub limits: Limits,
     #[serde(default)]
     pub routing: Routing,
+    #[serde(default)]
+    pub rule: Vec<Spanned<RoutingRule>>,
     #[serde(default)]
     pub log: Log,
 }
@@ -188,6 +191,21 @@ pub(super) struct Routing {
     pub write_wait_ms: Number,
     pub warm_up_ms: Number,
     pub consistency: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RoutingRule {
+    pub name: Text,
+    pub user: Texts,
+    pub schema: Texts,
+    pub client: Texts,
+    pub kind: Texts,
+    pub target: Text,
+    pub server: Text,
+    pub max_lag_ms: Number,
+    pub timeout_ms: Number,
+    pub reject: Text,
 }
 
 #[derive(Deserialize, Default)]

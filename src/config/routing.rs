@@ -6,9 +6,16 @@ use super::key::{self, range};
 use super::{Routing, place, raw};
 use crate::route::{self, Consistency, WEIGHT_USUAL};
 use std::sync::Arc;
+use toml::Spanned;
 
 impl Checker<'_> {
-    pub(super) fn routing(&mut self, raw: &raw::Routing, servers: Vec<raw::Server>, known: &[Arc<str>]) -> Routing {
+    pub(super) fn routing(
+        &mut self,
+        raw: &raw::Routing,
+        servers: Vec<raw::Server>,
+        rules: Vec<Spanned<raw::RoutingRule>>,
+        known: &[Arc<str>],
+    ) -> Routing {
         let lag = self.millis("routing.lag_limit_ms", &raw.lag_limit_ms, range::LAG_LIMIT_MS);
         Routing {
             lag_limit: (!lag.is_zero()).then_some(lag),
@@ -18,6 +25,7 @@ impl Checker<'_> {
                 warm_up: self.millis("routing.warm_up_ms", &raw.warm_up_ms, range::WARM_UP_MS),
                 consistency: self.consistency("routing.consistency", &raw.consistency).unwrap_or_default(),
                 consistencies: std::collections::BTreeMap::new(),
+                rules: self.rules(rules, known),
                 gtid_wait: self.millis("routing.gtid_wait_ms", &raw.gtid_wait_ms, range::GTID_WAIT_MS),
             },
         }
@@ -38,8 +46,7 @@ impl Checker<'_> {
                 self.complain("server[].address", None, None, Rule::Missing);
                 continue;
             };
-            let address = server_address(spanned.as_ref());
-            let Some(place) = known.iter().position(|known| Some(known) == address.as_ref()) else {
+            let Some(place) = listed(spanned.as_ref(), known) else {
                 self.complain_of("server[].address", &spanned, Rule::UnknownServer);
                 continue;
             };
@@ -51,4 +58,10 @@ impl Checker<'_> {
         }
         weights
     }
+}
+
+/// The place of an address in `cluster.servers`.
+pub(super) fn listed(address: &str, known: &[Arc<str>]) -> Option<usize> {
+    let address = server_address(address)?;
+    known.iter().position(|known| *known == address)
 }

@@ -9,7 +9,7 @@ use super::upload::{Until, upload};
 use super::{Shared, backends, inject};
 use crate::conn::{self, TopologyWatch};
 use crate::route::{Moment, Refusal, Target};
-use crate::session::{Failure, Next, Plan, Prelude, Run, Session, Step};
+use crate::session::{Failure, Hinted, Next, Plan, Prelude, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
 use crate::topology::{ServerId, Writes};
 use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
@@ -246,6 +246,11 @@ impl Driver {
                 self.client.queue_ok(&OkPacket::new(self.session.status()), self.identity.capabilities);
                 self.flushed().await.map(|()| Attempt::Done)
             }
+            Ok(Plan::Answer(packets)) => {
+                self.client.consume(incoming.buffered);
+                self.client.queue(&packets);
+                self.flushed().await.map(|()| Attempt::Done)
+            }
             Ok(Plan::Nothing) => {
                 self.discard(*incoming).await?;
                 Ok(Attempt::Done)
@@ -255,7 +260,12 @@ impl Driver {
                 self.close_statement(&places);
                 Ok(Attempt::Done)
             }
-            Ok(Plan::Fail(failure)) => self.refuse(*incoming, &failure).await.map(|()| Attempt::Done),
+            Ok(Plan::Fail(failure)) => {
+                if let Failure::Rejected { rule, .. } = &failure {
+                    self.shared.metrics.rules().hit(rule);
+                }
+                self.refuse(*incoming, &failure).await.map(|()| Attempt::Done)
+            }
             Ok(Plan::Abandon { server, failure, fatal }) => {
                 self.drop_backend(server);
                 let lost = self.session.backend_closed(server).is_err();
@@ -289,6 +299,7 @@ impl Driver {
     }
 
     async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
+        self.count_asked(&run);
         if let Some(attempt) = self.prepare(&mut run, incoming).await? {
             return Ok(attempt);
         }
@@ -396,7 +407,13 @@ impl Driver {
             }
         };
         match injected {
-            Ok(answer) => self.session.injected(run, server, what, answer),
+            Ok(answer) => {
+                let next = self.session.injected(run, server, what, answer);
+                if what == Prelude::Wait {
+                    self.shared.metrics.waited(next == Next::Continue);
+                }
+                next
+            }
             Err(error) => {
                 tracing::debug!(backend = &*self.shared.address(server), %error, "backend lost");
                 self.topology.hint(server);
@@ -453,6 +470,18 @@ impl Driver {
             reason: run.route.reason.index(),
             elapsed: started.elapsed(),
         });
+    }
+
+    /// Counts what was asked of a statement; an attempt that is made again was counted.
+    fn count_asked(&self, run: &Run) {
+        if self.repeats > 0 {
+            return;
+        }
+        if let Some(rule) = &run.rule {
+            self.shared.metrics.rules().hit(rule);
+        }
+        let Hinted { obeyed, ignored, unknown } = run.hinted;
+        self.shared.metrics.hinted([obeyed, ignored, unknown]);
     }
 
     /// Keeps the registry's word for what binds the session.

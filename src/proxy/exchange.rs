@@ -1,6 +1,7 @@
 //! One command on a backend: sent as the server must see it, its answer passed on, its loss judged.
 
 use super::client::{Attempt, Driver, End, Outcome};
+use super::limit::Limit;
 use super::link::Incoming;
 use super::relay::{Relay, Stop};
 use super::upload::{Broken, Until, upload, whole};
@@ -89,10 +90,11 @@ impl Driver {
         if incoming.complete && incoming.buffered > 0 {
             relay.tracker = relay.tracker.in_sequence();
         }
+        let mut limit = Limit::new(&self.shared, &self.identity, relay.run.timeout);
         let stop = loop {
             let stop = tokio::select! {
                 biased;
-                stop = relay.until_stop() => stop,
+                stop = limit.until_stop(&mut relay) => stop,
                 () = replaced(topology, server), if from_primary => {
                     Stop::BackendLost("another server has become the primary".into())
                 }

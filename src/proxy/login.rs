@@ -10,7 +10,7 @@ use crate::telemetry::Refusal;
 use crate::topology::{Flavor, Hello, Topology};
 use crate::wire::{ErrPacket, HEADER_LEN, OkPacket, Status};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -89,7 +89,7 @@ fn refused(shared: &Shared, entry: &conn::Session, error: &LoginError) {
 
 fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client, hello: &(Hello, Flavor)) -> Driver {
     let conn::Client { stream, identity, next_seq } = client;
-    let session = new_session(shared, &identity, hello);
+    let session = new_session(shared, &identity, entry.client, hello);
     Driver {
         topology: shared.topology.clone(),
         entry: entry.clone(),
@@ -106,9 +106,13 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
     }
 }
 
-fn new_session(shared: &Shared, identity: &Identity, hello: &(Hello, Flavor)) -> Session {
+fn new_session(shared: &Shared, identity: &Identity, client: SocketAddr, hello: &(Hello, Flavor)) -> Session {
     let login = session::Login {
         user: identity.user.name.clone(),
+        client: match client.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(ip) => ip.to_bits(),
+        },
         capabilities: identity.capabilities,
         collation: u16::from(identity.collation),
         schema: identity.schema.clone(),
@@ -222,7 +226,7 @@ impl Driver {
             }
         };
         self.backends.clear();
-        self.session = new_session(&self.shared, &identity, &hello);
+        self.session = new_session(&self.shared, &identity, self.entry.client, &hello);
         (self.identity, self.login_seq) = (identity, next_seq);
         self.show_backends();
         self.accept_login().await

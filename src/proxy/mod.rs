@@ -11,6 +11,7 @@ mod exchange;
 mod hold;
 mod inject;
 mod kill;
+mod limit;
 mod link;
 mod listener;
 mod login;
@@ -57,9 +58,15 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Takes over the names of the rules, at the start and on reload.
+    pub fn count_rules(&self) {
+        self.metrics.rules().set(self.live.load().routing.policy.rules.iter().map(|rule| &rule.name));
+    }
+
     /// Takes over what of a reloaded configuration is made into something else first: certificates. What cannot be read
     /// stays as it was, and is logged.
     pub fn reload(&self) {
+        self.count_rules();
         if let Err(error) = self.frontend.reload() {
             tracing::error!(%error, "the certificate shown to clients stays as it was");
         }

@@ -59,6 +59,19 @@ pub(super) fn choose_replica<'t>(view: &SessionView<'_>, moment: &Moment<'t>) ->
     }
 }
 
+/// What can be expected of one replica; `None`: it may not be read from, whatever its weight.
+pub(super) fn judge<'t>(id: ServerId, view: &SessionView<'_>, moment: &Moment<'t>) -> Option<Choice<'t>> {
+    let candidates = Candidates { view, moment, weighted: false };
+    let server = candidates.find(id)?.server;
+    Some(if candidates.has(server) {
+        Choice::Has(server)
+    } else if candidates.is_near(server) {
+        Choice::MayGet(server)
+    } else {
+        Choice::Behind
+    })
+}
+
 /// The replicas that may be read from.
 struct Candidates<'m, 't> {
     view: &'m SessionView<'m>,
@@ -82,7 +95,9 @@ impl<'m, 't> Candidates<'m, 't> {
 
     fn iter(&self) -> impl Iterator<Item = Candidate<'t>> {
         let servers = self.moment.topology.servers.iter().map(|server| &**server);
-        let usable = servers.filter(|server| server.role == Role::Replica && server.takes_reads());
+        let usable = servers.filter(|server| {
+            server.role == Role::Replica && server.takes_reads() && self.is_within_demanded_lag(server)
+        });
         usable.map(|server| self.weigh(server)).filter(|candidate| !self.weighted || candidate.weight > 0)
     }
 
@@ -95,6 +110,11 @@ impl<'m, 't> Candidates<'m, 't> {
 
     fn find(&self, id: ServerId) -> Option<Candidate<'t>> {
         self.iter().find(|candidate| candidate.server.id == id)
+    }
+
+    fn is_within_demanded_lag(&self, server: &Server) -> bool {
+        let within = |most: Duration| server.lag_ms.is_some_and(|lag| u128::from(lag) <= most.as_millis());
+        self.view.demand.max_lag.is_none_or(within)
     }
 
     /// Whether it is known to have what the read must see.
@@ -196,7 +216,17 @@ mod tests {
     }
 
     fn view(replica: Option<ServerId>, needs: &Needs) -> SessionView<'_> {
-        SessionView { in_transaction: false, autocommit: true, pin: None, last: None, replica, needs, proven: None }
+        SessionView {
+            in_transaction: false,
+            autocommit: true,
+            pin: None,
+            last: None,
+            replica,
+            needs,
+            proven: None,
+            demand: crate::route::Demand::default(),
+            demanded_by: crate::route::Reason::Hint,
+        }
     }
 
     /// Of 4096 rolls over their whole range, how many chose each of A and B.

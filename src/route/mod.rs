@@ -7,14 +7,16 @@ mod balance;
 mod decide;
 mod frontier;
 mod policy;
+mod rule;
 
 pub use decide::{decide, primary};
 pub use frontier::{Consistency, Frontier, Needs};
 pub use policy::{Policy, WEIGHT_USUAL};
+pub use rule::{Action, Fault, Kind, Matcher, Network, Origin, Rule, first_match};
 
 use crate::sql::{Hold, Why};
 use crate::topology::{Epoch, GtidSet, ServerId, Topology};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is so at the time of a decision, for whoever asks.
 #[derive(Clone, Copy)]
@@ -59,6 +61,30 @@ pub struct SessionView<'a> {
     pub needs: &'a Needs,
     /// A replica that is proven to have reached a position.
     pub proven: Option<(ServerId, &'a GtidSet)>,
+    /// What is asked of the read, and the reason for going where it asks.
+    pub demand: Demand,
+    /// [`Reason::Rule`] or [`Reason::Hint`].
+    pub demanded_by: Reason,
+}
+
+/// What is asked of a proven read, besides the freshness that it needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Demand {
+    /// Where it is to run.
+    pub place: Option<Place>,
+    /// A replica that is further behind, or of which that is not known, is not for it.
+    pub max_lag: Option<Duration>,
+}
+
+/// Where a proven read is to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// On the primary.
+    Primary,
+    /// On any replica.
+    Replica,
+    /// On this server.
+    Server(ServerId),
 }
 
 /// Where to, and why.
@@ -114,6 +140,12 @@ pub enum Reason {
     NotRead(Why),
     /// A command that is no statement.
     Command,
+    /// A hint in the statement asks for it.
+    Hint,
+    /// A rule of the operator's asks for it.
+    Rule,
+    /// No replica is as near to the primary as a hint or rule asks.
+    NoFreshReplica,
 }
 
 /// No server can take it now.
@@ -152,6 +184,9 @@ impl Reason {
             Self::ReplicaLost => "replica_lost",
             Self::NotRead(why) => why.as_str(),
             Self::Command => "command",
+            Self::Hint => "hint",
+            Self::Rule => "rule",
+            Self::NoFreshReplica => "no_fresh_replica",
         }
     }
 }

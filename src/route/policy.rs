@@ -1,6 +1,6 @@
 //! What the operator wants of routing; `config` makes it.
 
-use super::Consistency;
+use super::{Consistency, Rule};
 use crate::topology::ServerId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub struct Policy {
     pub consistency: Consistency,
     /// The same for the accounts that have their own.
     pub consistencies: BTreeMap<Arc<str>, Consistency>,
+    /// The operator's rules, in their order.
+    pub rules: Vec<Rule>,
     /// How long a read waits on a replica for what it must see.
     pub gtid_wait: Duration,
 }

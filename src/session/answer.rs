@@ -68,7 +68,7 @@ impl Session {
                 run.saw_error = true;
                 let shown = self.refused_in_transaction(run, payload);
                 run.saw_refused = shown.is_some();
-                Ok(shown)
+                Ok(shown.or_else(|| run.limit_error(self.flavor)))
             }
             Kind::LocalInfile => Ok(None),
             Kind::PrepareOk => self.on_prepare_ok(run, payload).map(Some),
@@ -195,6 +195,7 @@ impl Session {
         let prepared = Prepared {
             text: self.preparing.take(),
             facts: run.facts.unwrap_or(super::plan::READ),
+            asked: run.asked,
             params: ok.params,
             types: None,
             on: vec![on],
@@ -224,7 +225,7 @@ impl Session {
             Command::SetOption if !run.saw_error => self.multi_statements(payload.get(1) == Some(&0)),
             _ => {}
         }
-        if super::moves(&run.route) || (run.begins_on_replica && run.route.target == Target::Replica) {
+        if super::moves(&run.route, run) || (run.begins_on_replica && run.route.target == Target::Replica) {
             self.state.replica = Some(server);
         }
         // What is done elsewhere while a transaction is open on a replica is no part of it.

@@ -379,6 +379,7 @@ impl Session {
     pub(super) fn reset(&mut self) {
         self.statements.clear();
         self.state.resets = self.state.resets.wrapping_add(1);
+        self.state.consistency = None;
         self.state.pins.clear();
         self.state.holder = None;
         self.state.transactions.reset();

@@ -14,8 +14,10 @@
 //! Imports `wire`, `sql`, `route`, `topology`.
 
 mod answer;
+mod asked;
 mod backend;
 mod follow;
+mod own;
 mod pins;
 mod plan;
 mod reply;
@@ -27,6 +29,7 @@ mod transaction;
 mod variables;
 
 pub use answer::{Acknowledged, Answer, Next};
+pub use asked::Hinted;
 pub use backend::{Prelude, Step};
 pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
@@ -34,7 +37,7 @@ pub use reply::{Failure, Fault};
 use crate::route::{Consistency, Frontier, Moment, Needs, Reason, Refusal, Route, SessionView, Target};
 use crate::sql::{CharsetFamily, Effect, Hold, Lexis};
 use crate::topology::{Flavor, GtidSet, Health, ServerId, Topology};
-use crate::wire::{Capabilities, Status};
+use crate::wire::{Capabilities, Command, Expect, Status};
 use backend::Backend;
 use pins::Pins;
 use state::{Charset, State};
@@ -61,6 +64,8 @@ pub struct Policy {
 pub struct Login {
     /// The account.
     pub user: Arc<str>,
+    /// Where the client connects from, as in [`crate::route::Network`].
+    pub client: u128,
     /// The capabilities in force between client and proxy, and so between proxy and servers.
     pub capabilities: Capabilities,
     /// The client's collation, as in its login.
@@ -82,9 +87,11 @@ struct Decided {
     leaving: Option<ServerId>,
 }
 
-/// Whether the route makes its server the replica that the session reads from.
-fn moves(route: &Route) -> bool {
-    route.target == Target::Replica && route.reason == Reason::PlainRead
+/// Whether the route makes its server the replica that the session reads from: not if it was asked for by its name.
+fn moves(route: &Route, run: &Run) -> bool {
+    let named =
+        matches!(asked::demand(run).0.place, Some(crate::route::Place::Server(server)) if server == route.server);
+    route.target == Target::Replica && route.reason != Reason::LastServer && !named
 }
 
 /// One client's session.
@@ -92,6 +99,7 @@ fn moves(route: &Route) -> bool {
 pub struct Session {
     policy: Policy,
     user: Arc<str>,
+    client: u128,
     capabilities: Capabilities,
     flavor: Flavor,
     state: State,
@@ -130,6 +138,7 @@ impl Session {
         Self {
             policy,
             user: login.user,
+            client: login.client,
             capabilities: login.capabilities,
             flavor: login.flavor,
             state,
@@ -180,8 +189,10 @@ impl Session {
     /// # Errors
     /// When no server can be used.
     pub fn login_route(&mut self, moment: &Moment<'_>) -> Result<Route, Refusal> {
-        crate::route::primary(moment.topology, Reason::Command)
-            .or_else(|_| self.decide(&plan::READ, None, moment).map(|decided| decided.route))
+        crate::route::primary(moment.topology, Reason::Command).or_else(|_| {
+            let run = Run::new(Command::Query, Expect::Results);
+            self.decide(&plan::READ, None, &run, moment).map(|decided| decided.route)
+        })
     }
 
     /// What keeps a statement on the primary backend.
@@ -194,10 +205,12 @@ impl Session {
         &mut self,
         facts: &crate::sql::Facts,
         pin: Option<Hold>,
+        run: &Run,
         moment: &Moment<'_>,
     ) -> Result<Decided, Refusal> {
         let facts = if facts.effect == Effect::Read && self.in_system_schema() { &plan::SERVER_STATE } else { facts };
-        let consistency = self.consistency(moment.policy);
+        let consistency = run.asked.consistency.unwrap_or_else(|| self.consistency(moment.policy));
+        let (demand, demanded_by) = asked::demand(run);
         let needs = if facts.effect == Effect::Read {
             self.state.frontier.settle(moment.topology, moment.now);
             Needs::of(consistency, &self.state.frontier, moment)
@@ -212,10 +225,14 @@ impl Session {
             replica: self.state.replica,
             needs: &needs,
             proven: self.state.proven.as_ref().map(|(server, position)| (*server, position)),
+            demand,
+            demanded_by,
         };
         let route = crate::route::decide(facts, &view, moment)?;
         let leaving = match self.state.replica {
-            Some(left) if left != route.server && moves(&route) && consistency != Consistency::Eventual => Some(left),
+            Some(left) if left != route.server && moves(&route, run) && consistency != Consistency::Eventual => {
+                Some(left)
+            }
             _ => None,
         };
         match leaving {
@@ -236,8 +253,8 @@ impl Session {
         up && self.backends.iter().any(|backend| backend.server == server)
     }
 
-    /// What the lost replica had shown is not known; all that the primary has by now contains it. Without a primary, or
-    /// without positions, the reads go on where they can.
+    /// What the lost replica had shown is not known; all that the primary has by now contains it. Without a primary the next
+    /// replica must have what the lost one was last seen to have, and without positions the reads go on where they can.
     fn leave_unasked(
         &mut self,
         left: ServerId,
@@ -253,7 +270,19 @@ impl Session {
                 self.state.frontier.settle(moment.topology, moment.now);
                 Ok(Decided { route: primary, awaits: None, leaving: None })
             }
-            _ => Ok(Decided { route, awaits: if route.wait { needs.position() } else { None }, leaving: None }),
+            _ => {
+                // The best that is known of it.
+                let known = moment.topology.server(left).and_then(|server| server.gtid_executed.clone());
+                let mut awaits = needs.position();
+                if let Some(position) = known {
+                    self.state.frontier.note(&position);
+                    match &mut awaits {
+                        Some(awaits) => awaits.merge(&position),
+                        None => awaits = Some(GtidSet::clone(&position)),
+                    }
+                }
+                Ok(Decided { route, awaits, leaving: None })
+            }
         }
     }
 

@@ -1,13 +1,15 @@
 //! From a client's command to a plan: answer it, run it somewhere, or say why not.
 
+use super::asked::{Asked, Hinted};
 use super::pins::Leaves;
 use super::statements::Prepared;
 use super::transaction::Inside;
 use super::{Acknowledged, Decided, Failure, Session};
-use crate::route::{self, Moment, Reason, Refusal, Route, Target};
+use crate::route::{self, Demand, Moment, Reason, Refusal, Route, Target};
 use crate::sql::{self, Assignment, Effect, Facts, StatementKind, Why};
 use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The facts of a proven read, for decisions that are about none in particular.
@@ -28,11 +30,14 @@ pub(super) const SERVER_STATE: Facts = Facts { effect: Effect::Admin, why: Why::
 
 /// What to do with a command.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one per command, moved once; a box would be an allocation per command")]
 pub enum Plan {
     /// Run it.
     Run(Run),
     /// Answer OK without asking anybody.
     Ok,
+    /// Answer with these packets without asking anybody.
+    Answer(Vec<u8>),
     /// Answer nothing, there is nothing to do.
     Nothing,
     /// Close these statements at these backends, answer nothing.
@@ -73,6 +78,18 @@ pub struct Run {
     pub tunnel: bool,
     /// What the answer acknowledged since this was last taken: to be noted for everybody before the client is told.
     pub acknowledged: Option<Acknowledged>,
+    /// What became of its hints.
+    pub hinted: Hinted,
+    /// The rule that was applied to it.
+    pub rule: Option<Arc<str>>,
+    /// How long it may run, by that rule.
+    pub timeout: Option<Duration>,
+    /// It ran longer than that, and is being ended.
+    pub(super) over_limit: bool,
+    /// Where that rule wants it.
+    pub(super) ruled: Demand,
+    /// What its hints ask for.
+    pub(super) asked: Asked,
     /// What the replica must have before the command runs there, ...
     pub(super) awaits: Option<GtidSet>,
     /// ... and how long it may take to get it.
@@ -179,7 +196,14 @@ impl Session {
         if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
             return Ok(Plan::Kill(kill));
         }
-        let mut run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
+        if let Some(plan) = self.plan_own(text, &facts, moment.policy) {
+            return Ok(plan);
+        }
+        let mut run = Run::new(Command::Query, Expect::Results);
+        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
+        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+            return Ok(refused);
+        }
         if complete {
             self.look_again(&mut run, &facts, text, moment.topology);
         }
@@ -214,14 +238,15 @@ impl Session {
         }
         run.begins_on_replica = executed.is_some_and(|facts| self.begins_on_replica(facts));
         let decided = if run.begins_on_replica {
-            self.decide(&READ, None, moment).map(Decided::for_transaction)
+            self.decide(&READ, None, &run, moment).map(Decided::for_transaction)
         } else {
-            self.decide(facts, self.pinned(), moment)
+            self.decide(facts, self.pinned(), &run, moment)
         };
         match decided {
             Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
             Ok(Decided { route, awaits, leaving }) => {
                 run.route = route;
+                run.hinted = run.asked.fate(&route, facts.effect == Effect::Read);
                 (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
@@ -283,7 +308,11 @@ impl Session {
         let facts = self.classify(text, complete, moment.topology);
         let room = self.policy.prepared_text_total_max.saturating_sub(self.statements.text_bytes());
         let keep = complete && text.len() <= self.policy.prepared_text_max.min(room);
-        let run = Run { facts: Some(facts), ..Run::new(Command::StmtPrepare, Expect::Prepared) };
+        let mut run = Run::new(Command::StmtPrepare, Expect::Prepared);
+        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
+        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+            return refused;
+        }
         self.preparing = keep.then(|| text.into());
         // A text that is not kept can run only where it is prepared: where anything can.
         if keep { self.plan_routed(run, &facts, moment) } else { self.plan_on_primary(run, moment.topology) }
@@ -296,8 +325,12 @@ impl Session {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
-        let mut run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
-        if let Some(text) = prepared.text.as_deref() {
+        let mut run = Run { asked: prepared.asked, ..Run::new(command, Expect::Results) };
+        (run.facts, run.statement) = (Some(facts), Some(id));
+        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+            return Ok(refused);
+        }
+        if let Some(text) = self.statements.find(id).and_then(|prepared| prepared.text.as_deref()) {
             self.look_again(&mut run, &facts, text, moment.topology);
         }
         if bound {
@@ -403,7 +436,7 @@ impl Run {
         self.route.target == Target::Primary || self.route.reason == Reason::ReadOnlyTransaction
     }
 
-    fn new(command: Command, expect: Expect) -> Self {
+    pub(super) fn new(command: Command, expect: Expect) -> Self {
         let nowhere = Route {
             server: ServerId(0),
             target: Target::Primary,
@@ -418,6 +451,12 @@ impl Run {
             repeatable: false,
             tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
             acknowledged: None,
+            hinted: Hinted::default(),
+            rule: None,
+            timeout: None,
+            over_limit: false,
+            ruled: Demand::default(),
+            asked: Asked::default(),
             awaits: None,
             wait_max: Duration::ZERO,
             leaving: None,

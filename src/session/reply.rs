@@ -5,6 +5,7 @@
 
 use crate::topology::Flavor;
 use crate::wire::{ErrPacket, Malformed};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a statement or a client was refused, or cut off.
@@ -71,6 +72,24 @@ pub enum Failure {
         /// Whose message it is.
         flavor: Flavor,
     },
+    /// A rule of the operator's refuses it.
+    Rejected {
+        /// The rule's name.
+        rule: Arc<str>,
+        /// What the rule says.
+        message: Arc<str>,
+    },
+    /// It ran longer than a rule of the operator's allows, and was ended.
+    OverLimit {
+        /// The rule's name.
+        rule: Arc<str>,
+        /// What it allows.
+        limit: Duration,
+        /// Whose message it is.
+        flavor: Flavor,
+    },
+    /// No value of `dbproxy_consistency`.
+    WrongConsistency(String),
     /// No such command.
     UnknownCommand,
     /// Bytes that are no packet of the protocol.
@@ -116,6 +135,7 @@ impl Failure {
     pub fn fault(&self) -> Fault {
         match self {
             Self::UnknownStatement { .. }
+            | Self::WrongConsistency(_)
             | Self::UnknownCommand
             | Self::Malformed(_)
             | Self::OutOfOrder
@@ -132,7 +152,12 @@ impl Failure {
             | Self::PrimaryChanged { .. }
             | Self::ReadOnlyTransactionLost
             | Self::ServerMalformed { .. } => Fault::Backend,
-            Self::NotOnReplica | Self::TooManyClients | Self::ShuttingDown | Self::Limit(..) => Fault::Proxy,
+            Self::NotOnReplica
+            | Self::TooManyClients
+            | Self::ShuttingDown
+            | Self::Limit(..)
+            | Self::Rejected { .. }
+            | Self::OverLimit { .. } => Fault::Proxy,
         }
     }
 
@@ -146,6 +171,12 @@ impl Failure {
             // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
             Self::PrimaryChanged { .. } | Self::ReadOnlyTransactionLost | Self::NotOnReplica => (1213, b"40001"),
             Self::UnknownStatement { .. } => (1243, b"HY000"),
+            // ER_NOT_ALLOWED_COMMAND
+            Self::Rejected { .. } => (1148, b"42000"),
+            // ER_QUERY_TIMEOUT, ER_STATEMENT_TIMEOUT
+            Self::OverLimit { flavor: Flavor::MySql, .. } => (3024, b"HY000"),
+            Self::OverLimit { flavor: Flavor::MariaDb, .. } => (1969, b"70100"),
+            Self::WrongConsistency(_) => (1231, b"42000"),
             Self::UnknownCommand => (1047, b"08S01"),
             Self::Malformed(_) => (1835, b"HY000"),
             Self::OutOfOrder => (1156, b"08S01"),
@@ -195,6 +226,13 @@ impl Failure {
                     Flavor::MariaDb => command,
                 };
                 format!("Unknown prepared statement handler ({id}) given to {function}")
+            }
+            Self::Rejected { rule, message } => format!("dbproxy: {message} (rule {rule})"),
+            Self::OverLimit { rule, limit, .. } => {
+                format!("dbproxy: query execution was interrupted: rule {rule} allows {} ms", limit.as_millis())
+            }
+            Self::WrongConsistency(value) => {
+                format!("Variable 'dbproxy_consistency' can't be set to the value of '{value}'")
             }
             Self::UnknownCommand => "Unknown command".to_owned(),
             Self::OutOfOrder => "Got packets out of order".to_owned(),

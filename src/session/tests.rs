@@ -47,6 +47,7 @@ fn session() -> Session {
         policy,
         Login {
             user: "app".into(),
+            client: 0,
             capabilities,
             collation: 45,
             schema: None,
@@ -445,4 +446,29 @@ proptest::proptest! {
             session.finished(&run, &payload);
         }
     }
+}
+
+#[test]
+fn the_consistency_of_a_session_is_its_own_to_set_and_to_ask_for() {
+    let (mut session, topology) = (session(), topology(""));
+    let mut answer = |text: &str| plan(&mut session, &query(text), true, &topology).expect("a command");
+    let shows = |plan: &Plan, word: &str| {
+        let Plan::Answer(bytes) = plan else { return false };
+        bytes.windows(word.len()).any(|part| part == word.as_bytes())
+    };
+    assert!(shows(&answer("SELECT @@dbproxy_consistency"), "session"));
+    assert!(matches!(answer("SET dbproxy_consistency = 'eventual'"), Plan::Ok));
+    assert!(shows(&answer("SELECT @@dbproxy_consistency"), "eventual"));
+    assert!(matches!(answer("SET dbproxy_consistency = 'no'"), Plan::Fail(Failure::WrongConsistency(_))));
+    assert!(matches!(answer("SET dbproxy_consistency = DEFAULT"), Plan::Ok));
+    assert!(shows(&answer("SELECT @@dbproxy_consistency"), "session"));
+}
+
+#[test]
+fn an_eventual_read_waits_for_nothing() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &topology);
+    let set = plan(&mut session, &query("SET dbproxy_consistency = eventual"), true, &topology).expect("a command");
+    assert!(matches!(set, Plan::Ok));
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology), (REPLICA, Reason::PlainRead, vec![]));
 }

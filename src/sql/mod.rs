@@ -46,6 +46,7 @@ mod keywords;
 mod kind;
 mod lexer;
 mod objection;
+mod own;
 mod scan;
 mod session_state;
 mod statement;
@@ -60,6 +61,7 @@ pub use digest::{DigestKey, digest_key, digest_text};
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
 pub use holds::{HoldChange, hold_changes, only_reads_user_variables};
 pub use kind::Kind as StatementKind;
+pub use own::{OwnStatement, own_statement};
 pub use structure::{STACK_BYTES, Structure, TableUse, Tables, Touch, objection_to, structure};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
 

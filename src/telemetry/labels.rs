@@ -95,7 +95,7 @@ impl Label for Fault {
 }
 
 /// The reasons that are no word of `Why`.
-const OWN_REASONS: [&str; 12] = [
+const OWN_REASONS: [&str; 15] = [
     "plain_read",
     "last_server",
     "transaction",
@@ -108,6 +108,9 @@ const OWN_REASONS: [&str; 12] = [
     "write_untracked",
     "replica_lost",
     "read_only_transaction",
+    "hint",
+    "rule",
+    "no_fresh_replica",
 ];
 /// How many there are with the words of `Why` that are not among them.
 const REASON_COUNT: usize = {
@@ -178,6 +181,9 @@ impl Label for Reason {
             Self::WriteUntracked => 9,
             Self::ReplicaLost => 10,
             Self::ReadOnlyTransaction => 11,
+            Self::Hint => 12,
+            Self::Rule => 13,
+            Self::NoFreshReplica => 14,
             Self::NotRead(why) => REASONS.1.get(why as usize).copied().unwrap_or(usize::MAX),
         }
     }
@@ -236,6 +242,9 @@ mod tests {
             Reason::Command,
             Reason::WriteUntracked,
             Reason::ReplicaLost,
+            Reason::Hint,
+            Reason::Rule,
+            Reason::NoFreshReplica,
         ];
         for reason in own.into_iter().chain(Why::ALL.iter().map(|why| Reason::NotRead(*why))) {
             assert_eq!(reason.word(), reason.as_str());

@@ -6,6 +6,7 @@ use super::failover::FailoverMetrics;
 use super::labels::{Fault, Label, Labels, Refusal};
 use super::meter::{Buckets, Meter, Shard};
 use super::rate::Rate;
+use super::rules::RuleHits;
 use crate::route::Target;
 use crate::topology::{Health, Role, ServerId, Topology};
 use ::metrics::{Counter, Gauge};
@@ -29,6 +30,9 @@ pub struct Metrics {
     accepted: Counter,
     failed: Box<[Counter]>,
     refused: Box<[Counter]>,
+    hints: [Counter; 3],
+    waits: [Counter; 2],
+    rules: RuleHits,
     reloads_applied: Counter,
     reloads_refused: Counter,
     servers: Box<[ServerMetrics]>,
@@ -89,6 +93,9 @@ impl Metrics {
             failed: Fault::WORDS.iter().map(|word| series.counter(&m::FAILED, &[word])).collect(),
             accepted: series.counter(&m::ACCEPTED, &[]),
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
+            hints: ["obeyed", "ignored", "unknown"].map(|word| series.counter(&m::HINTS, &[word])),
+            waits: ["reached", "given_up"].map(|word| series.counter(&m::WAITS, &[word])),
+            rules: RuleHits::default(),
             reloads_applied: series.counter(&m::RELOADS, &["applied"]),
             reloads_refused: series.counter(&m::RELOADS, &["refused"]),
             servers: servers.iter().map(|server| ServerMetrics::new(&series, server)).collect(),
@@ -163,6 +170,25 @@ impl Metrics {
         self.refused[refusal.index()].increment(1);
     }
 
+    /// A statement had so many hints that were obeyed, ignored, unknown.
+    pub fn hinted(&self, counts: [u32; 3]) {
+        for (counter, count) in self.hints.iter().zip(counts) {
+            if count > 0 {
+                counter.increment(u64::from(count));
+            }
+        }
+    }
+
+    /// A read waited on a replica, and got there or not.
+    pub fn waited(&self, reached: bool) {
+        self.waits[usize::from(!reached)].increment(1);
+    }
+
+    /// The rules that are counted.
+    pub fn rules(&self) -> &RuleHits {
+        &self.rules
+    }
+
     /// The configuration was reloaded.
     pub fn reload_applied(&self) {
         self.reloads_applied.increment(1);
@@ -215,6 +241,7 @@ impl Metrics {
         self.show(now);
         self.show_topology(topology);
         let mut out = self.handle.render();
+        self.rules.render(&mut out);
         export::latency_head(&mut out);
         for target in [Target::Primary, Target::Replica] {
             for (n, command) in self.labels.commands.iter().enumerate() {

@@ -14,6 +14,7 @@ mod log;
 mod meter;
 mod metrics;
 mod rate;
+mod rules;
 
 pub use catalogue::{METRICS, Metric, Type};
 pub use failover::{FailoverMetrics, problem_word};
@@ -21,3 +22,4 @@ pub use labels::{Fault, LABELS, Label, Labels, Refusal, command_label};
 pub use log::{LogError, LogHandle};
 pub use meter::{BOUNDS_NS, Meter, Query};
 pub use metrics::{Metrics, ServerMetrics};
+pub use rules::RuleHits;

@@ -1,6 +1,7 @@
 //! The catalogue of keys: what `docs/config.md` shows and what the checks are made of, in one place.
 
 mod failover;
+mod rules;
 
 pub(in crate::config) use failover::{DURABILITIES, ERRANT, MODES as FAILOVER_MODES, REJOINS};
 
@@ -26,6 +27,8 @@ pub enum Kind {
     ServerAddresses,
     /// Any text.
     Text,
+    /// An array of texts.
+    Texts,
     /// A path; relative to the folder that dbproxy was started in.
     Path,
     /// The name of an environment variable.
@@ -65,6 +68,7 @@ impl Key {
     #[must_use]
     pub fn columns(&self) -> (String, String, String) {
         let default = match (self.kind, self.default) {
+            (Kind::Number(_), Some("")) => "none".to_owned(),
             (Kind::Number(range), None) => format!("`{}`", range.default),
             (_, Some("")) => "none".to_owned(),
             (Kind::Text | Kind::Words(_) | Kind::SocketAddress, Some(text)) => format!("`\"{text}\"`"),
@@ -77,6 +81,7 @@ impl Key {
             Kind::SocketAddress => ("`IP:port`".to_owned(), default, String::new()),
             Kind::ServerAddresses => ("array of `host:port`".to_owned(), default, format!("{SERVERS_MOST} servers")),
             Kind::Text => ("text".to_owned(), default, String::new()),
+            Kind::Texts => ("array of text".to_owned(), default, String::new()),
             Kind::Path => ("path".to_owned(), default, String::new()),
             Kind::Variable => ("name of a variable".to_owned(), default, String::new()),
             Kind::Words(words) => (
@@ -90,6 +95,8 @@ impl Key {
 
 /// Most servers of a cluster.
 pub const SERVERS_MOST: usize = 64;
+/// Most rules: each statement may be compared with all of them.
+pub const RULES_MOST: usize = 1000;
 /// Most accounts.
 pub const USERS_MOST: usize = 10_000;
 /// Longest account name in bytes: MariaDB's 128 characters (MySQL has 32), as
@@ -142,6 +149,8 @@ pub(in crate::config) mod range {
     pub const LOOP_LAG_LIMIT_MS: Range = range(50, 250, 10_000);
     pub const HOOK_TIMEOUT_MS: Range = range(100, 10_000, 600_000);
     pub const WARM_UP_MS: Range = range(0, 30_000, HOUR_MS);
+    pub const RULE_MAX_LAG_MS: Range = range(0, 1_000, 24 * HOUR_MS);
+    pub const RULE_TIMEOUT_MS: Range = range(1, 30_000, 24 * HOUR_MS);
     pub const WEIGHT: Range = range(0, crate::route::WEIGHT_USUAL as u64, 10_000);
 }
 
@@ -149,6 +158,8 @@ pub(in crate::config) mod range {
 pub(in crate::config) const TLS_MODES: &[&str] = &["disabled", "preferred", "required", "verify-ca", "verify-identity"];
 /// Words of `routing.consistency` and `user[].consistency`.
 pub(in crate::config) const CONSISTENCIES: &[&str] = &["eventual", "session", "global"];
+/// Words of `rule[].target`.
+pub(in crate::config) const TARGETS: &[&str] = &["primary", "replica"];
 /// Words of `log.format`.
 pub(in crate::config) const LOG_FORMATS: &[&str] = &["text", "json"];
 /// Words of `log.level`.
@@ -165,7 +176,10 @@ const fn key(
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: &[Key] = &joined::<{ FIRST.len() + failover::KEYS.len() }>(FIRST, failover::KEYS);
+pub const KEYS: &[Key] = &joined::<{ FIRST.len() + failover::KEYS.len() + rules::KEYS.len() }>(
+    &joined::<{ FIRST.len() + failover::KEYS.len() }>(FIRST, failover::KEYS),
+    rules::KEYS,
+);
 
 const fn joined<const N: usize>(first: &[Key], second: &[Key]) -> [Key; N] {
     let mut all = [first[0]; N];
