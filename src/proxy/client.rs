@@ -11,7 +11,7 @@ use crate::conn::{self, TopologyWatch};
 use crate::route::{Moment, Refusal, Target};
 use crate::session::{Failure, Hinted, Next, Plan, Prelude, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
-use crate::topology::{ServerId, Writes};
+use crate::topology::ServerId;
 use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
 use std::sync::Arc;
 use std::task::Poll;
@@ -320,15 +320,6 @@ impl Driver {
         result
     }
 
-    /// Whether the primary that the command was to go to still is it: bringing the backend there may have taken a while.
-    fn is_current(&self, run: &Run) -> bool {
-        let topology = self.topology.load();
-        let server = run.route.server;
-        run.route.target != Target::Primary
-            || topology.writes == Writes::Primary(server)
-            || topology.draining == Some(server) && self.session.in_transaction()
-    }
-
     /// Brings the backend to where the command can run. `Some`: it cannot now.
     async fn prepare(&mut self, run: &mut Run, incoming: &Incoming) -> Outcome<Option<Attempt>> {
         loop {
@@ -380,17 +371,6 @@ impl Driver {
                     return Err(End::Broken);
                 }
             }
-        }
-    }
-
-    /// A new backend; given up when another server has become the primary meanwhile.
-    async fn open(&mut self, run: &Run) -> Result<(), backends::OpenError> {
-        let (server, mut topology) = (run.route.server, self.topology.clone());
-        let from_primary = run.route.target == Target::Primary;
-        tokio::select! {
-            biased;
-            opened = backends::open(self, server) => opened,
-            () = replaced(&mut topology, server), if from_primary => Ok(()),
         }
     }
 

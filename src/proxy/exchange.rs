@@ -1,5 +1,6 @@
 //! One command on a backend: sent as the server must see it, its answer passed on, its loss judged.
 
+use super::backends;
 use super::client::{Attempt, Driver, End, Outcome};
 use super::limit::Limit;
 use super::link::Incoming;
@@ -16,6 +17,26 @@ use crate::wire::{HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
 const REPEATS_MAX: u8 = 2;
 
 impl Driver {
+    /// Whether the primary that the command was to go to still is it: bringing the backend there may have taken a while.
+    pub(super) fn is_current(&self, run: &Run) -> bool {
+        let topology = self.topology.load();
+        let server = run.route.server;
+        run.route.target != Target::Primary
+            || topology.writes == Writes::Primary(server)
+            || topology.draining == Some(server) && self.session.in_transaction()
+    }
+
+    /// A new backend; given up when another server has become the primary meanwhile.
+    pub(super) async fn open(&mut self, run: &Run) -> Result<(), backends::OpenError> {
+        let (server, mut topology) = (run.route.server, self.topology.clone());
+        let from_primary = run.route.target == Target::Primary;
+        tokio::select! {
+            biased;
+            opened = backends::open(self, server) => opened,
+            () = replaced(&mut topology, server), if from_primary => Ok(()),
+        }
+    }
+
     /// Sends the command. What the socket does not take is the server's loss to tell: the answer says.
     pub(super) async fn send(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<()> {
         let payload = &self.client.received()[HEADER_LEN..incoming.buffered];

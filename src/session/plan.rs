@@ -252,20 +252,8 @@ impl Session {
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
             }
-            Err(refusal) => match self.ending_route(moment.topology) {
-                Some(route) => {
-                    run.route = route;
-                    Plan::Run(run)
-                }
-                None => Plan::Refuse(refusal),
-            },
+            Err(refusal) => self.refused(run, refusal, moment.topology),
         }
-    }
-
-    /// Where an open transaction may go on while nobody takes new writes.
-    fn ending_route(&self, topology: &Topology) -> Option<Route> {
-        let server = topology.draining.filter(|_| self.in_transaction() && self.state.holder == topology.draining)?;
-        Some(Route { server, target: Target::Primary, epoch: topology.epoch, reason: Reason::Transaction, wait: false })
     }
 
     fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
@@ -282,13 +270,7 @@ impl Session {
                 run.route = route;
                 Plan::Run(run)
             }
-            Err(refusal) => match self.ending_route(topology) {
-                Some(route) => {
-                    run.route = route;
-                    Plan::Run(run)
-                }
-                None => Plan::Refuse(refusal),
-            },
+            Err(refusal) => self.refused(run, refusal, topology),
         }
     }
 
