@@ -115,10 +115,10 @@ fn check(name: &str, flavor: Flavor, least: usize, share: f64) {
 
 #[test]
 fn the_parser_has_nothing_against_a_proven_read_of_mariadbs_suite() {
-    check("mariadb", Flavor::MariaDb, 150_000, 0.85);
+    check("mariadb", Flavor::MariaDb, 150_000, 0.92);
 }
 
 #[test]
 fn the_parser_has_nothing_against_a_proven_read_of_mysqls_suite() {
-    check("mysql", Flavor::MySql, 150_000, 0.85);
+    check("mysql", Flavor::MySql, 150_000, 0.92);
 }

@@ -8,6 +8,8 @@ mod backends;
 mod carried;
 #[path = "traffic/crowds.rs"]
 mod crowds;
+#[path = "traffic/freshness.rs"]
+mod freshness;
 #[path = "traffic/hostile.rs"]
 mod hostile;
 #[path = "traffic/kills.rs"]

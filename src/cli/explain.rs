@@ -1,11 +1,15 @@
-//! `dbproxy explain`: facts, target and reason of one statement, offline.
+//! `dbproxy explain`: facts, target and reason of one statement; offline, or as a live session would have it.
 
+use super::http::{asked_address, post};
 use super::{ConfigFile, Exit, load, print};
 use clap::{Args, ValueEnum};
 use dbproxy::config::Config;
-use dbproxy::route::{self, Demand, Frontier, Load, Moment, Needs, Reason, Refusal, Route, SessionView};
+use dbproxy::route::{Frontier, Load, Moment, Route};
+use dbproxy::session::{self, Explained, Login, Outcome, Session};
 use dbproxy::sql::{self, CharsetFamily, Facts, Lexis, Structure, TableUse, Tables};
-use dbproxy::topology::{Health, Role, ServerId, Topology, Writes};
+use dbproxy::topology::{Epoch, Flavor, Health, Role, ServerId, Topology, Writes};
+use dbproxy::wire::{Capabilities, Status};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,15 +17,24 @@ use std::time::Instant;
 pub struct Arguments {
     #[command(flatten)]
     config: ConfigFile,
+    /// Ask this session of the running dbproxy (at http.address of the configuration): its id, as in SHOW SESSIONS
+    #[arg(long, value_name = "ID")]
+    session: Option<u32>,
     /// Which product to read the statement as
-    #[arg(long, default_value = "mysql")]
+    #[arg(long, default_value = "mysql", conflicts_with = "session")]
     flavor: FlavorWord,
+    /// Account of the new session that is answered for; rules may be about it
+    #[arg(long, default_value = "", conflicts_with = "session")]
+    user: String,
+    /// Its default schema
+    #[arg(long, conflicts_with = "session")]
+    schema: Option<String>,
     /// Form of the answer
     #[arg(long, default_value = "text")]
     format: Form,
-    /// The statement
-    #[arg(value_name = "SQL")]
-    statement: String,
+    /// The statement; with --session it may be left out
+    #[arg(value_name = "SQL", required_unless_present = "session")]
+    statement: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -36,8 +49,67 @@ enum Form {
     Json,
 }
 
-/// Answers for a new session (utf8mb4, no transaction, nothing written) while the whole cluster is up.
 pub fn explain(arguments: &Arguments) -> Exit {
+    match (arguments.session, &arguments.statement) {
+        (Some(session), statement) => live(arguments, session, statement.as_deref()),
+        (None, Some(statement)) => offline(arguments, statement),
+        (None, None) => Exit::Bad,
+    }
+}
+
+/// Asks a session of the running dbproxy.
+fn live(arguments: &Arguments, session: u32, statement: Option<&str>) -> Exit {
+    let address = match asked_address(&arguments.config.config, None) {
+        Ok(address) => address,
+        Err(exit) => return exit,
+    };
+    let question = serde_json::json!({"session": session, "statement": statement}).to_string();
+    let answer = post(address, "/explain", &question)
+        .and_then(|body| serde_json::from_slice::<Value>(&body).map_err(std::io::Error::from));
+    match (answer, arguments.format) {
+        (Ok(answer), Form::Json) => print(&format!("{answer:#}\n")),
+        (Ok(answer), Form::Text) => print(&lines(&answer)),
+        (Err(error), _) => {
+            eprintln!("http://{address}/explain: {error}");
+            Exit::Bad
+        }
+    }
+}
+
+/// What is there, one line each; the decision comes first.
+fn lines(answer: &Value) -> String {
+    const FIRST: [&str; 4] = ["outcome", "target", "reason", "server"];
+    let parts = [("facts", ""), ("session", "session.")];
+    let mut out = String::new();
+    let mut line = |name: &str, value: &Value| {
+        let shown = match value {
+            Value::Null | Value::Bool(false) => return,
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            other => other.to_string(),
+        };
+        if !shown.is_empty() {
+            out += &format!("{name:<23}{shown}\n");
+        }
+    };
+    for name in FIRST {
+        line(name, &answer[name]);
+    }
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        if !FIRST.contains(&name.as_str()) && parts.iter().all(|(part, _)| part != name) {
+            line(name, value);
+        }
+    }
+    for (part, prefix) in parts {
+        for (name, value) in answer[part].as_object().into_iter().flatten() {
+            line(&format!("{prefix}{name}"), value);
+        }
+    }
+    out
+}
+
+/// Answers for a new session (utf8mb4, no transaction, nothing written) while the whole cluster is up.
+fn offline(arguments: &Arguments, statement: &str) -> Exit {
     let config = match load(&arguments.config.config) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -47,11 +119,22 @@ pub fn explain(arguments: &Arguments) -> Exit {
         FlavorWord::Mariadb => sql::Flavor::MariaDb,
     };
     let lexis = Lexis { charset: CharsetFamily::AsciiSafe, no_backslash_escapes: false, ansi_quotes: false, flavor };
-    let facts = sql::classify(arguments.statement.as_bytes(), lexis);
-    let structure = taken_apart(arguments.statement.as_bytes(), lexis);
-    match decide(&config, &facts) {
-        Ok(route) => print(&answer(&facts, &structure, &route, arguments.format)),
-        Err(refusal) => {
+    let structure = taken_apart(statement.as_bytes(), lexis);
+    let Explained { facts, outcome } = explained(arguments, &config, statement);
+    match outcome {
+        Outcome::Runs { server, target, reason, rule, .. } => {
+            let route = Route { server, target, epoch: Epoch(0), reason, wait: false };
+            let mut answer = answer(&facts, &structure, &route, arguments.format);
+            if let (Some(rule), Form::Text) = (rule, arguments.format) {
+                answer += &format!("{:<8}{rule}\n", "rule");
+            }
+            print(&answer)
+        }
+        Outcome::Answered => print("answered by dbproxy itself\n"),
+        Outcome::Fails(err) => {
+            print(&format!("refused with error {}: {}\n", err.code, String::from_utf8_lossy(&err.message)))
+        }
+        Outcome::Waits(refusal) => {
             eprintln!("no server would take it: {refusal:?}");
             Exit::Bad
         }
@@ -66,33 +149,32 @@ fn taken_apart(sql: &[u8], lexis: Lexis) -> Structure {
     running.ok().and_then(|running| running.join().ok()).unwrap_or_else(Structure::unknown)
 }
 
-/// The decision of the data plane itself, on a cluster in which everything is well.
-fn decide(config: &Config, facts: &Facts) -> Result<Route, Refusal> {
-    let needs = Needs::default();
-    let view = SessionView {
-        in_transaction: false,
-        autocommit: true,
-        pin: None,
-        last: None,
-        replica: None,
-        needs: &needs,
-        proven: None,
-        demand: Demand::default(),
-        demanded_by: Reason::Hint,
-    };
-    let (topology, policy, load) = (well(config), &config.routing.policy, |_: ServerId| Load::default());
-    route::decide(
-        facts,
-        &view,
-        &Moment {
-            topology: &topology,
-            policy,
-            now: Instant::now(),
-            roll: 0,
-            load: &load,
-            acknowledged: &Frontier::default,
+/// The decision of the data plane itself, for a new session on a cluster in which everything is well.
+fn explained(arguments: &Arguments, config: &Config, statement: &str) -> Explained {
+    /// utf8mb4_general_ci
+    const COLLATION: u16 = 45;
+    let login = Login {
+        user: Arc::from(arguments.user.as_str()),
+        client: 0,
+        capabilities: Capabilities::PROTOCOL_41,
+        collation: COLLATION,
+        schema: arguments.schema.as_ref().map(|schema| schema.clone().into_bytes()),
+        status: Status::AUTOCOMMIT,
+        flavor: match arguments.flavor {
+            FlavorWord::Mysql => Flavor::MySql,
+            FlavorWord::Mariadb => Flavor::MariaDb,
         },
-    )
+    };
+    let limits = session::Policy {
+        prepared_text_max: 0,
+        prepared_text_total_max: 0,
+        prepared_max: 0,
+        connection_ids_from: dbproxy::conn::FIRST_ID,
+    };
+    let (topology, load) = (well(config), |_: ServerId| Load::default());
+    let (policy, acknowledged) = (&config.routing.policy, &Frontier::default);
+    let moment = Moment { topology: &topology, policy, now: Instant::now(), roll: 0, load: &load, acknowledged };
+    Session::new(limits, login).explain(statement, &moment)
 }
 
 /// The first server is the primary; with a single one, a replica is made up, since the answer is about the statement.
@@ -107,6 +189,7 @@ fn well(config: &Config) -> Topology {
         let server = Arc::make_mut(server);
         server.role = if n == 0 { Role::Primary } else { Role::Replica };
         server.health = Health::Up;
+        server.lag_ms = (n > 0).then_some(0);
     }
     topology
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod drain;
 mod explain;
 mod govern;
+mod http;
 mod operator;
 mod reload;
 mod serve;
@@ -77,7 +78,7 @@ enum Command {
     Why(act::Asking),
     /// Show what was decided and done
     Events(act::Asking),
-    /// Say where a statement would go, and why, without connecting anywhere
+    /// Say where a statement would go, and why: offline, or as a live session would have it
     Explain(explain::Arguments),
 }
 

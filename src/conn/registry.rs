@@ -1,5 +1,6 @@
 //! The live sessions: for `KILL`, for `SHOW SESSIONS`, for draining.
 
+use super::question::Questions;
 use crate::topology::ServerId;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -37,6 +38,7 @@ pub struct Session {
     in_transaction: AtomicBool,
     drain: Notify,
     end: Notify,
+    pub(super) questions: Questions,
     shown: Mutex<Shown>,
 }
 
@@ -98,6 +100,7 @@ impl Registry {
             in_transaction: AtomicBool::new(false),
             drain: Notify::new(),
             end: Notify::new(),
+            questions: Questions::default(),
             shown: Mutex::default(),
         });
         sessions.insert(id, session.clone());

@@ -102,11 +102,13 @@ impl Driver {
                 Received(bool),
                 Closed(usize, Gone),
                 Drain,
+                Asked,
             }
             let idle = self.client.received().is_empty() && self.session.bound().is_none();
             let (client, backends, entry) = (&mut self.client, &mut self.backends, self.entry.clone());
             let drain = entry.drained();
-            tokio::pin!(drain);
+            let asked = entry.asked();
+            tokio::pin!(drain, asked);
             let event = std::future::poll_fn(|cx| {
                 // Before the client: a backend that closed meanwhile must not get the command.
                 for (i, backend) in backends.iter_mut().enumerate() {
@@ -116,6 +118,9 @@ impl Driver {
                 }
                 if let Poll::Ready(result) = client.poll_receive(cx) {
                     return Poll::Ready(Event::Received(result.unwrap_or(false)));
+                }
+                if asked.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Asked);
                 }
                 if idle && drain.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Drain);
@@ -131,6 +136,7 @@ impl Driver {
                 }
                 Event::Closed(i, gone) => self.backend_gone_while_idle(i, &gone).await?,
                 Event::Drain => return Err(End::Drained),
+                Event::Asked => self.answer_questions(),
             }
         }
     }

@@ -8,6 +8,7 @@ mod backends;
 mod client;
 mod doors;
 mod exchange;
+mod explain;
 mod hold;
 mod inject;
 mod kill;
@@ -22,6 +23,7 @@ mod upload;
 
 pub use acknowledgements::Acknowledgements;
 pub use doors::Doors;
+pub use explain::explanation;
 pub use listener::serve;
 pub use login::KnownSchemas;
 pub use structures::Structures;

@@ -16,6 +16,7 @@
 mod answer;
 mod asked;
 mod backend;
+mod explain;
 mod follow;
 mod own;
 mod pins;
@@ -31,6 +32,7 @@ mod variables;
 pub use answer::{Acknowledged, Answer, Next};
 pub use asked::Hinted;
 pub use backend::{Prelude, Step};
+pub use explain::{Explained, Outcome, Standing};
 pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
 
@@ -95,7 +97,7 @@ fn moves(route: &Route, run: &Run) -> bool {
 }
 
 /// One client's session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     policy: Policy,
     user: Arc<str>,

@@ -26,6 +26,11 @@ impl Pins {
         self.0.first().map(|pin| pin.hold)
     }
 
+    /// What each is, oldest first.
+    pub(super) fn words(&self) -> Vec<&'static str> {
+        self.0.iter().map(|pin| pin.hold.as_str()).collect()
+    }
+
     pub(super) fn has(&self, hold: Hold) -> bool {
         self.0.iter().any(|pin| pin.hold == hold)
     }

@@ -210,7 +210,7 @@ impl Session {
         Ok(self.plan_routed(run, &facts, moment))
     }
 
-    fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
+    pub(super) fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
         let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
         self.facts_of(topology, text, |lexis| match complete {
             true => sql::classify(text, lexis),

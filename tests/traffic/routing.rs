@@ -19,7 +19,7 @@ fn each(extra: &str, run: impl Fn(&Cluster, &Proxy)) {
 }
 
 /// A replica applies everything a second late, and says so.
-fn delay(server: &Server) {
+pub fn delay(server: &Server) {
     let change = match server.flavor {
         Flavor::MySql => "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 1",
         Flavor::MariaDb => "CHANGE MASTER TO MASTER_DELAY = 1",
@@ -217,4 +217,34 @@ fn a_replica_without_weight_is_read_from_only_when_the_other_is_gone() {
         cluster.replicas()[1].pause_applier();
         wait_for("the session to change its replica", || (peer.value(WHERE) == "2").then_some(()));
     }
+}
+
+#[test]
+fn a_live_session_explains_what_it_would_do_and_is_not_changed_by_it() {
+    each("", |cluster, proxy| {
+        let mut peer = Peer::through(proxy);
+        let id = peer.id.to_string();
+        let explained = |statement: &str| -> serde_json::Value {
+            let output = proxy.command(&["explain", "--session", &id, "--format", "json", statement]);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            serde_json::from_slice(&output.stdout).expect("JSON")
+        };
+        let read = explained("SELECT * FROM t");
+        assert_eq!((&read["target"], &read["reason"]), (&"replica".into(), &"plain_read".into()), "{read:#}");
+        assert_eq!(
+            (&read["session"]["schema"], &read["session"]["must_see"]),
+            (&"app".into(), &serde_json::Value::Null)
+        );
+        peer.ok("INSERT INTO t (n) VALUES (1)");
+        peer.ok("CREATE TEMPORARY TABLE own (a INT)");
+        let read = explained("SELECT * FROM t");
+        assert_eq!((&read["target"], &read["reason"]), (&"primary".into(), &"pinned".into()), "{read:#}");
+        assert_eq!(read["session"]["pins"], serde_json::json!(["temporary_table"]));
+        assert!(read["session"]["must_see"].is_string(), "{read:#}");
+        assert_eq!(explained("DROP TABLE t")["facts"]["why"], "ddl");
+        assert_eq!(cluster.primary().value("SELECT COUNT(*) FROM app.t"), "1");
+        let nobody = proxy.command(&["explain", "--session", "7", "SELECT 1"]);
+        assert_eq!(nobody.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&nobody.stderr).contains("there is no session 7"));
+    });
 }
