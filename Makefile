@@ -3,7 +3,10 @@ CARGO ?= cargo
 # Seconds that each fuzz target runs: make fuzz SECONDS=600.
 SECONDS ?= 60
 
-.PHONY: help test servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz
+# Which drills: make drills NAMES="1 38".
+NAMES ?=
+
+.PHONY: help test drills servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +42,9 @@ no-tokio: ## The pure rooms build without tokio
 
 deny: ## Licences, duplicates, sources, advisories
 	scripts/deny.sh
+
+drills: servers ## Every drill: crashes, hangs, partitions and switchovers under load; some by NAMES="1 38"
+	scripts/drills.sh $(NAMES)
 
 demo: servers ## A real cluster, a proxy, traffic and where it went
 	scripts/demo.sh

@@ -50,6 +50,7 @@ fn every_row_goes_where_the_table_says() {
         demanded_by: dbproxy::route::Reason::Hint,
     };
     let moment = Moment {
+        structure: None,
         topology: &topology,
         policy: &Policy::default(),
         now: Instant::now(),

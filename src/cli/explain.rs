@@ -120,7 +120,7 @@ fn offline(arguments: &Arguments, statement: &str) -> Exit {
     };
     let lexis = Lexis { charset: CharsetFamily::AsciiSafe, no_backslash_escapes: false, ansi_quotes: false, flavor };
     let structure = taken_apart(statement.as_bytes(), lexis);
-    let Explained { facts, outcome } = explained(arguments, &config, statement);
+    let Explained { facts, outcome } = explained(arguments, &config, statement, &structure);
     match outcome {
         Outcome::Runs { server, target, reason, rule, .. } => {
             let route = Route { server, target, epoch: Epoch(0), reason, wait: false };
@@ -150,7 +150,7 @@ fn taken_apart(sql: &[u8], lexis: Lexis) -> Structure {
 }
 
 /// The decision of the data plane itself, for a new session on a cluster in which everything is well.
-fn explained(arguments: &Arguments, config: &Config, statement: &str) -> Explained {
+fn explained(arguments: &Arguments, config: &Config, statement: &str, structure: &Structure) -> Explained {
     /// utf8mb4_general_ci
     const COLLATION: u16 = 45;
     let login = Login {
@@ -173,7 +173,15 @@ fn explained(arguments: &Arguments, config: &Config, statement: &str) -> Explain
     };
     let (topology, load) = (well(config), |_: ServerId| Load::default());
     let (policy, acknowledged) = (&config.routing.policy, &Frontier::default);
-    let moment = Moment { topology: &topology, policy, now: Instant::now(), roll: 0, load: &load, acknowledged };
+    let moment = Moment {
+        structure: Some(structure),
+        topology: &topology,
+        policy,
+        now: Instant::now(),
+        roll: 0,
+        load: &load,
+        acknowledged,
+    };
     Session::new(limits, login).explain(statement, &moment)
 }
 

@@ -150,6 +150,7 @@ fn data_plane(shared: &Shared) -> Result<Arc<proxy::Shared>> {
         backend_tls: arc_swap::ArcSwap::from_pointee(backend_tls),
         doors: proxy::Doors::new(shared.live.load().cluster.servers.len()),
         schemas: proxy::KnownSchemas::default(),
+        structures: proxy::Structures::start().context("the parser's thread")?,
         acknowledgements: proxy::Acknowledgements::default(),
     }))
 }

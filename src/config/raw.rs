@@ -201,6 +201,8 @@ pub(super) struct RoutingRule {
     pub schema: Texts,
     pub client: Texts,
     pub kind: Texts,
+    pub digest: Texts,
+    pub table: Texts,
     pub target: Text,
     pub server: Text,
     pub max_lag_ms: Number,

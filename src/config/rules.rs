@@ -5,7 +5,7 @@ use super::error::Rule as Broken;
 use super::key::{self, range};
 use super::raw::{self, RoutingRule};
 use super::{place, routing};
-use crate::route::{Action, Demand, Fault, Kind, Matcher, Network, Place, Rule};
+use crate::route::{Action, Demand, Fault, Kind, Matcher, Network, Place, Rule, TableName};
 use crate::topology::ServerId;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ impl Checker<'_> {
         let texts = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
         let users = self.each("rule[].user", raw.user, texts, Broken::Empty);
         let schemas = self.each("rule[].schema", raw.schema, texts, Broken::Empty);
+        let digests = self.each("rule[].digest", raw.digest, texts, Broken::Empty);
+        let tables = self.each("rule[].table", raw.table, table_name, Broken::Empty);
         let place = self.target(&raw.target, &raw.server, servers)?;
         let max_lag = self.optional_millis("rule[].max_lag_ms", &raw.max_lag_ms, range::RULE_MAX_LAG_MS);
         let timeout = self.optional_millis("rule[].timeout_ms", &raw.timeout_ms, range::RULE_TIMEOUT_MS);
@@ -65,7 +67,14 @@ impl Checker<'_> {
         };
         Some(Rule {
             name,
-            matcher: Matcher { users: users?, schemas: schemas?, clients: networks?, kinds: kinds? },
+            matcher: Matcher {
+                users: users?,
+                schemas: schemas?,
+                clients: networks?,
+                kinds: kinds?,
+                digests: digests?,
+                tables: tables?,
+            },
             action: Action { demand: Demand { place, max_lag }, timeout, reject },
         })
     }
@@ -138,4 +147,11 @@ fn network(text: &str) -> Option<Network> {
         None => most,
     };
     Some(Network { address, prefix: 128 - most + prefix })
+}
+
+/// `table` or `schema.table`.
+fn table_name(text: &str) -> Option<TableName> {
+    let (schema, name) = text.split_once('.').map_or((None, text), |(schema, name)| (Some(schema), name));
+    let named = !name.is_empty() && schema.is_none_or(|schema| !schema.is_empty());
+    named.then(|| TableName { schema: schema.map(Arc::from), name: Arc::from(name) })
 }

@@ -136,7 +136,7 @@ impl Driver {
                 }
                 Event::Closed(i, gone) => self.backend_gone_while_idle(i, &gone).await?,
                 Event::Drain => return Err(End::Drained),
-                Event::Asked => self.answer_questions(),
+                Event::Asked => self.answer_questions().await,
             }
         }
     }
@@ -227,12 +227,15 @@ impl Driver {
             return self.break_off(*incoming, &Failure::OutOfOrder).await;
         }
         let roll = self.roll();
+        let structure =
+            self.taken_apart(&self.client.received()[HEADER_LEN..incoming.buffered], incoming.complete).await;
         let plan = {
             let topology = self.topology.load();
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
             let config = self.shared.live.load();
             let load = |server| self.shared.load(server);
             let moment = Moment {
+                structure: structure.as_deref(),
                 topology: &topology,
                 policy: &config.routing.policy,
                 now: started,

@@ -1,11 +1,13 @@
 //! An explanation as JSON: of a live session, for whoever asked it, and of a made-up one for `dbproxy explain`.
 
 use super::client::Driver;
-use crate::route::{Consistency, Moment, Policy, Refusal};
+use crate::route::{Consistency, Moment, Policy, Refusal, need_structure};
 use crate::session::{Explained, Outcome, Session, Standing};
-use crate::sql::Hold;
+use crate::sql::{Hold, Structure};
 use crate::topology::{ServerId, Topology};
+use crate::wire::query_payload;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What a session would do with a statement, and (`statement` is `None`: only) what the session is.
@@ -86,17 +88,43 @@ fn address(server: ServerId, topology: &Topology) -> Value {
 
 impl Driver {
     /// Answers what was asked of the session. Who asked may have gone.
-    pub(super) fn answer_questions(&mut self) {
+    pub(super) async fn answer_questions(&mut self) {
         for question in self.entry.take_questions() {
             let roll = self.roll();
+            let structure = match &question.statement {
+                Some(statement) => {
+                    let payload = query_payload(statement, self.session.own_capabilities());
+                    self.taken_apart(&payload, true).await
+                }
+                None => None,
+            };
             let (topology, config) = (self.topology.load(), self.shared.live.load());
             let policy: &Policy = &config.routing.policy;
             let load = |server| self.shared.load(server);
             let acknowledged = || self.shared.acknowledgements.so_far(&topology);
             let now = Instant::now();
-            let moment = Moment { topology: &topology, policy, now, roll, load: &load, acknowledged: &acknowledged };
+            let moment = Moment {
+                structure: structure.as_deref(),
+                topology: &topology,
+                policy,
+                now,
+                roll,
+                load: &load,
+                acknowledged: &acknowledged,
+            };
             let answer = explanation(&self.session, question.statement.as_deref(), &moment);
             let _ = question.answer.send(answer.to_string());
         }
+    }
+
+    /// What is known of the statement's tables and digest, if a rule asks for them.
+    pub(super) async fn taken_apart(&self, payload: &[u8], complete: bool) -> Option<Arc<Structure>> {
+        if !need_structure(&self.shared.live.load().routing.policy.rules) {
+            return None;
+        }
+        let text = if complete { self.session.text_of(payload, &self.topology.load()) } else { None };
+        // What cannot be read may be about any table.
+        let Some((text, lexis)) = text else { return Some(Arc::new(Structure::unknown())) };
+        Some(self.shared.structures.of(text, lexis).await)
     }
 }

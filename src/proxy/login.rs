@@ -182,7 +182,15 @@ impl Driver {
             let load = |server| self.shared.load(server);
             let policy = &config.routing.policy;
             let acknowledged = || self.shared.acknowledgements.so_far(&topology);
-            let moment = Moment { topology: &topology, policy, now, roll, load: &load, acknowledged: &acknowledged };
+            let moment = Moment {
+                structure: None,
+                topology: &topology,
+                policy,
+                now,
+                roll,
+                load: &load,
+                acknowledged: &acknowledged,
+            };
             self.session.login_route(&moment)
         };
         // With no server at hand the login is taken on trust: statements will wait, and say why they fail.

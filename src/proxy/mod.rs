@@ -55,6 +55,8 @@ pub struct Shared {
     pub doors: Doors,
     /// Schemas that a login was accepted with a moment ago.
     pub schemas: login::KnownSchemas,
+    /// Statements taken apart, for rules about tables and digests.
+    pub structures: Structures,
     /// What all clients together were told to be written.
     pub acknowledgements: Acknowledgements,
 }

@@ -241,7 +241,8 @@ mod tests {
         let mut shares = [0; 2];
         for n in 0..4096_u32 {
             let roll = n.wrapping_mul(0x9e37_79b9);
-            let moment = Moment { topology, policy, now, roll, load: &load, acknowledged: &Frontier::default };
+            let moment =
+                Moment { structure: None, topology, policy, now, roll, load: &load, acknowledged: &Frontier::default };
             match choose_replica(&view(replica, &Needs::default()), &moment) {
                 Choice::Has(server) if server.id == A => shares[0] += 1,
                 Choice::Has(server) if server.id == B => shares[1] += 1,
@@ -325,7 +326,15 @@ mod tests {
     fn chosen(topology: &Topology, replica: Option<ServerId>, own: &Frontier) -> String {
         let policy = Policy { gtid_wait: Duration::from_millis(100), ..Policy::default() };
         let (load, acknowledged) = (|_| Load::default(), &Frontier::default);
-        let moment = Moment { topology, policy: &policy, now: Instant::now(), roll: 7, load: &load, acknowledged };
+        let moment = Moment {
+            structure: None,
+            topology,
+            policy: &policy,
+            now: Instant::now(),
+            roll: 7,
+            load: &load,
+            acknowledged,
+        };
         let needs = Needs::of(Consistency::Session, own, &moment);
         match choose_replica(&view(replica, &needs), &moment) {
             Choice::Has(server) => format!("{} has", server.address),

@@ -147,7 +147,15 @@ mod tests {
         let facts = crate::sql::classify(b"SELECT 1", lexis);
         let (policy, load) = (Policy::default(), |_| Load::default());
         let acknowledged = &Frontier::default;
-        let moment = Moment { topology, policy: &policy, now: Instant::now(), roll: 0, load: &load, acknowledged };
+        let moment = Moment {
+            structure: None,
+            topology,
+            policy: &policy,
+            now: Instant::now(),
+            roll: 0,
+            load: &load,
+            acknowledged,
+        };
         let route = decide(&facts, &view, &moment).unwrap();
         (route.server.0, route.reason.as_str())
     }

@@ -307,8 +307,15 @@ mod tests {
             everybody.note(&uuid("9"));
             everybody
         };
-        let moment =
-            Moment { topology: &topology, policy: &policy, now: start, roll: 0, load: &load, acknowledged: &everybody };
+        let moment = Moment {
+            structure: None,
+            topology: &topology,
+            policy: &policy,
+            now: start,
+            roll: 0,
+            load: &load,
+            acknowledged: &everybody,
+        };
         let needs = |consistency| Needs::of(consistency, &own, &moment).position().map(|position| position.to_string());
         assert_eq!(needs(Consistency::Eventual), None);
         assert_eq!(needs(Consistency::Session), Some(uuid("5").to_string()));

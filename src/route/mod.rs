@@ -12,9 +12,9 @@ mod rule;
 pub use decide::{decide, primary};
 pub use frontier::{Consistency, Frontier, Needs};
 pub use policy::{Policy, WEIGHT_USUAL};
-pub use rule::{Action, Fault, Kind, Matcher, Network, Origin, Rule, first_match};
+pub use rule::{Action, Fault, Kind, Matcher, Network, Origin, Rule, TableName, first_match, need_structure};
 
-use crate::sql::{Hold, Why};
+use crate::sql::{Hold, Structure, Why};
 use crate::topology::{Epoch, GtidSet, ServerId, Topology};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub struct Moment<'a> {
     pub roll: u32,
     /// What a server has to do already.
     pub load: &'a dyn Fn(ServerId) -> Load,
+    /// What is known of the statement's tables and digest, where [`need_structure`] says that it is asked for.
+    pub structure: Option<&'a Structure>,
     /// What this proxy has acknowledged to any client so far.
     pub acknowledged: &'a dyn Fn() -> Frontier,
 }

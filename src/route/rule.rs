@@ -4,7 +4,7 @@
 //! that is no proven read goes to the primary whatever a rule says, and what is bound to the primary stays there.
 
 use super::{Demand, Place};
-use crate::sql::{Effect, Facts, Why};
+use crate::sql::{Effect, Facts, Structure, Touch, Why};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,19 @@ pub struct Matcher {
     pub clients: Vec<Network>,
     /// One of these kinds.
     pub kinds: Vec<Kind>,
+    /// One of these digests.
+    pub digests: Vec<Arc<str>>,
+    /// One of these tables is named.
+    pub tables: Vec<TableName>,
+}
+
+/// A table, in a schema or in the session's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TableName {
+    /// Its schema; `None`: whatever schema it is in.
+    pub schema: Option<Arc<str>>,
+    /// Its name.
+    pub name: Arc<str>,
 }
 
 /// What is done with a statement.
@@ -70,6 +83,8 @@ pub struct Origin<'a> {
     pub schema: Option<&'a [u8]>,
     /// Where the client connects from, as in [`Network`].
     pub client: u128,
+    /// What is known of its tables and its digest, where some rule asks for them.
+    pub structure: Option<&'a Structure>,
 }
 
 impl Kind {
@@ -110,8 +125,32 @@ impl Matcher {
         any(self.kinds.is_empty(), self.kinds.iter().any(|kind| kind.fits(facts)))
             && any(self.users.is_empty(), self.users.iter().any(|user| **user == *origin.user))
             && any(self.schemas.is_empty(), self.schemas.iter().any(|name| Some(name.as_bytes()) == origin.schema))
+            && any(self.digests.is_empty(), self.fits_digest(origin))
+            && any(self.tables.is_empty(), self.fits_table(origin))
             && any(self.clients.is_empty(), self.clients.iter().any(|network| network.contains(origin.client)))
     }
+}
+
+impl Matcher {
+    fn fits_digest(&self, origin: &Origin<'_>) -> bool {
+        let digest = origin.structure.and_then(|structure| structure.digest.as_deref());
+        digest.is_some_and(|digest| self.digests.iter().any(|wanted| **wanted == *digest))
+    }
+
+    /// Where it is not known for sure, a rule that refuses or limits had better match: so a name that may be the table's is.
+    fn fits_table(&self, origin: &Origin<'_>) -> bool {
+        let Some(structure) = origin.structure else { return false };
+        let current = origin.schema.and_then(|schema| std::str::from_utf8(schema).ok());
+        self.tables.iter().any(|table| match &table.schema {
+            Some(schema) => structure.touches(schema, &table.name, current) != Touch::No,
+            None => structure.names(&table.name),
+        })
+    }
+}
+
+/// Whether some rule asks for a statement's tables or digest.
+pub fn need_structure(rules: &[Rule]) -> bool {
+    rules.iter().any(|rule| !rule.matcher.digests.is_empty() || !rule.matcher.tables.is_empty())
 }
 
 /// The rule that counts for a statement.
@@ -172,7 +211,7 @@ mod tests {
     }
 
     fn origin() -> Origin<'static> {
-        Origin { user: "report", schema: Some(b"sales"), client: v4(10, 1, 2, 3) }
+        Origin { user: "report", schema: Some(b"sales"), client: v4(10, 1, 2, 3), structure: None }
     }
 
     #[test]
@@ -197,6 +236,44 @@ mod tests {
         assert_eq!(first("SELECT 1", Origin { client: v4(10, 2, 2, 3), ..origin() }).as_deref(), Some("rest"));
         assert_eq!(first("SELECT 1", Origin { schema: None, client: 1, ..origin() }).as_deref(), Some("rest"));
         assert_eq!(first_match(&rules[..2], &facts("SELECT 1"), &origin()), None);
+    }
+
+    #[test]
+    fn a_rule_about_a_table_or_digest_fits_only_what_is_known_to_be_so() {
+        let structure = |sql: &str| {
+            let sql = sql.to_owned();
+            std::thread::Builder::new()
+                .stack_size(crate::sql::STACK_BYTES)
+                .spawn(move || {
+                    let lexis = crate::sql::Lexis {
+                        charset: crate::sql::CharsetFamily::AsciiSafe,
+                        no_backslash_escapes: false,
+                        ansi_quotes: false,
+                        flavor: crate::sql::Flavor::MySql,
+                    };
+                    crate::sql::structure(sql.as_bytes(), lexis)
+                })
+                .unwrap()
+                .join()
+                .unwrap()
+        };
+        let table = |schema: Option<&str>| TableName { schema: schema.map(Arc::from), name: "orders".into() };
+        let fits = |matcher: Matcher, sql: &str| {
+            let structure = structure(sql);
+            let origin = Origin { structure: Some(&structure), ..origin() };
+            first_match(&[rule("r", matcher)], &facts(sql), &origin).is_some()
+        };
+        let of = |schema| Matcher { tables: vec![table(schema)], ..Matcher::default() };
+        assert!(fits(of(None), "SELECT * FROM stock.Orders"));
+        assert!(fits(of(Some("sales")), "SELECT * FROM orders JOIN u ON u.id = orders.id"));
+        assert!(fits(of(Some("sales")), "UPDATE sales.orders SET a = 1"));
+        assert!(!fits(of(Some("sales")), "SELECT * FROM stock.orders"));
+        assert!(!fits(of(None), "SELECT orders FROM t"));
+        let digest = structure("SELECT a FROM t WHERE id = 7").digest.unwrap();
+        let by_digest = || Matcher { digests: vec![digest.as_str().into()], ..Matcher::default() };
+        assert!(fits(by_digest(), "select a from t where id = 8"));
+        assert!(!fits(by_digest(), "SELECT a FROM t WHERE id = 7 LIMIT 1"));
+        assert_eq!(first_match(&[rule("r", by_digest())], &facts("SELECT 1"), &origin()), None);
     }
 
     #[test]

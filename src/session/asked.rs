@@ -87,7 +87,8 @@ impl Session {
         if moment.policy.rules.is_empty() {
             return None;
         }
-        let origin = Origin { user: &self.user, schema: self.schema(), client: self.client };
+        let origin =
+            Origin { user: &self.user, schema: self.schema(), client: self.client, structure: moment.structure };
         let rule = first_match(&moment.policy.rules, facts, &origin)?;
         if let Some(message) = &rule.action.reject {
             return Some(Plan::Fail(Failure::Rejected { rule: rule.name.clone(), message: message.clone() }));

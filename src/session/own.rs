@@ -3,7 +3,8 @@
 use super::{Failure, Plan, Session};
 use crate::route::{self, Consistency};
 use crate::sql::{self, Effect, Facts, OwnStatement};
-use crate::wire;
+use crate::topology::Topology;
+use crate::wire::{self, Command};
 
 impl Session {
     /// The answer to a statement about the variable; `None`: it is another statement.
@@ -29,5 +30,24 @@ impl Session {
                 Plan::Answer(wire::text_row(column, value, self.status(), self.capabilities))
             }
         })
+    }
+
+    /// How the client's own statements are framed.
+    pub fn own_capabilities(&self) -> wire::Capabilities {
+        self.capabilities
+    }
+
+    /// The text that a command is about and how it is read, for whoever takes statements apart.
+    pub fn text_of<'a>(&'a self, payload: &'a [u8], topology: &Topology) -> Option<(&'a [u8], sql::Lexis)> {
+        let text = match Command::from_byte(*payload.first()?)? {
+            Command::Query => payload.get(wire::query_text_offset(payload, self.capabilities).ok()?..)?,
+            Command::StmtPrepare => payload.get(1..)?,
+            Command::StmtExecute | Command::StmtBulkExecute => {
+                let id = self.statements.resolve(wire::statement_id(payload).ok()?);
+                self.statements.find(id)?.text.as_deref()?
+            }
+            _ => return None,
+        };
+        Some((text, self.lexis(self.ansi_quotes(topology)?)))
     }
 }

@@ -65,7 +65,8 @@ fn plan(session: &mut Session, payload: &[u8], complete: bool, topology: &Topolo
     let policy = crate::route::Policy { gtid_wait: Duration::from_millis(100), ..crate::route::Policy::default() };
     let load = |_| crate::route::Load::default();
     let acknowledged = &Frontier::default;
-    let moment = Moment { topology, policy: &policy, now: Instant::now(), roll: 0, load: &load, acknowledged };
+    let moment =
+        Moment { structure: None, topology, policy: &policy, now: Instant::now(), roll: 0, load: &load, acknowledged };
     session.plan(payload, complete, &moment)
 }
 

@@ -82,6 +82,16 @@ impl Structure {
         Self { digest: None, tables: Tables::Unknown, functions: Vec::new(), objection: None }
     }
 
+    /// Whether it uses a table of that name, in whatever schema, or may.
+    #[must_use]
+    pub fn names(&self, table: &str) -> bool {
+        match &self.tables {
+            Tables::Known(known) => known.iter().any(|used| used.name.eq_ignore_ascii_case(table)),
+            Tables::Among(names) => names.iter().any(|name| name.eq_ignore_ascii_case(table)),
+            Tables::Unknown => true,
+        }
+    }
+
     /// Whether it uses that table, when `current` is the session's schema. Upper and lower case letters are the same: a rule
     /// rather matches once too often.
     #[must_use]

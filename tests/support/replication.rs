@@ -7,16 +7,16 @@ impl Server {
     /// Makes this server replicate from another, by GTID, with a heartbeat every half second.
     pub fn replicate_from(&self, source: &Server) {
         let (user, password) = REPLICATION;
-        let port = source.port;
+        let (host, port) = (source.host, source.port);
         self.sql(&match self.flavor {
             // A heartbeat period must be stated each time: CHANGE ... SOURCE_HOST resets it to half the net timeout.
             Flavor::MySql => format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = '{user}', \
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{host}', SOURCE_PORT = {port}, SOURCE_USER = '{user}', \
                  SOURCE_PASSWORD = '{password}', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1, \
                  SOURCE_CONNECT_RETRY = 1, SOURCE_RETRY_COUNT = 0, SOURCE_HEARTBEAT_PERIOD = 0.5"
             ),
             Flavor::MariaDb => format!(
-                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = '{user}', \
+                "CHANGE MASTER TO MASTER_HOST = '{host}', MASTER_PORT = {port}, MASTER_USER = '{user}', \
                  MASTER_PASSWORD = '{password}', MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1, \
                  MASTER_HEARTBEAT_PERIOD = 0.5"
             ),
@@ -92,7 +92,13 @@ impl Server {
             Flavor::MySql => (format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{gtid}', {seconds})"), "0"),
             Flavor::MariaDb => (format!("SELECT MASTER_GTID_WAIT('{gtid}', {seconds})"), "0"),
         };
-        assert_eq!(self.value(&sql), reached, "server {} waits for {gtid}:\n{}", self.id, self.log_tail());
+        // Whoever fences a server kills the connections there, and then we ask again.
+        let outcome = wait_for("a connection that lives to the end of the wait", || match self.try_sql(&sql) {
+            Err(error) if error.code == 0 => None,
+            outcome => Some(outcome),
+        });
+        let rows = outcome.unwrap_or_else(|error| panic!("server {}: {sql}: {error}", self.id));
+        assert_eq!(rows[0][0].as_deref(), Some(reached), "server {} waits for {gtid}:\n{}", self.id, self.log_tail());
     }
 
     /// Waits until both replication threads run.
@@ -100,19 +106,22 @@ impl Server {
         wait_for(&format!("replication on server {}", self.id), || self.is_replicating().then_some(()));
     }
 
-    /// Whether both replication threads run.
+    /// Whether both replication threads run; a server that cannot be asked does not replicate.
     pub fn is_replicating(&self) -> bool {
         match self.flavor {
             Flavor::MySql => {
-                self.value(
+                let counted = self.try_sql(
                     "SELECT (SELECT COUNT(*) FROM performance_schema.replication_connection_status WHERE SERVICE_STATE = 'ON') \
                      + (SELECT COUNT(*) FROM performance_schema.replication_applier_status WHERE SERVICE_STATE = 'ON')",
-                ) == "2"
+                );
+                counted.is_ok_and(|rows| rows[0][0].as_deref() == Some("2"))
             }
             // No table tells; of the statement's columns, Slave_IO_Running and Slave_SQL_Running are the 11th and 12th.
-            Flavor::MariaDb => self.sql("SHOW SLAVE STATUS").first().is_some_and(|row| {
-                let running = |column: usize| row.get(column).and_then(Option::as_deref) == Some("Yes");
-                running(10) && running(11)
+            Flavor::MariaDb => self.try_sql("SHOW SLAVE STATUS").is_ok_and(|rows| {
+                rows.first().is_some_and(|row| {
+                    let running = |column: usize| row.get(column).and_then(Option::as_deref) == Some("Yes");
+                    running(10) && running(11)
+                })
             }),
         }
     }

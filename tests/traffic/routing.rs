@@ -111,6 +111,10 @@ fn a_hint_chooses_the_server_of_a_read_and_never_that_of_a_write() {
 
 const RULES: &str = r#"
 [[rule]]
+name = "secret"
+table = ["app.secret"]
+reject = "not through here"
+[[rule]]
 name = "no-ddl"
 kind = ["ddl"]
 client = ["127.0.0.0/8"]
@@ -135,6 +139,11 @@ fn a_rule_refuses_sends_and_limits() {
         assert_eq!((refused.code, &refused.sql_state), (1148, b"42000"));
         assert_eq!(refused.message, b"dbproxy: schema changes are made elsewhere (rule no-ddl)");
         assert_eq!(peer.value(WHERE), PRIMARY);
+        for sql in ["SELECT * FROM secret", "DELETE FROM `app` . Secret WHERE id = 1", "SELECT 1 FROM t, app.secret s"]
+        {
+            assert_eq!(peer.fails(sql).code, 1148, "{sql}");
+        }
+        assert_eq!(peer.fails("SELECT * FROM test.secret").code, 1146, "another table of that name");
         // A read that would take minutes.
         cluster.primary().sql("INSERT INTO app.t (n) VALUES (1), (1), (1), (1), (1), (1), (1), (1), (1), (1)");
         let tables: Vec<_> = (0..11).map(|n| format!("t t{n}")).collect();

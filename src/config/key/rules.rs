@@ -29,6 +29,16 @@ pub(super) const KEYS: &[Key] = &[
         "Fits statements of these kinds: words of an effect or of a reason in [routing.md](routing.md), such as `read`, `write`, `ddl`, `locking_read`.",
     ),
     rule(
+        "rule[].digest",
+        Kind::Texts,
+        "Fits statements with one of these digests, as `dbproxy explain` shows them. Each statement is taken apart for it: some microseconds, and a parser's look at the first of its kind.",
+    ),
+    rule(
+        "rule[].table",
+        Kind::Texts,
+        "Fits statements that name one of these tables (`table` or `schema.table`), and those of which that cannot be told. Costs as `rule[].digest`.",
+    ),
+    rule(
         "rule[].target",
         Kind::Words(TARGETS),
         "Where a proven read goes. Whatever is no proven read goes to the primary all the same; a rule that names such a kind and `replica` is refused.",
