@@ -5,7 +5,14 @@
 use dbproxy::wire::{Capabilities, Expect, Kind, Tracker, read_answer};
 use libfuzzer_sys::fuzz_target;
 
-const EXPECTS: [Expect; 5] = [Expect::Nothing, Expect::OnePacket, Expect::Results, Expect::Prepared, Expect::Rows];
+const EXPECTS: [Expect; 6] = [
+    Expect::Nothing,
+    Expect::OnePacket,
+    Expect::Results,
+    Expect::Prepared,
+    Expect::Rows,
+    Expect::ResultsOrCursor,
+];
 
 /// The packets that were stopped at, and how it ended: `Some(true)` over, `Some(false)` malformed, `None` it goes on.
 type Found = (Vec<(Kind, usize, usize)>, Option<bool>);

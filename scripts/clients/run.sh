@@ -14,7 +14,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-suites=(pymysql pymysql-old mysqlclient perl node php go)
+suites=(pymysql mysqlclient perl php go java)
 
 if [ "${1:-}" = all ]; then
     status=0

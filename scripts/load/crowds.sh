@@ -6,6 +6,7 @@
 #
 #   BURST (1000)  IDLE (10000)  IDLE_ASKED (4000: of them that many each with a backend)  PACE (5000 a second)  LENGTH (60 s)
 #   DBPROXY_BINARY     the proxy (default: a release build of this checkout)
+#   DBPROXY_CROWD      the program that makes the clients (default: examples/crowd.rs, release)
 #   DBPROXY_LOAD_PORT  first of 13 ports (default: 13900)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -20,8 +21,11 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/dbproxy-load.XXXXXX")
 trap end_world EXIT
 trap 'exit 130' INT TERM
 build release
-cargo build --quiet --release --manifest-path "$root/Cargo.toml" --example crowd
-crowd=${CARGO_TARGET_DIR:-$root/target}/release/examples/crowd
+crowd=${DBPROXY_CROWD:-}
+if [ -z "$crowd" ]; then
+    cargo build --quiet --release --manifest-path "$root/Cargo.toml" --example crowd
+    crowd=${CARGO_TARGET_DIR:-$root/target}/release/examples/crowd
+fi
 start_cluster
 for offset in 0 1 2; do
     mariadb --no-defaults --skip-ssl -h 127.0.0.1 -P $((port + offset)) -u root -e "SET GLOBAL max_connections = 12000"
@@ -56,7 +60,11 @@ fresh_proxy
 line "$PACE connects/s for $LENGTH s" "a server" paced "$direct" "$PACE" "$LENGTH"
 line "$PACE connects/s for $LENGTH s" dbproxy paced "$through" "$PACE" "$LENGTH"
 line "$PACE connects/s, a statement each, $LENGTH s" "a server" paced "$direct" "$PACE" "$LENGTH" "$select"
-line "$PACE connects/s, a statement each, $LENGTH s" dbproxy paced "$through" "$PACE" "$LENGTH" "$select"
+line "$PACE connects/s, a statement each, $LENGTH s" "dbproxy, TLS to the servers" paced "$through" "$PACE" "$LENGTH" "$select"
+proxy_lives || status=1
+printf '\n[backend.tls]\nmode = "disabled"\n' >>"$work/cluster/dbproxy.toml"
+fresh_proxy
+line "$PACE connects/s, a statement each, $LENGTH s" "dbproxy, no TLS" paced "$through" "$PACE" "$LENGTH" "$select"
 proxy_lives || status=1
 
 # With so few descriptors most of a burst must be refused, in the words of a server, and the proxy must be there afterwards.

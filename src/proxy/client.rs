@@ -1,24 +1,20 @@
 //! One client's task: it owns the client's socket and the sockets of the session's backends, and does what the session
 //! machine says.
 
-use super::exchange::replaced;
 use super::hold::Hold;
 use super::kill;
 use super::link::{BackendLink, ClientLink, Gone, InFlight, Incoming};
 use super::upload::{Until, upload};
-use super::{Shared, backends, inject};
+use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
-use crate::route::{Moment, Refusal, Target};
-use crate::session::{Failure, Hinted, Next, Plan, Prelude, Run, Session, Step};
+use crate::route::{Moment, Refusal};
+use crate::session::{Failure, Hinted, Next, Plan, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
 use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-
-/// Longest wait for an answer to a command of the proxy's own that a server has no reason to be slow with.
-const OWN_COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How a client's connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +33,16 @@ pub(super) enum Attempt {
     Done,
     /// Look again: at once, or (with the reason) when the topology has changed.
     Again(Option<Refusal>),
+}
+
+/// Whether a command can be sent to its backend.
+enum Ready {
+    /// Now.
+    Go,
+    /// It was, with what had to go before it.
+    Sent,
+    /// Not there, or not now.
+    Not(Attempt),
 }
 
 /// A result, or the end of the client's connection.
@@ -309,19 +315,15 @@ impl Driver {
 
     async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
         self.count_asked(&run);
-        if let Some(attempt) = self.prepare(&mut run, incoming).await? {
-            return Ok(attempt);
-        }
-        if run.tunnel {
-            return Err(self.tunnel(&run, *incoming).await);
-        }
         let shared = self.shared.clone();
         // From before the last look at who the primary is: whoever closes it waits for what is counted.
         let _in_flight = InFlight::new(&shared.metrics, run.route.server);
-        if !self.is_current(&run) {
-            return Ok(Attempt::Again(None));
+        match self.prepare(&mut run, incoming).await? {
+            Ready::Go if run.tunnel => return Err(self.tunnel(&run, *incoming).await),
+            Ready::Go => self.send(&run, incoming).await?,
+            Ready::Sent => {}
+            Ready::Not(attempt) => return Ok(attempt),
         }
-        self.send(&run, incoming).await?;
         let result = self.answer(&mut run, incoming).await;
         if matches!(result, Ok(Attempt::Done)) {
             self.count(&run, started);
@@ -329,15 +331,15 @@ impl Driver {
         result
     }
 
-    /// Brings the backend to where the command can run. `Some`: it cannot now.
-    async fn prepare(&mut self, run: &mut Run, incoming: &Incoming) -> Outcome<Option<Attempt>> {
+    /// Brings the backend to where the command can run.
+    async fn prepare(&mut self, run: &mut Run, incoming: &mut Incoming) -> Outcome<Ready> {
         loop {
             if !self.is_current(run) {
-                return Ok(Some(Attempt::Again(None)));
+                return Ok(Ready::Not(Attempt::Again(None)));
             }
             let step = self.session.next_step(run, &self.topology.load());
             let next = match step {
-                Step::Go => return Ok(None),
+                Step::Go => return Ok(Ready::Go),
                 Step::Fail(failure) => {
                     // It is told now.
                     let _ = self.session.take_lost_transaction();
@@ -351,7 +353,7 @@ impl Driver {
                         Err(refusal) => {
                             // The next look must not come at once: nothing may have changed.
                             tokio::time::sleep(Duration::from_millis(50)).await;
-                            return Ok(Some(Attempt::Again(Some(refusal))));
+                            return Ok(Ready::Not(Attempt::Again(Some(refusal))));
                         }
                     },
                 },
@@ -362,54 +364,27 @@ impl Driver {
                         Err(bound) => Next::Lost(bound),
                     }
                 }
-                Step::Inject { server, what, payload } => self.inject(run, server, what, &payload).await,
+                Step::Inject { server, what, payload } => {
+                    match self.inject(run, incoming, server, (what, payload)).await? {
+                        (Next::Continue, true) => return Ok(Ready::Sent),
+                        (next, _) => next,
+                    }
+                }
             };
             match next {
                 Next::Continue => {}
                 Next::ToPrimary(reason) => match crate::route::primary(&self.topology.load(), reason) {
                     Ok(route) => run.route = route,
-                    Err(refusal) => return Ok(Some(Attempt::Again(Some(refusal)))),
+                    Err(refusal) => return Ok(Ready::Not(Attempt::Again(Some(refusal)))),
                 },
                 Next::Fail(failure) => {
                     self.refuse(*incoming, &failure).await?;
-                    return Ok(Some(Attempt::Done));
+                    return Ok(Ready::Not(Attempt::Done));
                 }
                 Next::Lost(bound) => {
                     let failure = Failure::StateLost { server: self.shared.address(run.route.server), bound };
                     self.refuse(*incoming, &failure).await?;
                     return Err(End::Broken);
-                }
-            }
-        }
-    }
-
-    async fn inject(&mut self, run: &mut Run, server: ServerId, what: Prelude, payload: &[u8]) -> Next {
-        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
-            return Next::Lost("connection");
-        };
-        let from_primary = run.route.target == Target::Primary;
-        let injected = tokio::select! {
-            biased;
-            injected = inject::inject(backend, what, payload, OWN_COMMAND_DEADLINE) => injected,
-            () = replaced(&mut self.topology, server), if from_primary => {
-                Err(std::io::Error::other("another server has become the primary"))
-            }
-        };
-        match injected {
-            Ok(answer) => {
-                let next = self.session.injected(run, server, what, answer);
-                if what == Prelude::Wait {
-                    self.shared.metrics.waited(next == Next::Continue);
-                }
-                next
-            }
-            Err(error) => {
-                tracing::debug!(backend = &*self.shared.address(server), %error, "backend lost");
-                self.topology.hint(server);
-                self.drop_backend(server);
-                match self.session.backend_closed(server) {
-                    Ok(()) => Next::Continue,
-                    Err(bound) => Next::Lost(bound),
                 }
             }
         }

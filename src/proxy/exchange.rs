@@ -37,6 +37,12 @@ impl Driver {
         }
     }
 
+    /// Counts one more time that the command is sent again; whether that was the last.
+    pub(super) fn is_last_attempt(&mut self) -> bool {
+        self.repeats += 1;
+        self.repeats > REPEATS_MAX
+    }
+
     /// Sends the command. What the socket does not take is the server's loss to tell: the answer says.
     pub(super) async fn send(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<()> {
         let payload = &self.client.received()[HEADER_LEN..incoming.buffered];

@@ -34,6 +34,8 @@ pub(super) struct Relay<'a> {
     pub(super) tracker: Tracker,
     /// Something of the answer has come.
     pub(super) answered: bool,
+    /// Its beginning may have come with the answer to a command of our own.
+    may_have_begun: bool,
     /// Sequence number for a packet behind the last one passed on; `None` inside a packet.
     pub(super) next_seq: Option<u8>,
 }
@@ -47,7 +49,17 @@ impl<'a> Relay<'a> {
         acknowledgements: &'a Acknowledgements,
     ) -> Self {
         let tracker = Tracker::new(run.expect, backend.capabilities);
-        Self { client, backend, session, run, acknowledgements, tracker, answered: false, next_seq: Some(1) }
+        Self {
+            client,
+            backend,
+            session,
+            run,
+            acknowledgements,
+            tracker,
+            answered: false,
+            may_have_begun: true,
+            next_seq: Some(1),
+        }
     }
 
     /// Goes on until the answer is over or something else must happen. Cancel-safe: what was read is passed on or kept.
@@ -81,6 +93,7 @@ impl<'a> Relay<'a> {
     /// Reads one chunk of the answer and passes it on.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Stop>>> {
         let (tail, stream) = (&mut self.backend.tail, &mut self.backend.stream);
+        let begun = std::mem::take(&mut self.may_have_begun) && !tail.is_empty();
         let mut pass = Pass {
             client: self.client,
             session: self.session,
@@ -90,10 +103,7 @@ impl<'a> Relay<'a> {
             answered: self.answered,
             next_seq: &mut self.next_seq,
         };
-        let result = ready!(poll_chunk(stream, cx, |cx, bytes| {
-            if bytes.is_empty() {
-                return Ok(Passed::Closed);
-            }
+        let mut take = |cx: &mut Context<'_>, bytes: &[u8]| {
             if tail.is_empty() {
                 let (used, passed) = pass.chunk(cx, bytes)?;
                 tail.extend_from_slice(&bytes[used..]);
@@ -105,7 +115,16 @@ impl<'a> Relay<'a> {
                 tail.extend_from_slice(&all[used..]);
                 Ok(passed)
             }
-        }))?;
+        };
+        let result = if begun {
+            take(cx, b"")
+        } else {
+            ready!(poll_chunk(stream, cx, |cx, bytes| if bytes.is_empty() {
+                Ok(Passed::Closed)
+            } else {
+                take(cx, bytes)
+            }))?
+        };
         let stop = match result {
             Ok(Passed::Closed) => Some(Stop::BackendLost("it closed the connection".to_owned())),
             Ok(Passed::ShuttingDown) => Some(Stop::BackendLost("it is shutting down".to_owned())),

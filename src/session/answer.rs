@@ -5,7 +5,7 @@ use super::{Failure, Run, Session};
 use crate::route::{Reason, Target};
 use crate::sql::{CharsetFamily, Effect, Hold, Why};
 use crate::topology::{GtidSet, ServerId};
-use crate::wire::{Command, EofPacket, ErrPacket, Kind, Malformed, OkPacket, PrepareOk, SessionChange, Status};
+use crate::wire::{Command, EofPacket, ErrPacket, Expect, Kind, Malformed, OkPacket, PrepareOk, SessionChange, Status};
 
 /// The answer to an injected command.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,7 +82,7 @@ impl Session {
         if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
             backend.autocommit = status.has(Status::AUTOCOMMIT);
         }
-        run.saw_cursor |= status.has(Status::CURSOR_EXISTS);
+        run.saw_cursor |= run.expect == Expect::ResultsOrCursor && status.opens_cursor();
     }
 
     fn on_changes(&mut self, run: &mut Run, payload: &[u8]) -> Result<Vec<u8>, Malformed> {

@@ -148,6 +148,12 @@ impl Session {
         let Some(backend) = self.backends.iter().find(|backend| backend.server == server) else {
             return Step::Connect;
         };
+        self.step_at(run, backend, topology)
+    }
+
+    /// The next step on the run's backend, taken as it is here.
+    pub(super) fn step_at(&self, run: &Run, backend: &Backend, topology: &Topology) -> Step {
+        let server = backend.server;
         let inject = |what, payload| Step::Inject { server, what, payload };
         if backend.resets != self.state.resets {
             return inject(Prelude::Reset, vec![Command::ResetConnection as u8]);
@@ -312,13 +318,6 @@ impl Session {
             return self.left_at(run, &answer);
         }
         let primary = run.route.target == Target::Primary;
-        let autocommit = self.state.status.has(Status::AUTOCOMMIT);
-        let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == at) else {
-            return Next::Continue;
-        };
-        let (resets, charset, schema) = (self.state.resets, self.state.charset.version, self.state.schema.clone());
-        let (variables, roles) = (self.state.variables.version(), self.state.roles);
-        let asked = self.state.transactions.asked();
         match (what, answer) {
             (Prelude::Prepare | Prelude::Schema | Prelude::Wait, Answer::Err(_)) if !primary => {
                 return Next::ToPrimary(Reason::ReplicaBehind);
@@ -326,27 +325,14 @@ impl Session {
             (Prelude::Variables | Prelude::Role | Prelude::LearnVariables, Answer::Err(_)) if !primary => {
                 return self.not_carried();
             }
-            (Prelude::Settle, _) => backend.leftover = None,
+            (Prelude::Settle, _) => self.brought_at(at, run, what),
             (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),
-            (Prelude::Reset, _) => backend.reset(resets),
-            (Prelude::Track, _) => backend.tracks = true,
-            (Prelude::Autocommit, _) => backend.autocommit = autocommit,
-            (Prelude::Charset, _) => backend.charset = charset,
-            (Prelude::Variables, _) => {
-                backend.variables = variables;
-                if run.has_session_state() {
-                    backend.user_variables = variables;
-                }
-            }
-            (Prelude::Role, _) => backend.roles = roles,
-            (Prelude::NextTransaction, _) => backend.asked = asked,
             (Prelude::Begin, _) => run.begin_first = None,
             (Prelude::LearnVariables, Answer::Row(row)) => {
                 if self.state.variables.answered(&row).is_err() {
                     return if primary { Next::Lost(Hold::SessionVariable.as_str()) } else { self.not_carried() };
                 }
             }
-            (Prelude::Schema, _) => backend.schema = schema,
             (Prelude::LearnCharset, Answer::Row(row)) => match CharsetVariables::from_row(&row) {
                 Some(known) => self.state.charset.known = Some(known),
                 None => return Next::Lost("character_set"),
@@ -359,8 +345,16 @@ impl Session {
             (Prelude::LearnCharset | Prelude::LearnVariables | Prelude::Prepare | Prelude::Position, _) => {
                 return Next::Lost("answer of another kind");
             }
+            _ => self.brought_at(at, run, what),
         }
         Next::Continue
+    }
+
+    fn brought_at(&mut self, at: ServerId, run: &Run, what: Prelude) {
+        let Some(index) = self.backends.iter().position(|backend| backend.server == at) else { return };
+        let mut backend = self.backends.swap_remove(index);
+        self.brought(&mut backend, run, what);
+        self.backends.push(backend);
     }
 
     /// A replica cannot be given what the session set: it stays where it set it.

@@ -16,6 +16,7 @@
 mod answer;
 mod asked;
 mod backend;
+mod batch;
 mod explain;
 mod follow;
 mod own;
@@ -32,6 +33,7 @@ mod variables;
 pub use answer::{Acknowledged, Answer, Next};
 pub use asked::Hinted;
 pub use backend::{Prelude, Step};
+pub use batch::Batch;
 pub use explain::{Explained, Outcome, Standing};
 pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};

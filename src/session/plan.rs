@@ -307,7 +307,9 @@ impl Session {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
-        let mut run = Run { asked: prepared.asked, ..Run::new(command, Expect::Results) };
+        let cursor = command == Command::StmtExecute && wire::wants_cursor(payload);
+        let expect = if cursor { Expect::ResultsOrCursor } else { Expect::Results };
+        let mut run = Run { asked: prepared.asked, ..Run::new(command, expect) };
         (run.facts, run.statement) = (Some(facts), Some(id));
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return Ok(refused);

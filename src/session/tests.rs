@@ -1,5 +1,6 @@
 //! Scripts: a command, where it goes, what the server answers, and what that changes for the next command.
 
+mod batch;
 mod carried;
 mod pins;
 mod transaction;

@@ -19,6 +19,11 @@ impl Status {
     /// MariaDB only: the session's `sql_mode` has `ANSI_QUOTES` (`SERVER_STATUS_ANSI_QUOTES`, seen on 10.11).
     pub const MARIADB_ANSI_QUOTES: Self = Self(0x8000);
 
+    /// Whether rows wait for COM_STMT_FETCH: a cursor's result has no other behind it.
+    pub const fn opens_cursor(self) -> bool {
+        self.has(Self::CURSOR_EXISTS) && !self.has(Self::MORE_RESULTS_EXISTS)
+    }
+
     /// Whether every flag of `other` is set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

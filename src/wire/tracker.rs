@@ -23,6 +23,8 @@ pub enum Expect {
     OnePacket,
     /// OK, ERR, or result sets (COM_QUERY, COM_STMT_EXECUTE).
     Results,
+    /// The same, where a cursor was asked for: its rows come by COM_STMT_FETCH.
+    ResultsOrCursor,
     /// COM_STMT_PREPARE's.
     Prepared,
     /// Rows or column definitions up to OK, EOF or ERR (COM_STMT_FETCH, COM_FIELD_LIST).
@@ -86,6 +88,8 @@ pub struct Tracker {
     seq: u8,
     /// The next packet must have it. Not so in front of an answer to a command of several packets, which its numbers go on from.
     in_sequence: bool,
+    /// A cursor may be opened.
+    cursor: bool,
     /// A prepared statement's columns are not described, and yet an EOF stands behind them.
     eofs_only: bool,
 }
@@ -96,11 +100,12 @@ impl Tracker {
         let state = match expect {
             Expect::Nothing => State::Done,
             Expect::OnePacket => State::OnePacket,
-            Expect::Results => State::Start,
+            Expect::Results | Expect::ResultsOrCursor => State::Start,
             Expect::Prepared => State::Prepare,
             Expect::Rows => State::Rows,
         };
-        Self { state, capabilities, skip: 0, continued: false, seq: 1, in_sequence: false, eofs_only: false }
+        let cursor = expect == Expect::ResultsOrCursor;
+        Self { state, capabilities, skip: 0, continued: false, seq: 1, in_sequence: false, cursor, eofs_only: false }
     }
 
     /// The same for the answer to a command of one packet: its first has sequence number 1.
@@ -305,13 +310,14 @@ impl Tracker {
         }
     }
 
-    /// The EOF behind the column definitions: with an open cursor the answer ends here.
+    /// The EOF behind the column definitions: with an open cursor the answer ends here. MariaDB also sets the flag for a cursor
+    /// that a routine opened inside; rows follow then.
     fn columns_eof(&mut self, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
         if payload.first() == Some(&0xff) {
             return Ok(self.err(payload));
         }
         let status = eof_status(payload)?;
-        if status.has(Status::CURSOR_EXISTS) {
+        if self.cursor && status.opens_cursor() {
             return self.end_of_result(Kind::Eof(status), status);
         }
         self.state = State::Rows;
@@ -538,9 +544,21 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_that_a_routine_opened_inside_ends_nothing() {
+        let row = b"\x011".to_vec();
+        let ok = vec![0, 0, 0, 2, 0, 0, 0];
+        let called = stream(&[vec![1], column(), eof(0x4a), row.clone(), eof(0x4a), ok]);
+        for expect in [Expect::Results, Expect::ResultsOrCursor] {
+            assert_eq!(run(expect, OLD, &called, 5).1, called.len(), "{expect:?}");
+        }
+        let selected = stream(&[vec![1], column(), eof(0x42), row, eof(0x42)]);
+        assert_eq!(run(Expect::Results, OLD, &selected, 5).1, selected.len());
+    }
+
+    #[test]
     fn an_open_cursor_ends_the_answer_behind_the_columns() {
         let bytes = stream(&[vec![1], column(), eof(0x42)]);
-        assert_eq!(run(Expect::Results, OLD, &bytes, 2), (vec![Kind::Eof(Status(0x42))], bytes.len()));
+        assert_eq!(run(Expect::ResultsOrCursor, OLD, &bytes, 2), (vec![Kind::Eof(Status(0x42))], bytes.len()));
     }
 
     #[test]
@@ -608,7 +626,7 @@ mod tests {
 
         #[test]
         fn random_bytes_never_panic(bytes: Vec<u8>, expect in 0..4u8, flags: u64) {
-            let expect = [Expect::OnePacket, Expect::Results, Expect::Prepared, Expect::Rows][usize::from(expect)];
+            let expect = [Expect::OnePacket, Expect::ResultsOrCursor, Expect::Prepared, Expect::Rows][usize::from(expect)];
             let mut tracker = Tracker::new(expect, Capabilities(flags));
             let mut at = 0;
             while let Ok(Scan { pass, event: Some((_, len)), .. }) = tracker.scan(&bytes[at..]) {

@@ -125,3 +125,42 @@ fn writes_without_a_log_are_read_where_they_are() {
         assert_eq!(peer.value("SELECT COUNT(*) FROM t WHERE n = 7"), "1", "no replica will ever have it");
     });
 }
+
+/// A cluster whose replicas do not have the schema `late`, and a session in it.
+fn in_a_schema_that_replicas_lack(then: impl Fn(&Cluster, &mut Peer)) {
+    for flavor in flavors() {
+        let cluster = Cluster::start(flavor, Options::default());
+        warm(&cluster);
+        let proxy = Proxy::start(&cluster, "[routing]\nconsistency = \"eventual\"\n");
+        let mut peer = Peer::app(proxy.port, Capabilities::DEPRECATE_EOF, None);
+        assert_ne!(peer.value("SELECT @@server_id"), "1");
+        cluster.replicas().iter().for_each(super::support::Server::pause_applier);
+        for sql in ["CREATE DATABASE late", "USE late", "CREATE TABLE t (n INT)", "INSERT INTO t VALUES (7)"] {
+            peer.ok(sql);
+        }
+        then(&cluster, &mut peer);
+    }
+}
+
+#[test]
+fn a_read_sent_with_state_that_its_replica_refuses_is_answered_by_the_primary() {
+    in_a_schema_that_replicas_lack(|_, peer| {
+        for n in 0..20 {
+            // What the replica makes of it in its old schema must not be seen.
+            assert_eq!(peer.row(&format!("SELECT {n}, DATABASE(), @@server_id")), [&n.to_string(), "late", "1"]);
+            assert_eq!(peer.value("SELECT n FROM t"), "7");
+        }
+        peer.ok("USE app");
+        assert_ne!(peer.value("SELECT @@server_id"), "1", "the replica was not given up");
+    });
+}
+
+#[test]
+fn a_long_answer_that_nobody_wants_costs_the_connection_and_not_the_answer() {
+    in_a_schema_that_replicas_lack(|_, peer| {
+        for size in [1_000, 3_000_000, 10] {
+            let row = peer.row(&format!("SELECT LENGTH(a), a, DATABASE() FROM (SELECT REPEAT('x', {size}) AS a) AS d"));
+            assert_eq!((row[0].as_str(), row[1].len(), row[2].as_str()), (size.to_string().as_str(), size, "late"));
+        }
+    });
+}

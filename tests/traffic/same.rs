@@ -120,8 +120,10 @@ fn text_statements(flavor: Flavor) -> Vec<Act> {
 }
 
 fn prepared_statements(capabilities: Capabilities) -> Vec<Act> {
-    let execute_on =
-        |statement: usize, rest: Vec<u8>| Act::Named(Command::StmtExecute, statement, rest, Expect::Results);
+    let execute_on = |statement: usize, rest: Vec<u8>| {
+        let expect = if rest[0] & 7 == 0 { Expect::Results } else { Expect::ResultsOrCursor };
+        Act::Named(Command::StmtExecute, statement, rest, expect)
+    };
     let plain = |cursor, types: &[[u8; 2]], send, values: &[u8]| execute(capabilities, cursor, types, send, values);
     let mut text = Vec::new();
     put_lenenc_bytes(&mut text, b"a value");
@@ -163,6 +165,10 @@ fn prepared_statements(capabilities: Capabilities) -> Vec<Act> {
         Act::Raw([&[0x1a][..], &77u32.to_le_bytes()].concat(), Expect::OnePacket),
         Act::Prepare("CALL results(?)"),
         execute_on(4, plain(false, &[INT], true, &1u32.to_le_bytes())),
+        Act::Prepare("CALL inside()"),
+        execute_on(5, plain(false, &[], false, &[])),
+        execute_on(5, plain(true, &[], false, &[])),
+        Act::Query("CALL inside()"),
         Act::Raw([&[0x1b][..], &0u16.to_le_bytes()].concat(), Expect::OnePacket),
         Act::Query("SELECT 1; SELECT 2"),
         Act::Raw([&[0x1b][..], &1u16.to_le_bytes()].concat(), Expect::OnePacket),
@@ -280,6 +286,7 @@ fn set_up(cluster: &Cluster) {
         "CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT, b VARCHAR(20), d DECIMAL(8,2))",
         "INSERT INTO app.t VALUES (1, 'one', 1.1), (2, NULL, NULL), (3, '', 0), (4, 'four', 4)",
         "CREATE PROCEDURE app.results(n INT) BEGIN SELECT n; SELECT n + 1 AS more; END",
+        "CREATE PROCEDURE app.inside() BEGIN DECLARE c CURSOR FOR SELECT id FROM app.t; OPEN c; SELECT 1; CLOSE c; SELECT 2; END",
     ] {
         cluster.primary().sql(sql);
     }

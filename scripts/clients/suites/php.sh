@@ -13,7 +13,7 @@ outcomes() {
     local php
     php=$(command -v php)
     MYSQL_TEST_HOST=$1 MYSQL_TEST_PORT=$2 MYSQL_TEST_USER=app MYSQL_TEST_PASSWD=app-secret MYSQL_TEST_DB=php_test \
-        NO_INTERACTION=1 TEST_PHP_EXECUTABLE=$php "$php" run-tests.php -q --set-timeout 60 --offline ext/mysqli/tests \
+        NO_INTERACTION=1 TEST_PHP_EXECUTABLE=$php "$php" run-tests.php -q --no-color --set-timeout 60 --offline ext/mysqli/tests \
         </dev/null 2>&1 | tee /dev/stderr | tr '\r' '\n' |
         sed -nE 's/^(PASS|FAIL|SKIP|XFAIL|BORK|WARN|LEAK)(.*\[ext\/[^]]*\]).*/\1\2/p'
 }
