@@ -33,7 +33,17 @@ fn view() -> (View, TopologyPublisher) {
     let registry = Arc::<dbproxy::conn::Registry>::default();
     registry.insert("127.0.0.1:5555".parse().unwrap(), Instant::now());
     let draining = tokio::sync::watch::channel(false).1;
-    (View { topology, registry, metrics: Arc::new(metrics), config: Live::new(config), draining }, publisher)
+    (
+        View {
+            topology,
+            registry,
+            metrics: Arc::new(metrics),
+            config: Live::new(config),
+            operator: dbproxy::control::desk().0,
+            draining,
+        },
+        publisher,
+    )
 }
 
 struct Client {
@@ -63,8 +73,8 @@ impl Client {
     fn connect_with(eof: Eof, idle: Duration) -> Self {
         let (view, _) = view();
         let (stream, mut far) = duplex(64);
-        let engine = Engine::new(view, "admin", 7, eof).unwrap();
-        let server = tokio::spawn(async move { talk(&mut far, engine, idle).await });
+        let (engine, seen) = (Engine::new(view.clone(), "admin", 7, eof).unwrap(), view);
+        let server = tokio::spawn(async move { talk(&mut far, engine, &seen, idle).await });
         Self { stream, server }
     }
 

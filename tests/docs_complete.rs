@@ -86,7 +86,7 @@ fn metric_names_follow_the_rule() {
     for metric in METRICS {
         let parts: Vec<_> = metric.name.splitn(3, '_').collect();
         assert_eq!(parts[0], "dbproxy", "{}", metric.name);
-        assert!(["proxy", "route", "conn", "topology", "config"].contains(&parts[1]), "{}", metric.name);
+        assert!(["proxy", "route", "conn", "topology", "failover", "config"].contains(&parts[1]), "{}", metric.name);
         assert_eq!(metric.name.ends_with("_total"), metric.kind == Type::Counter, "{}", metric.name);
     }
 }

@@ -135,7 +135,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum", &["admin", "cli"]),
     ("clap", &["cli"]),
     // config::load reads files; conn keeps the certificate made at first start; proxy holds a spare descriptor.
-    ("std::fs", &["config", "conn", "proxy", "cli"]),
+    // control keeps the journal.
+    ("std::fs", &["config", "conn", "proxy", "control", "cli"]),
 ];
 
 #[test]

@@ -42,6 +42,7 @@ impl Watched {
             interval: Duration::from_millis(250),
             timeout: SECOND,
             connect_timeout: SECOND,
+            depth: control::Depth::Roles,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(control::run(first, policy, topology::Policy::default, publisher, hints, std::future::pending()));
@@ -460,6 +461,7 @@ fn a_monitor_that_is_told_to_shut_down_returns() {
             interval: Duration::from_millis(250),
             timeout: SECOND,
             connect_timeout: SECOND,
+            depth: control::Depth::Roles,
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };

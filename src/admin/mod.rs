@@ -8,6 +8,7 @@ pub mod status;
 
 use crate::config::Live;
 use crate::conn::{Registry, TopologyWatch};
+use crate::control::Operator;
 use crate::telemetry::Metrics;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ pub struct View {
     pub metrics: Arc<Metrics>,
     /// The configuration.
     pub config: Live,
+    /// The failover: how it stands, and what can be asked of it.
+    pub operator: Operator,
     /// True while dbproxy is being shut down.
     pub draining: watch::Receiver<bool>,
 }

@@ -1,6 +1,9 @@
 //! The state of everything in one value: `/status`, `dbproxy status`, `SHOW SERVERS`, `SHOW STATUS`.
 
 use super::View;
+use crate::control::Standing;
+use crate::failover::{Phase, Stage};
+use crate::telemetry::problem_word;
 use crate::topology::{Health, Role, Server, Topology, Writes};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,6 +16,8 @@ pub struct Status {
     pub cluster: ClusterStatus,
     /// Each server, in the order of the configuration.
     pub servers: Vec<ServerStatus>,
+    /// The failover.
+    pub failover: FailoverStatus,
     /// dbproxy itself.
     pub proxy: ProxyStatus,
 }
@@ -58,6 +63,40 @@ pub struct ServerStatus {
     pub queries: u64,
 }
 
+/// How the failover stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FailoverStatus {
+    /// `auto`, `observe` or `manual`: what is in force.
+    pub mode: String,
+    /// Why it is not what is configured, if it is not.
+    pub mode_reason: Option<String>,
+    /// `healthy`, `suspect`, `failing_over`, `switching_over`, `blocked`, ...
+    pub state: String,
+    /// How far a change has got, or why it is blocked.
+    pub detail: Option<String>,
+    /// What is wrong, by name; `none`: nothing.
+    pub problem: String,
+    /// What to know or do about it.
+    pub advice: String,
+    /// Highest epoch that was opened.
+    pub epoch: u64,
+    /// `dbproxy pause` is in force.
+    pub paused: bool,
+    /// Why there is no automatic failover until `dbproxy acknowledge`.
+    pub hold: Option<String>,
+    /// Servers that serve nothing until they are proven clean.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// A server that serves nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// `host:port` as configured.
+    pub server: String,
+    /// What is known.
+    pub reason: String,
+}
+
 /// dbproxy itself.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ProxyStatus {
@@ -83,6 +122,7 @@ impl Status {
         Self {
             cluster: ClusterStatus::of(&topology),
             servers: topology.servers.iter().map(|server| ServerStatus::of(server, view)).collect(),
+            failover: FailoverStatus::of(&view.operator.standing(), &topology),
             proxy: ProxyStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: now.saturating_duration_since(metrics.started()).as_secs(),
@@ -91,6 +131,58 @@ impl Status {
                 qps: (metrics.qps() * 10.0).round() / 10.0,
             },
         }
+    }
+}
+
+impl FailoverStatus {
+    fn of(standing: &Standing, topology: &Topology) -> Self {
+        let (state, detail) = phase(&standing.phase);
+        let address = |id| topology.server(id).map(|server| server.address.to_string()).unwrap_or_default();
+        let quarantined =
+            standing.quarantined().map(|(id, why)| Quarantined { server: address(id), reason: why.to_owned() });
+        Self {
+            mode: standing.mode.clone(),
+            mode_reason: standing.mode_reason.clone(),
+            state: state.to_owned(),
+            detail,
+            problem: problem_word(standing.problem).to_owned(),
+            advice: standing.advice.clone(),
+            epoch: standing.epoch,
+            paused: standing.paused,
+            hold: standing.hold.clone(),
+            quarantined: quarantined.collect(),
+        }
+    }
+}
+
+fn phase(phase: &Phase) -> (&'static str, Option<String>) {
+    match phase {
+        Phase::Healthy => ("healthy", None),
+        Phase::NoPrimary => ("no_primary", None),
+        Phase::Suspect => ("suspect", None),
+        Phase::UnreachableFromProxy => ("unreachable_from_proxy", None),
+        Phase::TurnsUsAway => ("turns_us_away", None),
+        Phase::WriteStalled => ("write_stalled", None),
+        Phase::Isolated => ("isolated", None),
+        Phase::FailingOver(stage) => ("failing_over", Some(stage_word(stage).to_owned())),
+        Phase::SwitchingOver(stage) => ("switching_over", Some(stage_word(stage).to_owned())),
+        Phase::Blocked(why) => ("blocked", Some(why.clone())),
+    }
+}
+
+const fn stage_word(stage: &Stage) -> &'static str {
+    match stage {
+        Stage::Checking => "checking",
+        Stage::ClosingSessions => "closing_sessions",
+        Stage::Demoting => "demoting",
+        Stage::CatchingUp => "catching_up",
+        Stage::Revoking => "revoking",
+        Stage::Feeding => "feeding",
+        Stage::Draining => "draining",
+        Stage::Arming => "arming",
+        Stage::Repointing => "repointing",
+        Stage::Opening => "opening",
+        Stage::Blocked(_) => "blocked",
     }
 }
 

@@ -1,8 +1,11 @@
 //! The command line: `run`, `status`, `check`, `explain`.
 
+mod act;
 mod check;
+mod doctor;
 mod drain;
 mod explain;
+mod govern;
 mod http;
 mod operator;
 mod reload;
@@ -53,6 +56,28 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Say whether the cluster is fit for a failover, and what to change
+    Doctor(doctor::Arguments),
+    /// Make another server the primary while all is well
+    Switchover(act::Switchover),
+    /// Replace the primary
+    Failover(act::Failover),
+    /// Take a server back as a replica
+    Rejoin(act::Rejoin),
+    /// Do nothing without being asked, until `resume`
+    Pause(act::Asking),
+    /// End a pause
+    Resume(act::Asking),
+    /// Allow automatic failovers again after too many
+    Acknowledge(act::Asking),
+    /// Send nothing new to a replica; `maintenance SERVER off` ends it
+    Drain(act::Named),
+    /// Say that somebody works on a server: nothing is sent there, and that it fails is no news
+    Maintenance(act::Maintenance),
+    /// Say why there is a failover, or none
+    Why(act::Asking),
+    /// Show what was decided and done
+    Events(act::Asking),
     /// Say where a statement would go, and why: offline, or as a live session would have it
     Explain(explain::Arguments),
 }
@@ -78,6 +103,17 @@ pub fn run() -> ExitCode {
         Command::Run { config } => serve::serve(&config.config),
         Command::Status(arguments) => status::status(&arguments),
         Command::Check { config, connect } => check::check(&config.config, connect),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Switchover(asked) => asked.run(),
+        Command::Failover(asked) => asked.run(),
+        Command::Rejoin(asked) => asked.run(),
+        Command::Pause(asking) => act::ask(&asking, "PAUSE"),
+        Command::Resume(asking) => act::ask(&asking, "RESUME"),
+        Command::Acknowledge(asking) => act::ask(&asking, "ACKNOWLEDGE"),
+        Command::Drain(asked) => asked.drain(),
+        Command::Maintenance(asked) => asked.run(),
+        Command::Why(asking) => act::ask(&asking, "WHY"),
+        Command::Events(asking) => act::ask(&asking, "EVENTS"),
         Command::Explain(arguments) => explain::explain(&arguments),
     };
     ExitCode::from(exit as u8)

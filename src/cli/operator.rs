@@ -29,6 +29,7 @@ pub fn serve(shared: &Shared) -> Result<JoinSet<()>> {
         registry: shared.registry.clone(),
         metrics: shared.metrics.clone(),
         config: shared.live.clone(),
+        operator: shared.operator.clone(),
         draining: shared.draining.clone(),
     };
     let config = shared.live.snapshot();

@@ -1,20 +1,22 @@
 //! `dbproxy run`: puts the planes together, answers signals, drains.
 
 use super::drain::{Request, Signals};
+use super::govern::{Ends, start_control};
 use super::reload::reload;
 use super::{Exit, load, operator};
 use anyhow::{Context, Result};
 use dbproxy::config::{Config, Live};
-use dbproxy::conn::{Accounts, BackendTls, Frontend, Registry, TopologyPublisher, TopologyWatch, topology_channel};
+use dbproxy::conn::{Accounts, BackendTls, Frontend, Registry, TopologyWatch, topology_channel};
+use dbproxy::control::Operator;
 use dbproxy::telemetry::{LABELS, LogHandle, Metrics};
-use dbproxy::topology::{self, ServerId, Topology};
+use dbproxy::topology::Topology;
 use dbproxy::{control, proxy};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
@@ -63,6 +65,7 @@ pub(super) struct Shared {
     pub topology: TopologyWatch,
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
+    pub operator: Operator,
     pub draining: watch::Receiver<bool>,
 }
 
@@ -75,13 +78,15 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
         topology_channel(Topology::unseen(config.cluster.name.clone(), &config.cluster.servers));
     let (drain, draining) = watch::channel(false);
     let live = Live::new(config);
-    let shared = Shared { live, topology, registry: Arc::default(), metrics, draining };
+    let (operator, desk) = control::desk();
+    let shared = Shared { live, topology, registry: Arc::default(), metrics, operator, draining };
 
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
     let _operator = operator::serve(&shared)?;
     let plane = data_plane(&shared)?;
     plane.count_rules();
-    let control = start_control(publisher, hints, plane.backend_tls.load_full(), &shared);
+    let ends = Ends { publisher, hints, desk };
+    let control = start_control(path, ends, plane.backend_tls.load_full(), &shared);
     let mut proxy = start_proxy(listener, plane.clone(), &shared);
     let config = shared.live.snapshot();
     info!(address = %config.listen.address, version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster.name, "serving");
@@ -130,32 +135,6 @@ async fn end_sessions(proxy: &mut JoinHandle<()>, signals: &mut Signals, shared:
     shared.registry.end_all();
     let _ = tokio::time::timeout(LAST_WORDS, proxy).await;
     Exit::Bad
-}
-
-/// The control plane: it alone publishes.
-fn start_control(
-    publisher: TopologyPublisher,
-    hints: mpsc::Receiver<ServerId>,
-    connector: Arc<BackendTls>,
-    shared: &Shared,
-) -> JoinHandle<()> {
-    let config = shared.live.snapshot();
-    let policy = control::Policy {
-        user: config.monitor.user.clone(),
-        tls: config.backend.tls.clone(),
-        connector,
-        interval: config.monitor.interval,
-        timeout: config.monitor.timeout,
-        connect_timeout: config.backend.connect_timeout,
-    };
-    let first = Topology::clone(&shared.topology.load());
-    let live = shared.live.clone();
-    let judging = move || {
-        let config = live.load();
-        topology::Policy { down_after: config.monitor.down_after, lag_limit: config.routing.lag_limit }
-    };
-    // Goes on while the sessions drain: they still route. Ends when it is aborted.
-    tokio::spawn(control::run(first, policy, judging, publisher, hints, std::future::pending()))
 }
 
 /// What the sessions share.

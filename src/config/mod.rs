@@ -13,6 +13,7 @@ mod key;
 mod live;
 mod load;
 mod place;
+mod policy;
 mod raw;
 mod routing;
 mod rules;

@@ -34,6 +34,8 @@ pub struct Session {
     idle_since: AtomicU64,
     draining: AtomicBool,
     killed: AtomicBool,
+    waiting: AtomicBool,
+    in_transaction: AtomicBool,
     drain: Notify,
     end: Notify,
     pub(super) questions: Questions,
@@ -65,6 +67,10 @@ pub struct SessionRow {
     pub backends: Vec<(ServerId, u32)>,
     /// Since when a statement runs.
     pub running: Option<Instant>,
+    /// Its statement waits for a primary.
+    pub waiting: bool,
+    /// A transaction is open.
+    pub in_transaction: bool,
     /// When it connected.
     pub since: Instant,
     /// Statements run.
@@ -90,6 +96,8 @@ impl Registry {
             idle_since: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             killed: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            in_transaction: AtomicBool::new(false),
             drain: Notify::new(),
             end: Notify::new(),
             questions: Questions::default(),
@@ -162,6 +170,8 @@ impl Session {
             pin: shown.pin,
             backends: shown.backends,
             running: self.running_since(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            in_transaction: self.in_transaction.load(Ordering::Relaxed),
             since: self.since,
             queries: self.queries.load(Ordering::Relaxed),
         }
@@ -205,6 +215,16 @@ impl Session {
     /// What binds it to its primary backend now.
     pub fn show_pin(&self, pin: Option<&'static str>) {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).pin = pin;
+    }
+
+    /// Whether its statement waits for a primary.
+    pub fn show_waiting(&self, waiting: bool) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Whether a transaction is open.
+    pub fn show_transaction(&self, open: bool) {
+        self.in_transaction.store(open, Ordering::Relaxed);
     }
 
     /// Which backends it has now.

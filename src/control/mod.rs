@@ -23,13 +23,26 @@
 //!
 //! May import `conn`, `topology`, `config`, `telemetry`; never `proxy`.
 
+mod ask;
 mod change;
+mod clock;
+pub mod doctor;
 pub mod execute;
 mod failure;
+mod governor;
 mod greeting;
+mod journal;
 mod login;
 mod monitor;
+mod names;
 mod probe;
+mod reconcile;
 mod statement;
+mod status;
+mod tell;
+mod write_probe;
 
-pub use monitor::{Policy, run};
+pub use ask::{Answer, Ask, Desk, Operator, Standing, desk};
+pub use journal::{Past, note_fit, past};
+pub use monitor::{Depth, Policy};
+pub use reconcile::{Setup, govern, run};

@@ -1,15 +1,15 @@
-//! The one task that owns the topology.
+//! What the servers say of themselves, made into a topology, and as much of it as the failover lets through published.
 
 use super::change;
-use super::probe::{Probe, Report};
+use super::probe::Report;
 use crate::config::{BackendTls, User};
 use crate::conn::{self, TopologyPublisher};
-use crate::topology::{self, Observation, PositionHistory, ServerId, Topology, Writes, assemble};
+use crate::failover::{Gate, GateWrites, Withdrawn};
+use crate::topology::{self, Epoch, Mark, Observation, PositionHistory, ServerId, Topology, Writes, assemble};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Longest time that a conflict waits for a second look at those who are in it.
@@ -30,77 +30,69 @@ pub struct Policy {
     pub timeout: Duration,
     /// How long each step of connecting may take: the connection, the greeting, the login.
     pub connect_timeout: Duration,
+    /// What for.
+    pub depth: Depth,
 }
 
-/// Watches the servers of `first` and publishes what they are, until `shutdown` is ready. Dropping the future ends it, too.
-///
-/// `first` is what was published when the channel was made, usually [`Topology::unseen`]. `judging` is asked at each
-/// judgement, so that a reloaded lag limit counts at once.
-pub async fn run(
-    first: Topology,
-    policy: Policy,
-    judging: impl Fn() -> topology::Policy,
-    publisher: TopologyPublisher,
-    mut hints: mpsc::Receiver<ServerId>,
-    shutdown: impl Future<Output = ()>,
-) {
-    let policy = Arc::new(policy);
-    let (sender, mut reports) = mpsc::channel(64);
-    // Dropped with this future: that ends the probes.
-    let mut probes = JoinSet::new();
-    let wakers: Vec<Arc<Notify>> = first.servers.iter().map(|_| Arc::default()).collect();
-    for (server, wake) in first.servers.iter().zip(&wakers) {
-        let probe = Probe::new(server.id, server.address.clone(), policy.clone());
-        probes.spawn(probe.run(wake.clone(), sender.clone()));
-    }
-    let (latest, history) = (BTreeMap::new(), PositionHistory::default());
-    let mut monitor = Monitor { current: first, latest, doubt: None, history, wakers, publisher };
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => return,
-            Some(hint) = hints.recv() => monitor.wake(hint),
-            Some(report) = reports.recv() => {
-                monitor.take(report);
-                while let Ok(report) = reports.try_recv() {
-                    monitor.take(report);
-                }
-                monitor.judge(&judging());
-            }
-            Some(ended) = probes.join_next() => {
-                // A probe never ends while its reports are taken. A bug in it must not leave a server unwatched in silence.
-                if let Err(error) = ended && let Ok(panic) = error.try_into_panic() {
-                    std::panic::resume_unwind(panic);
-                }
-            }
-        }
-    }
+/// What servers are watched for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Depth {
+    /// To know who is what.
+    Roles,
+    /// And to know who could take over, and whether somebody must.
+    Failover,
 }
 
-struct Monitor {
+pub(super) struct Monitor {
+    /// What the servers say of themselves, and the operator's marks.
     current: Topology,
+    /// What of it is published.
+    published: Topology,
+    gate: Gate,
     latest: BTreeMap<ServerId, Report>,
     doubt: Option<Instant>,
-    /// Of the server that takes the writes in `current`.
+    /// Of the server that takes the writes in `published`.
     history: PositionHistory,
     wakers: Vec<Arc<Notify>>,
     publisher: TopologyPublisher,
 }
 
 impl Monitor {
-    fn wake(&self, server: ServerId) {
+    pub(super) fn new(first: Topology, wakers: Vec<Arc<Notify>>, publisher: TopologyPublisher) -> Self {
+        Self {
+            published: first.clone(),
+            current: first,
+            gate: Gate::default(),
+            latest: BTreeMap::new(),
+            doubt: None,
+            history: PositionHistory::default(),
+            wakers,
+            publisher,
+        }
+    }
+
+    /// The latest look at a server.
+    pub(super) fn latest(&self, server: ServerId) -> Option<&Report> {
+        self.latest.get(&server)
+    }
+
+    pub(super) fn servers(&self) -> &[Arc<topology::Server>] {
+        &self.current.servers
+    }
+
+    pub(super) fn wake(&self, server: ServerId) {
         if let Some(wake) = self.wakers.get(usize::from(server.0)) {
             wake.notify_one();
         }
     }
 
-    fn take(&mut self, report: Report) {
+    pub(super) fn take(&mut self, report: Report) {
         self.latest.insert(report.observation.server, report);
     }
 
     /// The latest look at each server, with the lag by position while a primary answers to measure it against.
     fn observations(&mut self) -> Vec<Observation> {
-        let primary = self.current.primary().map(|primary| primary.id);
+        let primary = self.published.primary().map(|primary| primary.id);
         if let Some(report) = primary.and_then(|id| self.latest.get(&id))
             && let Ok(seen) = &report.observation.result
             && let Some(executed) = &seen.gtid_executed
@@ -120,7 +112,7 @@ impl Monitor {
         measured.collect()
     }
 
-    fn judge(&mut self, policy: &topology::Policy) {
+    pub(super) fn judge(&mut self, policy: &topology::Policy) {
         let observations = self.observations();
         let looked = |id| {
             self.latest
@@ -132,12 +124,45 @@ impl Monitor {
         if next == self.current || self.doubts(&next) {
             return;
         }
-        if next.epoch != self.current.epoch {
+        self.current = next;
+        self.publish();
+    }
+
+    /// Lets through what a new gate lets through.
+    pub(super) fn gate(&mut self, gate: &Gate, withdrawn: &BTreeMap<ServerId, Withdrawn>) {
+        let now = Instant::now().into_std();
+        for id in self.current.servers.iter().map(|server| server.id).collect::<Vec<_>>() {
+            let mark = match withdrawn.get(&id) {
+                None => Mark::None,
+                Some(Withdrawn::Drained) => Mark::Drain,
+                Some(Withdrawn::Maintenance) => Mark::Maintenance,
+            };
+            self.current = self.current.clone().marked(id, mark, now);
+        }
+        self.gate = gate.clone();
+        // Those have a mark of their own.
+        self.gate.barred.retain(|id, _| !withdrawn.contains_key(id));
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let mut next = self.gate.apply(self.current.clone());
+        next.draining = match self.gate.writes {
+            GateWrites::Draining(server) => Some(server),
+            GateWrites::Ungoverned | GateWrites::Open(_) | GateWrites::Closed(_) => None,
+        };
+        let before = self.published.epoch;
+        let changed = !next.writes.same_as(&self.published.writes);
+        next.epoch = if changed { Epoch(before.0 + 1).max(self.gate.epoch) } else { before };
+        if next == self.published {
+            return;
+        }
+        if changed {
             self.history.clear();
         }
-        change::tell(&self.current, &next);
+        change::tell(&self.published, &next);
         self.publisher.publish(next.clone());
-        self.current = next;
+        self.published = next;
     }
 
     /// Whether a conflict is still to be looked at again.
@@ -150,7 +175,8 @@ impl Monitor {
             self.doubt = None;
             return false;
         };
-        if matches!(self.current.writes, Writes::Conflict(_)) {
+        let governed = self.gate.writes != GateWrites::Ungoverned;
+        if governed || matches!(self.current.writes, Writes::Conflict(_)) {
             return false;
         }
         let Some(since) = self.doubt else {

@@ -2,7 +2,8 @@
 
 use super::login::log_in;
 use super::statement::{Dialect, look};
-use super::{Policy, failure, greeting};
+use super::status::{self, Ear, Told};
+use super::{Depth, Policy, failure, greeting};
 use crate::topology::{Failure, Hello, Miss, Observation, Replication, Seen, ServerId};
 use mysql_async::Conn;
 use std::sync::Arc;
@@ -13,10 +14,14 @@ use tracing::{info, warn};
 
 /// Shortest time between the starts of two probes of a server, however many hints come.
 const GAP: Duration = Duration::from_millis(20);
+/// Longest time between two probes of a server that has just failed one, when a failover may hang on it.
+const GAP_IN_DOUBT: Duration = Duration::from_millis(100);
 
 /// What a probe saw, and the times between which it was so.
 pub(super) struct Report {
     pub(super) observation: Observation,
+    /// What a failover must know beside; with [`Depth::Failover`], and when the account may ask.
+    pub(super) told: Option<Told>,
     pub(super) began: Instant,
     pub(super) ended: Instant,
 }
@@ -27,6 +32,7 @@ pub(super) struct Probe {
     policy: Arc<Policy>,
     session: Option<Session>,
     failing: Option<Failing>,
+    ear: Ear,
     /// What was complained about, so that it is said once.
     said: Said,
 }
@@ -49,11 +55,12 @@ struct Failing {
 struct Said {
     replication_not_readable: bool,
     no_gtids: bool,
+    no_status: bool,
 }
 
 impl Probe {
     pub(super) fn new(server: ServerId, address: Arc<str>, policy: Arc<Policy>) -> Self {
-        Self { server, address, policy, session: None, failing: None, said: Said::default() }
+        Self { server, address, policy, session: None, failing: None, ear: Ear::default(), said: Said::default() }
     }
 
     /// Looks every interval, and at once when woken, until nobody takes its reports any more.
@@ -61,13 +68,22 @@ impl Probe {
         loop {
             let began = Instant::now();
             let result = self.look().await;
+            let told = if result.is_ok() { self.ask().await } else { Ok(None) };
+            let (result, told) = match told {
+                Ok(told) => (result, told),
+                Err(failure) => (Err(failure), None),
+            };
+            let interval = match (&result, self.policy.depth) {
+                (Err(_), Depth::Failover) => self.policy.interval.min(GAP_IN_DOUBT),
+                _ => self.policy.interval,
+            };
             let result = self.count(result, began);
             let observation = Observation { server: self.server, result };
-            if reports.send(Report { observation, began, ended: Instant::now() }).await.is_err() {
+            if reports.send(Report { observation, told, began, ended: Instant::now() }).await.is_err() {
                 return;
             }
             tokio::select! {
-                () = sleep_until(began + self.policy.interval) => {}
+                () = sleep_until(began + interval) => {}
                 () = wake.notified() => sleep_until(began + GAP).await,
             }
         }
@@ -93,6 +109,28 @@ impl Probe {
         self.say(&seen);
         self.session = Some(session);
         Ok(seen)
+    }
+
+    /// Asks what a failover must know. A server that refuses to say is there all the same.
+    async fn ask(&mut self) -> Result<Option<Told>, Failure> {
+        if self.policy.depth == Depth::Roles {
+            return Ok(None);
+        }
+        let Some(mut session) = self.session.take() else { return Ok(None) };
+        match timeout(self.policy.timeout, status::ask(&mut session.conn, session.dialect, &mut self.ear)).await {
+            Ok(Ok(told)) => {
+                self.session = Some(session);
+                Ok(Some(told))
+            }
+            Ok(Err(error)) => {
+                if !self.said.no_status {
+                    warn!(server = &*self.address, %error, "what a failover must know of this server is not readable");
+                }
+                self.said.no_status = true;
+                Ok(None)
+            }
+            Err(_elapsed) => Err(Failure::Timeout),
+        }
     }
 
     /// Takes the greeting and logs in.

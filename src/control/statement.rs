@@ -136,7 +136,7 @@ fn gtid_executed(dialect: Dialect, row: Columns<'_>, replicates: bool) -> Result
 }
 
 /// One row of `SHOW REPLICA STATUS`, whose words changed in MySQL 8.0.22 and did not in MariaDB.
-fn source(row: Columns<'_>) -> Result<Source, LookError> {
+pub(super) fn source(row: Columns<'_>) -> Result<Source, LookError> {
     let either =
         |new: &'static str, old: &'static str| row.text(new).or_else(|| row.text(old)).ok_or(LookError::Column(new));
     let receiver = match either("Replica_IO_Running", "Slave_IO_Running")?.as_str() {
@@ -161,13 +161,13 @@ fn source(row: Columns<'_>) -> Result<Source, LookError> {
     })
 }
 
-fn error(row: Columns<'_>, number: &'static str, text: &'static str) -> Option<String> {
+pub(super) fn error(row: Columns<'_>, number: &'static str, text: &'static str) -> Option<String> {
     let number = row.text(number).filter(|number| number != "0")?;
     Some(format!("{number}: {}", row.text(text).unwrap_or_default()))
 }
 
 /// Anything but off is on: MariaDB 12 has `NO_LOCK` and `NO_LOCK_NO_ADMIN` beside `ON`.
-fn is_on(value: &str) -> bool {
+pub(super) fn is_on(value: &str) -> bool {
     !(value == "0" || value.eq_ignore_ascii_case("OFF"))
 }
 
@@ -193,7 +193,7 @@ impl Columns<'_> {
         }
     }
 
-    fn number(self, name: &'static str) -> Result<u32, LookError> {
+    pub(super) fn number(self, name: &'static str) -> Result<u32, LookError> {
         self.text(name).and_then(|text| text.parse().ok()).ok_or(LookError::Column(name))
     }
 }

@@ -1,7 +1,7 @@
 //! Whom to promote: who has everything, who may, who is best.
 
 use super::{Policy, Promotion, Status};
-use crate::topology::{GtidHistory, ServerId};
+use crate::topology::{GtidHistory, Origin, ServerId};
 use serde::{Deserialize, Serialize};
 
 /// What the choice is made from.
@@ -14,11 +14,13 @@ pub struct Survey<'a> {
     /// The primary's history as it was last known. What came from elsewhere and is not in it is errant.
     pub primary: Option<&'a GtidHistory>,
     /// Who wrote under the present epoch.
-    pub origins: &'a [crate::topology::Origin],
+    pub origins: &'a [Origin],
     /// Acknowledgements that the new primary must be able to get.
     pub wait_count: usize,
-    /// Whom the operator asks for.
+    /// Whom the operator asks for; nobody else will do.
     pub wanted: Option<ServerId>,
+    /// Who is best if it has everything, whatever its priority: the old primary of a switchover that is undone.
+    pub preferred: Option<ServerId>,
 }
 
 /// A server that was reached.
@@ -88,15 +90,12 @@ fn choose_among(
     survey: &Survey<'_>,
     policy: &Policy,
 ) -> Result<Choice, NoChoice> {
-    let first =
-        sound.first().ok_or(if survey.participants.is_empty() { NoChoice::Nobody } else { NoChoice::NoCandidate })?;
+    let goal = goal(survey, reports).ok_or(NoChoice::Nobody)?;
     if let Some((one, other)) = split(sound) {
         return Err(NoChoice::Split(one, other));
     }
-    let mut goal = first.held.clone();
-    sound.iter().for_each(|one| goal.merge(&one.held));
     let full = |one: &Participant<'_>| one.held.covers(&goal);
-    // Somebody has it all, since no two split.
+    // Nobody has it all when it is a server with errant transactions that has the most.
     let via =
         sound.iter().filter(|one| full(one) && can_feed(one.status)).min_by_key(|one| to_apply(one)).map(|one| one.id);
     for report in reports.iter_mut() {
@@ -114,9 +113,21 @@ fn choose_among(
     Ok(Choice { candidate: best.id, via, goal })
 }
 
+/// All that anybody received and the primary wrote: what one with errant transactions has of it counts too.
+fn goal(survey: &Survey<'_>, reports: &[CandidateReport]) -> Option<GtidHistory> {
+    let received = survey.participants.iter().zip(reports).map(|(one, report)| match &report.errant {
+        Some(errant) => one.held.less(errant),
+        None => one.held.clone(),
+    });
+    received.reduce(|mut goal, held| {
+        goal.merge(&held);
+        goal
+    })
+}
+
 /// What is against one server, and what it alone has.
 fn report(one: &Participant<'_>, survey: &Survey<'_>, policy: &Policy) -> CandidateReport {
-    let errant = errant(one, survey);
+    let errant = errant_of(one, survey);
     let mut against: Vec<String> = one.barred.iter().cloned().collect();
     if let Some(errant) = &errant {
         against.push(format!("has errant transactions: {errant}"));
@@ -150,7 +161,7 @@ fn report(one: &Participant<'_>, survey: &Survey<'_>, policy: &Policy) -> Candid
         against.push(format!("is a newer version than server {}, which could not replicate from it", older.id.0));
     }
     let ackers =
-        survey.participants.iter().filter(|other| other.id != one.id && other.status.semi_sync.replica_on).count();
+        survey.participants.iter().filter(|other| other.id != one.id && errant_of(other, survey).is_none()).count();
     if ackers < survey.wait_count {
         against.push(format!("would have {ackers} acknowledging replicas, {} needed", survey.wait_count));
     }
@@ -159,7 +170,7 @@ fn report(one: &Participant<'_>, survey: &Survey<'_>, policy: &Policy) -> Candid
 
 /// What came from somebody who does not write under this epoch, and the primary never had. Without a primary's history, what
 /// no other participant has.
-fn errant(one: &Participant<'_>, survey: &Survey<'_>) -> Option<GtidHistory> {
+fn errant_of(one: &Participant<'_>, survey: &Survey<'_>) -> Option<GtidHistory> {
     let mut rest = one.held.not_from(survey.origins);
     match survey.primary {
         Some(primary) => rest.subtract(primary),
@@ -197,8 +208,13 @@ const fn major(one: &Participant<'_>) -> (u16, u16) {
 }
 
 /// The lowest is best: who has it all, whom the operator prefers, where the old one stood, who has the least to apply.
-fn rank(one: &Participant<'_>, full: bool, survey: &Survey<'_>, policy: &Policy) -> (bool, u16, bool, u64, ServerId) {
+fn rank(
+    one: &Participant<'_>,
+    full: bool,
+    survey: &Survey<'_>,
+    policy: &Policy,
+) -> (bool, bool, u16, bool, u64, ServerId) {
     let server = policy.server(one.id);
     let elsewhere = survey.from.is_none_or(|from| policy.server(from).zone != server.zone);
-    (!full, u16::MAX - server.priority, elsewhere, to_apply(one), one.id)
+    (!full, survey.preferred != Some(one.id), u16::MAX - server.priority, elsewhere, to_apply(one), one.id)
 }

@@ -14,9 +14,21 @@ pub struct Durable {
     pub primary: Option<ServerId>,
     /// What the present primary's own transactions are marked with.
     pub origin: Option<Origin>,
+    /// When it became the primary.
+    pub opened: Moment,
+    /// When it had been started then, as far as it said. One that says it was started later was started anew.
+    pub started: Option<Moment>,
+    /// All that it had then: what others wrote and it has not, it never had.
+    pub base: Option<GtidHistory>,
+    /// Acknowledgements that its commits waited for when it was last asked; `None` before.
+    pub waited_for: Option<u16>,
     /// Who may have acknowledged what was committed under the present primary. A server is added before it can acknowledge,
     /// and taken out only when it can't any more and all that it has is elsewhere.
     pub ackers: BTreeSet<ServerId>,
+    /// Where each server was last seen, or told, to replicate from. One that could not be reached since does so still.
+    pub sources: BTreeMap<ServerId, ServerId>,
+    /// What each server's own transactions are marked with, as it last said.
+    pub origins: BTreeMap<ServerId, Origin>,
     /// Who serves nothing until it is proven clean.
     pub quarantined: BTreeMap<ServerId, Quarantine>,
     /// Who is not routed to, by the operator's word.
@@ -109,13 +121,19 @@ pub struct Change {
     pub primary_alive: Moment,
     /// Servers that hear no source any more, and what they have.
     pub reached: BTreeMap<ServerId, Reached>,
+    /// What servers had that were reached in an earlier attempt.
+    pub known: BTreeMap<ServerId, GtidHistory>,
+    /// How often it was begun anew.
+    pub attempt: u32,
     /// Whether the old primary is known to take no writes.
     pub fence: Fence,
     /// Servers on which a step failed for good, and why.
     pub failed: BTreeMap<ServerId, String>,
     /// Who is to be opened, and what it must have then.
     pub choice: Option<super::Choice>,
-    /// Replicas that follow the choice already.
+    /// Replicas that were told to follow the choice; they may acknowledge to it.
+    pub told: BTreeSet<ServerId>,
+    /// Those of them that do.
     pub following: BTreeSet<ServerId>,
     /// Primaries that may have had commits acknowledged, and by whom: the old one, and every candidate that may have been opened.
     pub reigns: Vec<Reign>,

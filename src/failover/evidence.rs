@@ -18,6 +18,8 @@ pub struct Evidence {
     pub servers: Vec<ServerEvidence>,
     /// Who may have acknowledged what the primary has committed.
     pub ackers: BTreeSet<ServerId>,
+    /// Acknowledgements that a commit of the primary waited for when it was last asked; `None` when it never was.
+    pub waited_for: Option<u16>,
     /// Of ourselves.
     pub own: OwnHealth,
 }

@@ -76,6 +76,7 @@ impl Gate {
             servers: servers.collect(),
             writes,
             epoch: self.epoch.max(seen.epoch),
+            draining: None,
             cluster: seen.cluster.clone(),
         }
     }

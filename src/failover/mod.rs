@@ -22,16 +22,25 @@
 //! - The epoch falls, or is used for two primaries.
 
 mod candidate;
+mod change;
+mod command;
 mod durable;
 mod event;
 mod evidence;
 mod gate;
+mod machine;
 mod moment;
+mod observe;
 mod policy;
 mod problem;
+mod rejoin;
 mod report;
+mod revoking;
+mod state;
 mod status;
 mod step;
+mod switchover;
+mod track;
 
 pub use candidate::{CandidateReport, Choice, NoChoice, Participant, Survey, choose};
 pub use durable::{Cause, Change, Durable, Fence, Quarantine, Reached, Reign, Stage, Suspicion, Withdrawn};
@@ -40,12 +49,14 @@ pub use event::{
 };
 pub use evidence::{Aged, Evidence, Lease, OwnHealth, ServerEvidence, Silence, Stall, Writing, quorum};
 pub use gate::{Gate, GateWrites};
+pub use machine::step;
 pub use moment::Moment;
 pub use policy::{
-    AntiFlap, Detection, Durability, FenceRule, Limits, Mode, OnDiskStall, OnErrant, OnOpenTransactions, Policy,
-    Promotion, ServerPolicy,
+    AntiFlap, Detection, Durability, FenceHook, FenceRule, Limits, Mode, OnDiskStall, OnErrant, OnOpenTransactions,
+    Policy, Promotion, ServerPolicy,
 };
 pub use problem::{Finding, Problem, findings};
 pub use report::{Blocked, Record, Report};
+pub use state::{NodeState, Phase, State};
 pub use status::{SemiSync, Sets, Settings, Status, Stream};
 pub use step::{Acks, Done, Failed, FailedHow, LeaseCheck, Order, OrderId, Outcome, Step};

@@ -18,6 +18,8 @@ pub struct Policy {
     pub limits: Limits,
     /// How often it may happen.
     pub anti_flap: AntiFlap,
+    /// Whether the operator gave a program that fences a server.
+    pub fence_hook: FenceHook,
     /// Whether a primary whose disk stalls or is full is treated like a dead one.
     pub disk_stall: OnDiskStall,
     /// What becomes of an old primary that has transactions nobody else has.
@@ -71,6 +73,15 @@ pub enum FenceRule {
     Required,
     /// It was tried.
     BestEffort,
+}
+
+/// See [`Policy::fence_hook`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FenceHook {
+    /// There is none.
+    None,
+    /// It is run whenever a primary is replaced.
+    Run,
 }
 
 /// See [`Policy::disk_stall`].
@@ -230,6 +241,7 @@ impl Default for Policy {
             detection: Detection::default(),
             limits: Limits::default(),
             anti_flap: AntiFlap::default(),
+            fence_hook: FenceHook::None,
             disk_stall: OnDiskStall::Alert,
             errant: OnErrant::Manual,
             open_transactions: OnOpenTransactions::Abort,

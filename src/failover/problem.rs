@@ -2,7 +2,7 @@
 
 use super::evidence::ms;
 use super::{Durability, Evidence, Lease, OnDiskStall, Policy, ServerEvidence, Stall, Writing};
-use crate::topology::Failure;
+use crate::topology::{Failure, Receiver};
 use serde::{Deserialize, Serialize};
 
 /// What is wrong with the cluster, or with our view of it.
@@ -31,7 +31,7 @@ pub enum Problem {
     PrimaryUnreachable,
     /// The primary does not answer; not for long enough, or not proven.
     PrimarySuspect,
-    /// The primary was started anew and is read-only.
+    /// The primary was started anew: it is read-only, or its commits wait for nobody.
     PrimaryRestarted,
     /// The primary is read-only, and nobody here made it so.
     PrimaryReadOnly,
@@ -70,7 +70,7 @@ const PROBLEMS: &[(Problem, Matcher)] = &[
     (Problem::PrimarySuspect, |e, _| {
         e.primary().is_some_and(|primary| primary.silence.is_some() || primary.resets >= 2)
     }),
-    (Problem::PrimaryRestarted, |e, p| read_only(e, p) && e.primary().is_some_and(|primary| primary.restarted)),
+    (Problem::PrimaryRestarted, restarted_unfit),
     (Problem::PrimaryReadOnly, read_only),
     (Problem::PrimaryDiskFailed, |e, p| {
         p.disk_stall == OnDiskStall::FailOver
@@ -116,7 +116,7 @@ impl Problem {
             }
             Self::PrimarySuspect => "the primary does not answer; it is not proven dead",
             Self::PrimaryRestarted => {
-                "the primary was restarted and boots read-only: it is opened again if it lacks nothing"
+                "the primary was restarted and is not as it was opened: it is opened again if it lacks nothing"
             }
             Self::PrimaryReadOnly => {
                 "the primary is read-only, and dbproxy did not make it so: undo it, or `dbproxy switchover`"
@@ -242,30 +242,38 @@ fn a_replica_answers(evidence: &Evidence, policy: &Policy) -> Result<String, Str
     }
 }
 
+/// A replica that was stopped says nothing about its source. When none can say anything it takes refusals: then nobody listens there.
 fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
     let mut seen = Vec::new();
     for replica in evidence.replicas(policy) {
-        if let Some(status) = replica.fresh(policy) {
-            let name = replica.id.0;
-            seen.push(replica.is_deaf(status, policy).map_err(|heard| format!("server {name} {heard}"))?);
+        let Some(status) = replica.fresh(policy) else { continue };
+        if status.stream.as_ref().is_some_and(|stream| stream.receiver == Receiver::Stopped) {
+            continue;
         }
+        let name = replica.id.0;
+        let deaf = replica.is_deaf(status, policy).map_err(|heard| format!("server {name} {heard}"))?;
+        seen.push(format!("server {name} {deaf}"));
     }
-    Ok(if seen.is_empty() { "no replica that answers is connected to it".to_owned() } else { seen.join("; ") })
+    let refused = evidence.primary().is_some_and(refuses);
+    match (seen.is_empty(), refused) {
+        (false, _) => Ok(seen.join("; ")),
+        (true, true) => Ok("no replica can tell, and the primary refuses connections".to_owned()),
+        (true, false) => Err("no replica that answers can tell whether the primary lives".to_owned()),
+    }
 }
 
 fn writes_were_acknowledged(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
     let Durability::SemiSync { wait_count } = policy.durability else {
         return Ok("durability is async: nothing waits".to_owned());
     };
-    let primary = evidence.primary().and_then(|primary| primary.status.as_ref());
-    let semi_sync = primary.ok_or("the primary was never asked")?.status.semi_sync;
-    if !semi_sync.source_on || !semi_sync.source_active {
-        return Err("semi-synchronous replication was off on the primary".to_owned());
+    match evidence.waited_for {
+        None => Err("the primary was never asked".to_owned()),
+        Some(0) => Err("semi-synchronous replication was off on the primary".to_owned()),
+        Some(waited_for) if waited_for < wait_count => {
+            Err(format!("a commit waited for {waited_for} replicas instead of {wait_count}"))
+        }
+        Some(waited_for) => Ok(format!("each for {waited_for} or more")),
     }
-    if semi_sync.wait_count < wait_count {
-        return Err(format!("a commit waited for {} replicas instead of {wait_count}", semi_sync.wait_count));
-    }
-    Ok(format!("each for {} or more", semi_sync.wait_count))
 }
 
 fn enough_ackers(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
@@ -303,6 +311,17 @@ fn unreachable_for_us_alone(evidence: &Evidence, policy: &Policy) -> bool {
 
 fn read_only(evidence: &Evidence, policy: &Policy) -> bool {
     evidence.primary().and_then(|primary| primary.fresh(policy)).is_some_and(|status| status.read_only)
+}
+
+/// Started anew, and not what it was: read-only, or writable without waiting for replicas as it should.
+fn restarted_unfit(evidence: &Evidence, policy: &Policy) -> bool {
+    let Some(primary) = evidence.primary().filter(|primary| primary.restarted) else { return false };
+    let wait_count = policy.durability.wait_count();
+    primary.fresh(policy).is_some_and(|status| {
+        let semi_sync = &status.semi_sync;
+        let waits = semi_sync.source_on && semi_sync.source_active && semi_sync.wait_count >= wait_count;
+        status.read_only || (wait_count > 0 && !waits)
+    })
 }
 
 fn stalled_by(evidence: &Evidence, policy: &Policy, by: impl Fn(Stall) -> bool) -> bool {

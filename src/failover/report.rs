@@ -1,6 +1,6 @@
 //! Why something was done, or not: the answer to `why`, and what stands in the journal.
 
-use super::{CandidateReport, Durable, Evidence, Finding, Moment, NoChoice, Problem};
+use super::{CandidateReport, Durable, Evidence, Finding, Moment, NoChoice, Policy, Problem, findings};
 use crate::topology::ServerId;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// Judges what is known.
+    pub fn new(at: Moment, evidence: Evidence, policy: &Policy) -> Self {
+        let problem = Problem::of(&evidence, policy);
+        let findings = findings(&evidence, policy);
+        Self { at, problem, evidence, findings, candidates: Vec::new(), decision: problem.advice().to_owned() }
+    }
+
     /// The first condition for a failover that does not hold.
     pub fn refused_for(&self) -> Option<&Finding> {
         self.findings.iter().find(|finding| !finding.holds)

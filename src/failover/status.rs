@@ -28,6 +28,28 @@ pub struct Status {
     pub epoch: Option<Epoch>,
 }
 
+impl Status {
+    /// Of a server of which only its transactions are known.
+    pub fn unknown(sets: Sets) -> Self {
+        let (flavor, origin) = match &sets.executed {
+            GtidHistory::MySql(_) => (Flavor::MySql, Origin::Uuid([0; 16])),
+            GtidHistory::MariaDb(_) => (Flavor::MariaDb, Origin::ServerId(0)),
+        };
+        Self {
+            flavor,
+            version: (u16::MAX, 0, 0),
+            origin,
+            uptime_ms: 0,
+            read_only: true,
+            sets,
+            stream: None,
+            semi_sync: SemiSync::default(),
+            settings: Settings::default(),
+            epoch: None,
+        }
+    }
+}
+
 /// A server's transactions.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Sets {

@@ -82,7 +82,8 @@ pub enum Step {
         /// Whether it acknowledges.
         acks: Acks,
     },
-    /// Write the epoch's row and turn read-only off; done when the row is committed, and so acknowledged. Answer: [`Done::Sets`].
+    /// Turn read-only off and write the epoch's row; done when the row is committed, and so acknowledged. Refuse it, before anything else,
+    /// when the server is not armed (any more): it was started anew since. Answer: [`Done::Sets`].
     Open {
         /// The new primary.
         server: ServerId,

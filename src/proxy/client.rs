@@ -3,7 +3,7 @@
 
 use super::hold::Hold;
 use super::kill;
-use super::link::{BackendLink, ClientLink, Gone, Incoming};
+use super::link::{BackendLink, ClientLink, Gone, InFlight, Incoming};
 use super::upload::{Until, upload};
 use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
@@ -90,6 +90,8 @@ impl Driver {
         self.entry.started(started);
         self.repeats = 0;
         let result = self.run_command(incoming, started).await;
+        self.entry.show_waiting(false);
+        self.entry.show_transaction(self.session.in_transaction());
         self.entry.stopped(Instant::now());
         self.show_bound();
         let (bytes_in, bytes_out) =
@@ -176,7 +178,10 @@ impl Driver {
                 Attempt::Again(Some(Refusal::NoPrimary(why))) => {
                     if hold.is_none() {
                         match Hold::take(&shared.metrics, incoming.buffered, &shared.live.load().limits) {
-                            Ok(place) => hold = Some(place),
+                            Ok(place) => {
+                                hold = Some(place);
+                                self.entry.show_waiting(true);
+                            }
                             Err(full) => {
                                 let failure = Failure::HeldTooMany {
                                     cluster: shared.cluster(),
@@ -310,6 +315,9 @@ impl Driver {
 
     async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
         self.count_asked(&run);
+        let shared = self.shared.clone();
+        // From before the last look at who the primary is: whoever closes it waits for what is counted.
+        let _in_flight = InFlight::new(&shared.metrics, run.route.server);
         match self.prepare(&mut run, incoming).await? {
             Ready::Go if run.tunnel => return Err(self.tunnel(&run, *incoming).await),
             Ready::Go => self.send(&run, incoming).await?,
@@ -326,6 +334,9 @@ impl Driver {
     /// Brings the backend to where the command can run.
     async fn prepare(&mut self, run: &mut Run, incoming: &mut Incoming) -> Outcome<Ready> {
         loop {
+            if !self.is_current(run) {
+                return Ok(Ready::Not(Attempt::Again(None)));
+            }
             let step = self.session.next_step(run, &self.topology.load());
             let next = match step {
                 Step::Go => return Ok(Ready::Go),
@@ -335,7 +346,7 @@ impl Driver {
                     Next::Fail(failure)
                 }
                 Step::ToPrimary(reason) => Next::ToPrimary(reason),
-                Step::Connect => match backends::open(self, run.route.server).await {
+                Step::Connect => match self.open(run).await {
                     Ok(()) => Next::Continue,
                     Err(error) => match self.not_connected(run, &error) {
                         Ok(next) => next,

@@ -1,19 +1,42 @@
 //! One command on a backend: sent as the server must see it, its answer passed on, its loss judged.
 
+use super::backends;
 use super::client::{Attempt, Driver, End, Outcome};
 use super::limit::Limit;
-use super::link::{InFlight, Incoming};
+use super::link::Incoming;
 use super::relay::{Relay, Stop};
 use super::upload::{Broken, Until, upload, whole};
+use crate::conn::TopologyWatch;
+use crate::route::Target;
 use crate::session::{Edit, Failure, Run};
 use crate::telemetry::Fault;
-use crate::topology::ServerId;
+use crate::topology::{ServerId, Writes};
 use crate::wire::{HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
 
 /// A read is sent so many times again at most.
 const REPEATS_MAX: u8 = 2;
 
 impl Driver {
+    /// Whether the primary that the command was to go to still is it: bringing the backend there may have taken a while.
+    pub(super) fn is_current(&self, run: &Run) -> bool {
+        let topology = self.topology.load();
+        let server = run.route.server;
+        run.route.target != Target::Primary
+            || topology.writes == Writes::Primary(server)
+            || topology.draining == Some(server) && self.session.in_transaction()
+    }
+
+    /// A new backend; given up when another server has become the primary meanwhile.
+    pub(super) async fn open(&mut self, run: &Run) -> Result<(), backends::OpenError> {
+        let (server, mut topology) = (run.route.server, self.topology.clone());
+        let from_primary = run.route.target == Target::Primary;
+        tokio::select! {
+            biased;
+            opened = backends::open(self, server) => opened,
+            () = replaced(&mut topology, server), if from_primary => Ok(()),
+        }
+    }
+
     /// Counts one more time that the command is sent again; whether that was the last.
     pub(super) fn is_last_attempt(&mut self) -> bool {
         self.repeats += 1;
@@ -88,14 +111,22 @@ impl Driver {
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
             return Ok(Attempt::Again(None));
         };
-        let in_flight = InFlight::new(&self.shared.metrics, server);
+        let from_primary = run.route.target == Target::Primary;
+        let topology = &mut self.topology;
         let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run, &self.shared.acknowledgements);
         if incoming.complete && incoming.buffered > 0 {
             relay.tracker = relay.tracker.in_sequence();
         }
         let mut limit = Limit::new(&self.shared, &self.identity, relay.run.timeout);
         let stop = loop {
-            match limit.until_stop(&mut relay).await {
+            let stop = tokio::select! {
+                biased;
+                stop = limit.until_stop(&mut relay) => stop,
+                () = replaced(topology, server), if from_primary => {
+                    Stop::BackendLost("another server has become the primary".into())
+                }
+            };
+            match stop {
                 Stop::LocalInfile => {
                     relay.client.consume(std::mem::take(&mut incoming.buffered));
                     let sent = async {
@@ -112,7 +143,6 @@ impl Driver {
             }
         };
         let (answered, next_seq, more) = (relay.answered, relay.next_seq, !relay.backend.tail.is_empty());
-        drop(in_flight);
         match stop {
             Stop::Done => {
                 let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
@@ -165,5 +195,16 @@ impl Driver {
         let failure = self.session.take_lost_transaction().unwrap_or_else(unknown);
         let told = self.client.fail(seq, &failure).await;
         if told.is_err() || state.is_err() { Err(End::Broken) } else { Ok(Attempt::Done) }
+    }
+}
+
+/// Waits until another server takes the writes: what `server` still owes may never come, and a commit that hung there must not
+/// be taken for one that counts.
+pub(super) async fn replaced(topology: &mut TopologyWatch, server: ServerId) {
+    loop {
+        if matches!(topology.load().writes, Writes::Primary(primary) if primary != server) {
+            return;
+        }
+        topology.changed().await;
     }
 }

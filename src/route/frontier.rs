@@ -214,6 +214,7 @@ mod tests {
             cluster: "main".into(),
             epoch: Epoch(1),
             writes: Writes::Primary(ServerId(0)),
+            draining: None,
             servers: vec![Arc::new(server)],
         }
     }

@@ -352,6 +352,18 @@ impl Session {
         self.state.holder == Some(server)
     }
 
+    /// While nobody takes new writes an open transaction may go on where the topology says; anything else waits.
+    fn refused(&self, mut run: Run, refusal: Refusal, topology: &crate::topology::Topology) -> Plan {
+        match topology.draining.filter(|_| self.in_transaction() && self.state.holder == topology.draining) {
+            Some(server) => {
+                let (target, reason) = (Target::Primary, Reason::Transaction);
+                run.route = Route { server, target, epoch: topology.epoch, reason, wait: false };
+                Plan::Run(run)
+            }
+            None => Plan::Refuse(refusal),
+        }
+    }
+
     /// The server that a run as this target concerns, if it must not be another one: the holder.
     fn holder_conflict(&self, route: &Route) -> bool {
         route.target == Target::Primary && self.state.holder.is_some_and(|holder| holder != route.server)

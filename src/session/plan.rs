@@ -252,7 +252,7 @@ impl Session {
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
             }
-            Err(refusal) => Plan::Refuse(refusal),
+            Err(refusal) => self.refused(run, refusal, moment.topology),
         }
     }
 
@@ -270,7 +270,7 @@ impl Session {
                 run.route = route;
                 Plan::Run(run)
             }
-            Err(refusal) => Plan::Refuse(refusal),
+            Err(refusal) => self.refused(run, refusal, topology),
         }
     }
 

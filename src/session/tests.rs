@@ -32,6 +32,7 @@ fn topology(replica_executed: &str) -> Topology {
         cluster: "main".into(),
         epoch: Epoch(1),
         writes: Writes::Primary(PRIMARY),
+        draining: None,
         servers: vec![server(PRIMARY, Role::Primary, WRITTEN), server(REPLICA, Role::Replica, replica_executed)],
     }
 }

@@ -113,6 +113,18 @@ pub(super) const SERVER_LAG: Metric = gauge(
     &["server"],
     "Replication lag; NaN where it is not known, and for the primary.",
 );
+pub(super) const PROBLEM: Metric = gauge(
+    "dbproxy_failover_problem",
+    &["problem"],
+    "1 for what is wrong with the cluster now (`none` included), else 0.",
+);
+pub(super) const NOTICES: Metric = counter(
+    "dbproxy_failover_notices_total",
+    &["kind"],
+    "News of the failover: problems, changes of the primary begun and ended, servers quarantined and taken back.",
+);
+pub(super) const STEPS: Metric =
+    counter("dbproxy_failover_steps_total", &["step", "outcome"], "Steps done on servers, or not done.");
 pub(super) const RELOADS: Metric =
     counter("dbproxy_config_reloads_total", &["outcome"], "Reloads on SIGHUP, applied or refused.");
 
@@ -140,5 +152,8 @@ pub const METRICS: &[Metric] = &[
     SERVER_UP,
     SERVER_ROLE,
     SERVER_LAG,
+    PROBLEM,
+    NOTICES,
+    STEPS,
     RELOADS,
 ];

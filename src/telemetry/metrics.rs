@@ -2,6 +2,7 @@
 
 use super::catalogue as m;
 use super::export::{self, Registrar};
+use super::failover::FailoverMetrics;
 use super::labels::{Fault, Label, Labels, Refusal};
 use super::meter::{Buckets, Meter, Shard};
 use super::rate::Rate;
@@ -23,6 +24,7 @@ pub struct Metrics {
     labels: Labels,
     started: Instant,
     clients: AtomicU32,
+    failover: FailoverMetrics,
     held: AtomicU32,
     held_bytes: AtomicU64,
     accepted: Counter,
@@ -85,6 +87,7 @@ impl Metrics {
             labels,
             started: now,
             clients: AtomicU32::new(0),
+            failover: FailoverMetrics::new(&series),
             held: AtomicU32::new(0),
             held_bytes: AtomicU64::new(0),
             failed: Fault::WORDS.iter().map(|word| series.counter(&m::FAILED, &[word])).collect(),
@@ -134,6 +137,11 @@ impl Metrics {
     /// Clients connected.
     pub fn clients(&self) -> u32 {
         self.clients.load(Relaxed)
+    }
+
+    /// What is counted of failovers.
+    pub fn failover(&self) -> &FailoverMetrics {
+        &self.failover
     }
 
     /// A statement of which so many bytes are kept waits for a primary; how many do now, it included, and of how many bytes.
@@ -377,7 +385,8 @@ mod tests {
 
     fn render(metrics: &Metrics) -> String {
         let nobody = Writes::Nobody(String::new());
-        let topology = Topology { cluster: "main".into(), epoch: Epoch(7), writes: nobody, servers: Vec::new() };
+        let topology =
+            Topology { cluster: "main".into(), epoch: Epoch(7), writes: nobody, draining: None, servers: Vec::new() };
         metrics.render(&topology, Instant::now())
     }
 

@@ -8,6 +8,7 @@ pub mod fields;
 
 mod catalogue;
 mod export;
+mod failover;
 mod labels;
 mod log;
 mod meter;
@@ -16,6 +17,7 @@ mod rate;
 mod rules;
 
 pub use catalogue::{METRICS, Metric, Type};
+pub use failover::{FailoverMetrics, problem_word};
 pub use labels::{Fault, LABELS, Label, Labels, Refusal, command_label};
 pub use log::{LogError, LogHandle};
 pub use meter::{BOUNDS_NS, Meter, Query};

@@ -26,7 +26,7 @@ pub fn assemble(previous: &Topology, observations: &[Observation], policy: &Poli
         if server == **view.before { view.before.clone() } else { Arc::new(server) }
     });
     let epoch = Epoch(previous.epoch.0 + u64::from(!writes.same_as(&previous.writes)));
-    Topology { cluster: previous.cluster.clone(), epoch, servers: servers.collect(), writes }
+    Topology { cluster: previous.cluster.clone(), epoch, servers: servers.collect(), writes, draining: None }
 }
 
 struct Cluster<'a> {

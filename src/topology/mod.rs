@@ -175,6 +175,8 @@ pub struct Topology {
     pub epoch: Epoch,
     /// Who takes the writes.
     pub writes: Writes,
+    /// While nobody takes new writes: where open transactions may go on and end.
+    pub draining: Option<ServerId>,
     /// All configured servers, indexed by [`ServerId`].
     pub servers: Vec<Arc<Server>>,
 }
@@ -190,6 +192,7 @@ impl Topology {
             cluster,
             epoch: Epoch(0),
             writes: Writes::Nobody("no server has been looked at yet".to_owned()),
+            draining: None,
             servers: servers.collect(),
         }
     }

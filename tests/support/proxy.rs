@@ -119,6 +119,20 @@ impl Proxy {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("cannot signal the proxy: {error}"));
     }
 
+    /// Stops the process in its tracks while something is done.
+    pub fn stop_for(&self, work: impl FnOnce()) {
+        self.signal(Signal::STOP);
+        work();
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills the process, as a crash does, and starts it again with the same configuration; does not wait for it.
+    pub fn crash_and_restart(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended();
+        self.process = launch(&self.config);
+    }
+
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);

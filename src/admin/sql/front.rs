@@ -1,6 +1,9 @@
 //! The command phase in front of the engine: one packet at a time, few commands, text in UTF-8.
 
+use super::action;
 use super::engine::{Ended, Engine};
+use super::table::{self, Table};
+use crate::admin::View;
 use crate::wire::{ErrPacket, HEADER_LEN, Header, frame};
 use std::io;
 use std::time::Duration;
@@ -12,6 +15,9 @@ use tokio::time::timeout;
 pub(super) const STATEMENT_BYTES_MOST: usize = 65_536;
 /// How long a client may take to take an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an action is waited for; it goes on all the same.
+const ACTION_TIMEOUT: Duration = Duration::from_secs(600);
 
 // <https://dev.mysql.com/doc/dev/mysql-server/latest/my__command_8h.html>
 const COM_QUIT: u8 = 0x01;
@@ -69,6 +75,7 @@ const IDLE: Refusal = Refusal {
 pub async fn talk(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     mut engine: Engine,
+    view: &View,
     idle: Duration,
 ) -> Result<(), FrontError> {
     let mut payload = Vec::new();
@@ -88,6 +95,9 @@ pub async fn talk(
                 Command::Quit => return Ok(()),
                 Command::Refused(refusal) => error(refusal, 1),
                 Command::Pass => {
+                    if let Some(answer) = act(&payload, view).await {
+                        engine.answer(answer);
+                    }
                     let mut packet = Vec::with_capacity(HEADER_LEN + payload.len());
                     frame(&mut packet, 0, &payload);
                     engine.exchange(&packet)?
@@ -96,6 +106,17 @@ pub async fn talk(
         };
         send(stream, &answer).await?;
     }
+}
+
+/// Does what a statement says that does something. `None`: it is none.
+async fn act(payload: &[u8], view: &View) -> Option<Result<Table, String>> {
+    let text = payload.strip_prefix(&[COM_QUERY]).and_then(|text| std::str::from_utf8(text).ok())?;
+    let action = match action::parse(text, &view.topology.load())? {
+        Ok(action) => action,
+        Err(why) => return Some(Err(why)),
+    };
+    let form = action.form;
+    Some(view.operator.ask(action.ask, ACTION_TIMEOUT).await.map(|answer| table::of_answer(&answer, form)))
 }
 
 enum Command {

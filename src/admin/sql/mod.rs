@@ -7,6 +7,7 @@
 //! does not know. So it gets neither: `front` refuses all but four commands, and [`Engine`] hands it one
 //! whole packet, the next only after it has answered and asked for one.
 
+mod action;
 mod engine;
 mod front;
 mod serve;

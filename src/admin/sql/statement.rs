@@ -46,7 +46,8 @@ pub(super) enum Expression {
 /// Not a statement of the admin interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 #[error(
-    "the admin interface has SHOW SERVERS, SHOW SESSIONS, SHOW STATUS, SHOW ROUTES and SHOW RULES, each with LIKE 'pattern'"
+    "the admin interface has SHOW SERVERS, SHOW SESSIONS, SHOW STATUS, SHOW ROUTES and SHOW RULES, each with LIKE 'pattern'; and {}",
+    super::action::USAGE
 )]
 pub(super) struct Unknown;
 
@@ -76,7 +77,7 @@ pub(super) fn parse(text: &str) -> Result<Statement, Unknown> {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Token {
+pub(super) enum Token {
     /// A word or number, as written; `@@` and dots are part of it.
     Word(String),
     Text(String),
@@ -84,7 +85,7 @@ enum Token {
 }
 
 /// `None`: an unterminated string or comment, or a `;` before the end.
-fn tokens(text: &str) -> Option<Vec<Token>> {
+pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {

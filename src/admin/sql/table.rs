@@ -1,5 +1,6 @@
 //! Statements to rows.
 
+use super::action::Form;
 use super::statement::{Expression, Statement, Subject, like};
 use crate::admin::View;
 use crate::admin::status::Status;
@@ -21,6 +22,24 @@ pub(super) struct Table {
 pub(super) struct Asker {
     pub user: String,
     pub connection_id: u32,
+}
+
+/// What the control plane answered. For people: one row for each entry of the list in it, or one for each value.
+pub(super) fn of_answer(answer: &serde_json::Value, form: Form) -> Table {
+    if form == Form::Json {
+        return table(&["json"], vec![vec![Some(answer.to_string())]]);
+    }
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    if let Some(events) = answer.get("events").and_then(serde_json::Value::as_array) {
+        let row = |event: &serde_json::Value| ["at_ms", "epoch", "what"].map(|name| text(&event[name])).to_vec();
+        return table(&["at_ms", "epoch", "what"], events.iter().map(row).collect());
+    }
+    let pairs = answer.as_object().into_iter().flatten();
+    table(&["name", "value"], pairs.map(|(name, value)| vec![Some(name.clone()), text(value)]).collect())
 }
 
 /// The result of a statement; `None` when it has none.
@@ -103,7 +122,8 @@ fn sessions(view: &View, now: Instant) -> Table {
 }
 
 fn status(status: &Status, view: &View) -> Table {
-    let (cluster, proxy) = (&status.cluster, &status.proxy);
+    let (cluster, failover, proxy) = (&status.cluster, &status.failover, &status.proxy);
+    let quarantined = failover.quarantined.iter().map(|one| one.server.as_str()).collect::<Vec<_>>().join(", ");
     let (bytes_in, bytes_out) = view.metrics.bytes();
     let queries: u64 = status.servers.iter().map(|server| server.queries).sum();
     let connections: u32 = status.servers.iter().map(|server| server.connections).sum();
@@ -113,6 +133,15 @@ fn status(status: &Status, view: &View) -> Table {
         ("cluster_reason", cluster.reason.clone()),
         ("cluster_primary", cluster.primary.clone()),
         ("cluster_epoch", Some(cluster.epoch.to_string())),
+        ("failover_mode", Some(failover.mode.clone())),
+        ("failover_mode_reason", failover.mode_reason.clone()),
+        ("failover_state", Some(failover.state.clone())),
+        ("failover_detail", failover.detail.clone()),
+        ("failover_problem", Some(failover.problem.clone())),
+        ("failover_epoch", Some(failover.epoch.to_string())),
+        ("failover_paused", Some(if failover.paused { "1" } else { "0" }.to_owned())),
+        ("failover_hold", failover.hold.clone()),
+        ("failover_quarantined", Some(quarantined)),
         ("proxy_version", Some(proxy.version.clone())),
         ("proxy_uptime_s", Some(proxy.uptime_s.to_string())),
         ("proxy_clients", Some(proxy.clients.to_string())),

@@ -3,7 +3,9 @@
 use crate::config::{BackendTls, User};
 use crate::control::failure;
 use crate::control::login::log_in;
-use crate::control::statement::{Columns, Dialect};
+use crate::control::statement::{Columns, Dialect, LookError};
+use crate::control::status::{self, Ear};
+use crate::failover::Status;
 use crate::topology::{Failure, Flavor};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row, ServerError};
@@ -11,6 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error as ThisError;
 use tokio::time::timeout;
+
+/// How long a login that was kept may take to show that it still works.
+const PING: Duration = Duration::from_millis(300);
 
 /// Who acts, and how it logs in.
 #[derive(Clone)]
@@ -93,6 +98,24 @@ impl Hand {
         // A lock that is not to be had must not hold a step for longer than the step may take.
         hand.run("session", "SET SESSION sql_mode = '', SESSION lock_wait_timeout = 1").await?;
         Ok(hand)
+    }
+
+    /// Whether a login that was kept still works.
+    pub(super) async fn works(&mut self) -> bool {
+        self.run_within("is it there", "SELECT 1", PING).await.is_ok()
+    }
+
+    /// What a failover must know of it.
+    pub(super) async fn status(&mut self) -> Result<Status, StepError> {
+        let mut ear = Ear::default();
+        match timeout(self.limit, status::ask(&mut self.conn, self.dialect, &mut ear)).await {
+            Ok(Ok(told)) => Ok(told.status),
+            Ok(Err(LookError::Driver(error))) => {
+                Err(StepError::Broken { doing: "read its state", cause: error.to_string() })
+            }
+            Ok(Err(error)) => Err(StepError::Unfit(error.to_string())),
+            Err(_elapsed) => Err(StepError::Timeout { doing: "read its state", within: self.limit }),
+        }
     }
 
     pub(super) fn address(&self) -> &str {

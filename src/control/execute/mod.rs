@@ -4,13 +4,20 @@
 //! put into an error that is a secret.
 
 mod hand;
+mod hook;
 mod primary;
 mod rejoin;
 mod replica;
+mod run;
+mod sessions;
+mod vitals;
 mod words;
 
 pub use hand::{Access, Hand, StepError};
+pub use hook::{HookError, run_hook};
 pub use primary::Closed;
 pub use rejoin::Fitness;
 pub use replica::Held;
+pub use run::{Executor, Means};
+pub use sessions::Busy;
 pub use words::Source;

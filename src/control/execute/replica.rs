@@ -104,6 +104,9 @@ impl Hand {
     }
 
     /// What this replica has applied and received.
+    ///
+    /// # Errors
+    /// It does not answer, or not in a way that can be read.
     pub async fn held(&mut self) -> Result<Held, StepError> {
         let channels = self.channels().await?;
         let executed = match self.dialect {
@@ -189,6 +192,17 @@ impl Hand {
         }
         self.run("point at the new source", &words::change_source(self.dialect, source)).await?;
         self.run("start replication", &format!("START {}", words::replica(self.dialect))).await
+    }
+
+    /// Stops replication, and acknowledging: for a server of which is not known yet what it has.
+    pub async fn leave_replication(&mut self) -> Result<(), StepError> {
+        if !self.channels().await?.is_empty() {
+            self.stop_replication().await?;
+        }
+        match self.semi_sync().await? {
+            Some(words) => self.run("stop acknowledging", &words::keep_quiet(words)).await,
+            None => Ok(()),
+        }
     }
 
     /// Forgets its source: a primary has none.

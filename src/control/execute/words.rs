@@ -135,6 +135,11 @@ pub(super) fn disarm(words: SemiSyncWords) -> String {
     format!("SET GLOBAL {}_enabled = 0", words.source())
 }
 
+/// Makes a server acknowledge nothing.
+pub(super) fn keep_quiet(words: SemiSyncWords) -> String {
+    format!("SET GLOBAL {}_enabled = 0", words.replica())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

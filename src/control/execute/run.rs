@@ -1,0 +1,287 @@
+//! One order of `failover`'s to its outcome.
+
+use super::hand::{Access, Hand, StepError};
+use super::hook::run_hook;
+use super::rejoin::Fitness;
+use super::sessions;
+use super::words::Source;
+use crate::config::{Hooks, Replication};
+use crate::conn::Registry;
+use crate::failover::{Acks, Done, Failed, FailedHow, LeaseCheck, Order, Outcome, Sets, Step};
+use crate::telemetry::Metrics;
+use crate::topology::{Failure, GtidHistory, ServerId};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Time between two attempts to reach a server that is being rebuilt.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// All that steps need.
+pub struct Means {
+    /// How to log in.
+    pub access: Access,
+    /// The account of replicas; `None`: nothing can be made to replicate.
+    pub replication: Option<Replication>,
+    /// The heartbeat that replicas ask for.
+    pub heartbeat: Duration,
+    /// The operator's programs.
+    pub hooks: Hooks,
+    /// dbproxy's own sessions.
+    pub registry: Arc<Registry>,
+    /// What they are sending.
+    pub metrics: Arc<Metrics>,
+    /// Addresses by [`ServerId`].
+    pub addresses: Vec<Arc<str>>,
+    /// What writes the epoch's row: host and process.
+    pub by: String,
+    /// Whether this process may act for the cluster.
+    pub lease: Arc<AtomicBool>,
+    /// Where reports for the operator are written.
+    pub reports: Option<PathBuf>,
+}
+
+/// Carries out orders. Logins are kept between them.
+pub struct Executor {
+    means: Means,
+    hands: Vec<Mutex<Option<Hand>>>,
+}
+
+impl Executor {
+    /// Logs in nowhere yet.
+    #[must_use]
+    pub fn new(means: Means) -> Self {
+        let hands = means.addresses.iter().map(|_| Mutex::default()).collect();
+        Self { means, hands }
+    }
+
+    /// Carries out one order, within its limit.
+    pub async fn run(&self, order: Order) -> Outcome {
+        let limit = Duration::from_millis(order.limit_ms);
+        let result = match timeout(limit, self.judge(&order, limit)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(Failed {
+                how: FailedHow::Unknown,
+                text: format!("{} was not done within {} ms", order.step.name(), order.limit_ms),
+            }),
+        };
+        Outcome { id: order.id, result }
+    }
+
+    async fn judge(&self, order: &Order, limit: Duration) -> Result<Done, Failed> {
+        if order.lease == LeaseCheck::BeforeActing && !self.means.lease.load(Ordering::Acquire) {
+            return Err(failed(FailedHow::LeaseLost, "another dbproxy may act for this cluster".to_owned()));
+        }
+        match &order.step {
+            Step::FenceByHook { server } => self.fence_by_hook(*server, order).await,
+            Step::DrainSessions { server } => self.drain_sessions(*server, limit).await,
+            Step::KillSessions { server } => {
+                sessions::end_sessions(&self.means.registry, *server);
+                Ok(Done::Plain)
+            }
+            Step::DumpErrant { server, errant } => self.dump_errant(*server, errant),
+            Step::Clone { server, donor } => self.clone(*server, *donor, limit).await,
+            step => self.at(order, step, limit).await,
+        }
+    }
+
+    /// Everything that one login does.
+    async fn at(&self, order: &Order, step: &Step, limit: Duration) -> Result<Done, Failed> {
+        let server = step.server();
+        let mut hand = self.hand(server).await.map_err(|error| told(&error))?;
+        let result = self.act(&mut hand, order, step, limit).await;
+        let usable = !matches!(&result, Err(StepError::Timeout { .. } | StepError::Broken { .. }));
+        if usable && let Some(place) = self.hands.get(usize::from(server.0)) {
+            *place.lock().await = Some(hand);
+        }
+        result.map_err(|error| told(&error))
+    }
+
+    async fn act(&self, hand: &mut Hand, order: &Order, step: &Step, limit: Duration) -> Result<Done, StepError> {
+        if order.lease == LeaseCheck::BeforeActing {
+            let known = hand.read_epoch().await?;
+            if known > order.epoch.0 {
+                return Err(StepError::Unfit(format!("it knows of epoch {known}, this is for {}", order.epoch.0)));
+            }
+        }
+        match step {
+            Step::Revoke { .. } => hand.stop_receiver().await?,
+            Step::Fence { .. } => {
+                hand.fence().await?;
+                hand.leave_replication().await?;
+            }
+            Step::Drain { until, .. } => {
+                hand.start_applier().await?;
+                hand.drain(&until.position(), limit.saturating_sub(Duration::from_millis(50))).await?;
+            }
+            Step::Arm { wait_count, .. } => {
+                hand.stop_replication().await?;
+                hand.arm(u32::from(*wait_count)).await?;
+                return Ok(Done::Plain);
+            }
+            Step::Repoint { source, acks, .. } => {
+                self.repoint(hand, *source, *acks).await?;
+                return Ok(Done::Plain);
+            }
+            Step::Open { .. } => {
+                hand.open().await?;
+                hand.write_epoch(order.epoch.0, &self.means.by, limit).await?;
+            }
+            Step::Forget { .. } => {
+                hand.forget_source().await?;
+                hand.forget_fence().await?;
+                return Ok(Done::Plain);
+            }
+            Step::CheckQuiet { server } => {
+                let busy = hand.busy(&sessions::own_connections(&self.means.registry, *server)).await?;
+                let oldest_transaction_ms = u64::try_from(busy.oldest.as_millis()).unwrap_or(u64::MAX);
+                return Ok(Done::Quiet { oldest_transaction_ms, locked: busy.locked });
+            }
+            Step::Demote { server } => {
+                hand.close(&sessions::own_connections(&self.means.registry, *server)).await?;
+                hand.settled().await?;
+            }
+            Step::FenceByHook { .. }
+            | Step::DrainSessions { .. }
+            | Step::KillSessions { .. }
+            | Step::DumpErrant { .. }
+            | Step::Clone { .. } => return Err(StepError::Unfit("is no step at a server".to_owned())),
+        }
+        let (sets, uptime_ms) = hand.sets().await?;
+        Ok(Done::Sets { sets, uptime_ms })
+    }
+
+    async fn repoint(&self, hand: &mut Hand, source: ServerId, acks: Acks) -> Result<(), StepError> {
+        let replication =
+            self.means.replication.as_ref().ok_or_else(|| {
+                StepError::Unfit("there is no account for replicas: [replication] is missing".to_owned())
+            })?;
+        let address = self.address(source);
+        hand.rejoin(Source::new(&address, replication, self.means.heartbeat), acks == Acks::On).await
+    }
+
+    async fn fence_by_hook(&self, server: ServerId, order: &Order) -> Result<Done, Failed> {
+        let Some(hook) = &self.means.hooks.fence else {
+            return Err(failed(FailedHow::Refused, "no hooks.fence is configured".to_owned()));
+        };
+        let input = serde_json::json!({
+            "action": "fence", "server": &*self.address(server), "epoch": order.epoch.0, "decided_by": self.means.by,
+        });
+        match run_hook(&hook.0, &input.to_string(), self.means.hooks.timeout).await {
+            Ok(()) => Ok(Done::Plain),
+            Err(error) => Err(failed(FailedHow::Refused, error.to_string())),
+        }
+    }
+
+    async fn drain_sessions(&self, server: ServerId, limit: Duration) -> Result<Done, Failed> {
+        let limit = limit.saturating_sub(Duration::from_millis(20));
+        match sessions::drain_sessions(&self.means.registry, &self.means.metrics, server, limit).await {
+            Ok(()) => Ok(Done::Plain),
+            Err(left) => Err(failed(FailedHow::NotYet, format!("{left} sessions have something open there"))),
+        }
+    }
+
+    /// What the operator needs to look at transactions that only one server has. The events themselves stay in that server's
+    /// binary log; the file says which, and how to print them.
+    fn dump_errant(&self, server: ServerId, errant: &GtidHistory) -> Result<Done, Failed> {
+        let Some(folder) = &self.means.reports else { return Ok(Done::Plain) };
+        let address = self.address(server);
+        let (host, port) = address.rsplit_once(':').unwrap_or((&address, "3306"));
+        let print = match errant {
+            GtidHistory::MySql(_) => {
+                format!(
+                    "mysqlbinlog --read-from-remote-server --host={host} --port={port} --include-gtids='{errant}' -vv BINLOG..."
+                )
+            }
+            GtidHistory::MariaDb(_) => {
+                format!(
+                    "mariadb-binlog --read-from-remote-server --host={host} --port={port} -vv BINLOG...   # GTIDs {errant}"
+                )
+            }
+        };
+        let text =
+            format!("server {address}\ntransactions that the primary has not: {errant}\nto print them:\n  {print}\n");
+        let name = format!("errant-{}.txt", address.replace([':', '[', ']', '/'], "_"));
+        match super::super::journal::write_file(&folder.join(name), text.as_bytes()) {
+            Ok(()) => Ok(Done::Plain),
+            Err(error) => Err(failed(FailedHow::Refused, error.to_string())),
+        }
+    }
+
+    /// Copies, then waits until the server is back with the copy. It may take an operator or a supervisor to start it.
+    async fn clone(&self, server: ServerId, donor: ServerId, limit: Duration) -> Result<Done, Failed> {
+        let deadline = Instant::now() + limit;
+        let donor_address = self.address(donor);
+        let mut hand = self.hand(server).await.map_err(|error| told(&error))?;
+        hand.clone_from(&donor_address, &self.means.access, limit).await.map_err(|error| told(&error))?;
+        drop(hand);
+        loop {
+            sleep(RETRY).await;
+            match self.cloned(server, donor).await {
+                Ok(done) => return Ok(done),
+                Err(error) if Instant::now() + RETRY >= deadline => {
+                    return Err(failed(FailedHow::NotYet, format!("the copy is there, the server is not up: {error}")));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn cloned(&self, server: ServerId, donor: ServerId) -> Result<Done, StepError> {
+        let mut hand = Hand::log_in(&self.address(server), &self.means.access).await?;
+        let mut primary = Hand::log_in(&self.address(donor), &self.means.access).await?;
+        hand.close_quietly().await?;
+        if hand.fitness(&mut primary).await? != Fitness::Clean {
+            return Err(StepError::Unfit("it still has what the donor has not".to_owned()));
+        }
+        let (sets, uptime_ms) = hand.sets().await?;
+        Ok(Done::Sets { sets, uptime_ms })
+    }
+
+    /// A login that works: the one that was kept, or a new one.
+    async fn hand(&self, server: ServerId) -> Result<Hand, StepError> {
+        if let Some(place) = self.hands.get(usize::from(server.0))
+            && let Some(mut kept) = place.lock().await.take()
+            && kept.works().await
+        {
+            return Ok(kept);
+        }
+        Hand::log_in(&self.address(server), &self.means.access).await
+    }
+
+    fn address(&self, server: ServerId) -> Arc<str> {
+        self.means.addresses.get(usize::from(server.0)).cloned().unwrap_or_else(|| Arc::from("unknown:0"))
+    }
+}
+
+impl Hand {
+    /// What this server has, and since when it runs.
+    ///
+    /// # Errors
+    /// It does not answer, or not in a way that can be read.
+    pub async fn sets(&mut self) -> Result<(Sets, u64), StepError> {
+        let told = self.status().await?;
+        Ok((told.sets, told.uptime_ms))
+    }
+}
+
+fn failed(how: FailedHow, text: String) -> Failed {
+    Failed { how, text }
+}
+
+/// What is known of a step that was not done.
+fn told(error: &StepError) -> Failed {
+    let how = match error {
+        StepError::Login(Failure::Other(_) | Failure::AccessDenied(_) | Failure::TooManyConnections) => {
+            FailedHow::Refused
+        }
+        StepError::Login(_) => FailedHow::Unreachable,
+        StepError::Timeout { doing: "apply what was received", .. } => FailedHow::NotYet,
+        StepError::Timeout { .. } | StepError::Broken { .. } => FailedHow::Unknown,
+        StepError::Refused { .. } | StepError::Unfit(_) => FailedHow::Refused,
+    };
+    Failed { how, text: error.to_string() }
+}

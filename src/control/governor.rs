@@ -1,0 +1,333 @@
+//! The owner of `failover`'s state: feeds it events, and does what it says.
+//!
+//! Effects are done in their order. What must survive is on the disk before anything that rests on it is done; a journal that
+//! cannot be written takes the right to act away.
+
+use super::ask::{Answer, Ask, Request, Standing};
+use super::clock::Clock;
+use super::execute::{Executor, run_hook};
+use super::journal::Journal;
+use super::names::named;
+use super::tell;
+use crate::config::Hooks;
+use crate::failover::{
+    Command, CommandId, Effect, Event, Gate, Lease, Mode, Moment, Notice, NoticeKind, Order, Outcome, Policy, Record,
+    State, Withdrawn, step,
+};
+use crate::telemetry::Metrics;
+use crate::topology::ServerId;
+use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// All that a governor is made of.
+pub(super) struct Parts {
+    pub(super) policy: Policy,
+    pub(super) mode_reason: Option<String>,
+    pub(super) addresses: Vec<Arc<str>>,
+    pub(super) cluster: Arc<str>,
+    pub(super) journal: Journal,
+    pub(super) lease: Arc<AtomicBool>,
+    pub(super) hooks: Hooks,
+    pub(super) outcomes: mpsc::Sender<Outcome>,
+    pub(super) standing: Arc<ArcSwap<Standing>>,
+    pub(super) metrics: Option<Arc<Metrics>>,
+}
+
+pub(super) struct Governor {
+    parts: Parts,
+    clock: Clock,
+    state: State,
+    executor: Arc<Executor>,
+    gate: Gate,
+    answers: BTreeMap<CommandId, oneshot::Sender<Answer>>,
+    next_command: u64,
+    /// Steps and hooks under way; dropped with this.
+    running: JoinSet<()>,
+    /// When the change that is under way began, for the hooks' timeline.
+    change_began: Option<Moment>,
+}
+
+/// What the owner of the probes is to do after an event.
+#[derive(Default, Debug)]
+pub(super) struct Wish {
+    pub(super) look: Vec<ServerId>,
+    pub(super) gate_changed: bool,
+}
+
+impl Governor {
+    /// Begins where the journal ends.
+    pub(super) fn new(mut parts: Parts, executor: Executor, clock: Clock) -> (Self, Wish) {
+        let state = State::new(parts.addresses.len());
+        let last = parts.journal.last().map(|record| Box::new(record.durable.clone()));
+        if !parts.lease.load(Ordering::Acquire) {
+            parts.mode_reason.get_or_insert_with(|| "another dbproxy acts for this cluster".to_owned());
+        }
+        let lease = if parts.lease.load(Ordering::Acquire) { Lease::Held } else { Lease::NotHeld };
+        let mut governor = Self {
+            parts,
+            clock,
+            state,
+            executor: Arc::new(executor),
+            gate: Gate::default(),
+            answers: BTreeMap::new(),
+            next_command: 1,
+            running: JoinSet::new(),
+            change_began: None,
+        };
+        let mut wish = Wish::default();
+        if let Some(durable) = last {
+            wish = governor.feed(Event::Restored(durable));
+        }
+        let after = governor.feed(Event::Lease(lease));
+        wish.look.extend(after.look);
+        (governor, wish)
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// After how long without a word a replica is deaf.
+    pub(super) fn deaf_after(&self) -> Duration {
+        self.parts.policy.detection.deaf_after
+    }
+
+    /// What the data plane may do.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Who is not routed to, by the operator's word.
+    pub(super) fn withdrawn(&self) -> &BTreeMap<ServerId, Withdrawn> {
+        &self.state.durable().withdrawn
+    }
+
+    /// The server that writes are tried at: the primary, while this process decides and nothing is being changed.
+    pub(super) fn written_to(&self) -> Option<ServerId> {
+        let durable = self.state.durable();
+        let governs =
+            self.parts.policy.mode != Mode::Observe && !durable.paused && self.parts.lease.load(Ordering::Acquire);
+        durable.primary.filter(|_| governs && durable.change.is_none())
+    }
+
+    /// Another mode than so far, and why.
+    pub(super) fn set_mode(&mut self, mode: Mode, reason: Option<String>) -> Wish {
+        if self.parts.policy.mode != mode || self.parts.mode_reason != reason {
+            tell::mode(mode, reason.as_deref());
+        }
+        self.parts.policy.mode = mode;
+        self.parts.mode_reason = reason;
+        self.feed(Event::Tick)
+    }
+
+    /// Takes an event in, and does what follows from it.
+    pub(super) fn feed(&mut self, event: Event) -> Wish {
+        let now = self.clock.now();
+        let effects = step(&mut self.state, &self.parts.policy, event, now);
+        let mut wish = Wish::default();
+        for effect in effects {
+            match effect {
+                Effect::Journal(record) => {
+                    if !self.write(&record) {
+                        // Nothing that rests on it may be done.
+                        break;
+                    }
+                }
+                Effect::Publish(gate) => {
+                    self.gate = gate;
+                    wish.gate_changed = true;
+                }
+                Effect::Execute(order) => self.execute(order),
+                Effect::Look(server) => wish.look.push(server),
+                Effect::Notify(notice) => self.notify(&notice),
+                Effect::Answer { id, result } => {
+                    if let Some(answer) = self.answers.remove(&id) {
+                        let said = |text: String| named(&text, &self.parts.addresses);
+                        let _ =
+                            answer.send(result.map(said).map_err(said).map(|done| serde_json::json!({ "done": done })));
+                    }
+                }
+            }
+        }
+        while self.running.try_join_next().is_some() {}
+        self.show(now);
+        wish
+    }
+
+    /// `false`: it is not on the disk, and the right to act is gone.
+    fn write(&mut self, record: &Record) -> bool {
+        tell::record(record.durable.epoch, &named(&record.what, &self.parts.addresses));
+        match self.parts.journal.append(record) {
+            Ok(()) => true,
+            Err(error) => {
+                tell::journal_failed(self.parts.journal.path(), &error);
+                self.parts.lease.store(false, Ordering::Release);
+                self.parts.mode_reason = Some(format!("the journal can't be written: {error}"));
+                false
+            }
+        }
+    }
+
+    fn execute(&mut self, order: Order) {
+        let (executor, outcomes, metrics) =
+            (self.executor.clone(), self.parts.outcomes.clone(), self.parts.metrics.clone());
+        let addresses = self.parts.addresses.clone();
+        self.running.spawn(async move {
+            let (name, server) = (order.step.name(), order.step.server());
+            let address = addresses.get(usize::from(server.0)).cloned().unwrap_or_default();
+            let outcome = executor.run(order).await;
+            tell::outcome(name, &address, &outcome);
+            if let Some(metrics) = metrics {
+                metrics.failover().step(name, outcome.result.is_ok());
+            }
+            // The owner is gone only when the process ends.
+            let _ = outcomes.send(outcome).await;
+        });
+    }
+
+    fn notify(&mut self, notice: &Notice) {
+        let notice = &Notice { kind: notice.kind, text: named(&notice.text, &self.parts.addresses) };
+        tell::notice(notice, self.parts.policy.mode);
+        if let Some(metrics) = &self.parts.metrics {
+            metrics.failover().notice(notice.kind);
+        }
+        match notice.kind {
+            NoticeKind::Started => {
+                self.change_began = Some(self.clock.now());
+                self.hook(self.parts.hooks.before.clone(), notice);
+            }
+            NoticeKind::Finished | NoticeKind::Aborted | NoticeKind::Blocked => {
+                self.hook(self.parts.hooks.after.clone(), notice);
+            }
+            NoticeKind::Problem
+            | NoticeKind::Withheld
+            | NoticeKind::Quarantined
+            | NoticeKind::Rejoined
+            | NoticeKind::Fencing
+            | NoticeKind::Adopted => {}
+        }
+    }
+
+    /// Runs one of the operator's programs beside what goes on.
+    fn hook(&mut self, hook: Option<crate::config::Hook>, notice: &Notice) {
+        let Some(hook) = hook else { return };
+        let limit = self.parts.hooks.timeout;
+        let input = self.timeline(notice).to_string();
+        self.running.spawn(async move {
+            if let Err(error) = run_hook(&hook.0, &input, limit).await {
+                tell::hook_failed(&error);
+            }
+        });
+    }
+
+    fn timeline(&self, notice: &Notice) -> serde_json::Value {
+        let since = self.change_began.unwrap_or(Moment(0));
+        let entries = self.parts.journal.entries().filter(|record| record.at >= since);
+        let entries: Vec<_> = entries
+            .map(|record| serde_json::json!({"at_ms": record.at.0, "what": named(&record.what, &self.parts.addresses)}))
+            .collect();
+        serde_json::json!({
+            "cluster": &*self.parts.cluster,
+            "kind": notice.kind,
+            "text": notice.text,
+            "epoch": self.state.epoch().0,
+            "servers": self.parts.addresses.iter().map(|address| &**address).collect::<Vec<_>>(),
+            "timeline": entries,
+        })
+    }
+
+    /// Answers an operator, now or when it is done.
+    pub(super) fn answer(&mut self, request: Request) -> Wish {
+        let Request { ask, answer } = request;
+        match ask {
+            Ask::Act(command) => {
+                let id = CommandId(self.next_command);
+                self.next_command += 1;
+                self.answers.insert(id, answer);
+                return self.feed(Event::Command { id, command });
+            }
+            Ask::Try(command) => {
+                let _ = answer.send(self.rehearse(command));
+            }
+            Ask::Why => {
+                let report = self.state.explain(&self.parts.policy, self.clock.now());
+                let mut findings = report.findings.clone();
+                for finding in &mut findings {
+                    finding.detail = named(&finding.detail, &self.parts.addresses);
+                }
+                let refused = findings.iter().find(|finding| !finding.holds).cloned();
+                let _ = answer.send(Ok(serde_json::json!({
+                    "mode": tell::mode_word(self.parts.policy.mode),
+                    "mode_reason": self.parts.mode_reason,
+                    "problem": report.problem,
+                    "advice": report.problem.advice(),
+                    "decision": named(&report.decision, &self.parts.addresses),
+                    "last_failed": refused,
+                    "findings": findings,
+                    "candidates": report.candidates,
+                })));
+            }
+            Ask::Events => {
+                let entries = self.parts.journal.entries();
+                let entries: Vec<_> = entries
+                    .map(|record| {
+                        serde_json::json!({"at_ms": record.at.0, "epoch": record.durable.epoch.0, "what": named(&record.what, &self.parts.addresses)})
+                    })
+                    .collect();
+                let _ = answer.send(Ok(serde_json::json!({ "events": entries })));
+            }
+        }
+        Wish::default()
+    }
+
+    /// What a command would begin with: it is given to a copy, and nothing that the copy says is done.
+    fn rehearse(&self, command: Command) -> Answer {
+        let (mut copy, id) = (self.state.clone(), CommandId(u64::MAX));
+        let effects = step(&mut copy, &self.parts.policy, Event::Command { id, command }, self.clock.now());
+        let mut orders = Vec::new();
+        for effect in &effects {
+            match effect {
+                Effect::Answer { result: Err(refused), .. } => return Err(named(refused, &self.parts.addresses)),
+                Effect::Execute(order) => {
+                    let address = self.parts.addresses.get(usize::from(order.step.server().0));
+                    orders.push(format!("{} {}", order.step.name(), address.map_or("?", |address| &**address)));
+                }
+                _ => {}
+            }
+        }
+        let report = copy.explain(&self.parts.policy, self.clock.now());
+        Ok(serde_json::json!({
+            "would": "begin",
+            "first_steps": orders,
+            "decision": named(&report.decision, &self.parts.addresses),
+            "candidates": report.candidates,
+        }))
+    }
+
+    fn show(&self, now: Moment) {
+        let (state, policy) = (&self.state, &self.parts.policy);
+        let ids = (0..=u16::MAX).take(self.parts.addresses.len()).map(ServerId);
+        let standing = Standing {
+            mode: tell::mode_word(policy.mode).to_owned(),
+            mode_reason: self.parts.mode_reason.clone(),
+            phase: state.phase(),
+            problem: state.problem(),
+            advice: state.problem().advice().to_owned(),
+            epoch: state.epoch().0,
+            paused: state.durable().paused,
+            hold: state.durable().hold.clone(),
+            nodes: ids.map(|id| state.node(id, policy, now)).collect(),
+        };
+        if let Some(metrics) = &self.parts.metrics {
+            metrics.failover().problem(standing.problem);
+        }
+        if **self.parts.standing.load() != standing {
+            self.parts.standing.store(Arc::new(standing));
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What must survive this process: the failover's decisions, one JSON line each, synced before what follows them is done.
+//!
+//! One process at a time has a journal: it holds a lock on a file beside it. Another that is pointed at the same folder does
+//! not act.
+
+use crate::failover::Record;
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, Error, Write};
+use std::path::{Path, PathBuf};
+
+/// A journal beyond this is begun anew with its last entry; the old one is kept beside it.
+const BYTES_MOST: u64 = 16 << 20;
+/// Entries that are kept in memory, to be shown.
+const SHOWN_MOST: usize = 1000;
+
+/// The journal of one cluster.
+pub(super) struct Journal {
+    place: Option<Place>,
+    /// The latest entries, oldest first.
+    shown: VecDeque<Record>,
+}
+
+struct Place {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    // Held for as long as this lives.
+    _lock: File,
+}
+
+/// Whether this process may act.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// It has the journal.
+    Ours(Journal),
+    /// Another process has it.
+    Taken(PathBuf),
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// Keeps what it is told in memory only.
+    pub(super) fn in_memory() -> Self {
+        Self { place: None, shown: VecDeque::new() }
+    }
+
+    /// Opens the journal of a cluster in a folder, made if need be.
+    pub(super) fn open(folder: &Path, cluster: &str) -> Result<Opened, Error> {
+        std::fs::create_dir_all(folder)?;
+        let lock_path = folder.join(format!("failover-{cluster}.lock"));
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Opened::Taken(lock_path)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let path = folder.join(format!("failover-{cluster}.journal"));
+        let shown = read(&path)?;
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let mut bytes = file.metadata()?.len();
+        if bytes > 0 && !ends_a_line(&path)? {
+            // What was being written when the last run was killed is no entry; the next one begins a line of its own.
+            (&file).write_all(b"\n")?;
+            bytes += 1;
+        }
+        sync_folder(&path)?;
+        Ok(Opened::Ours(Self { place: Some(Place { path, file, bytes, _lock: lock }), shown }))
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.place.as_ref().map(|place| place.path.as_path())
+    }
+
+    /// The latest entry.
+    pub(super) fn last(&self) -> Option<&Record> {
+        self.shown.back()
+    }
+
+    /// The latest entries, oldest first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Record> {
+        self.shown.iter()
+    }
+
+    /// Writes an entry; when this returns it is on the disk.
+    pub(super) fn append(&mut self, record: &Record) -> Result<(), Error> {
+        self.shown.push_back(record.clone());
+        if self.shown.len() > SHOWN_MOST {
+            self.shown.pop_front();
+        }
+        let Some(place) = &mut self.place else { return Ok(()) };
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        place.file.write_all(&line)?;
+        place.file.sync_data()?;
+        place.bytes += line.len() as u64;
+        if place.bytes > BYTES_MOST { place.begin_anew(&line) } else { Ok(()) }
+    }
+}
+
+impl Place {
+    fn begin_anew(&mut self, last: &[u8]) -> Result<(), Error> {
+        let old = self.path.with_extension("journal.1");
+        let _ = std::fs::remove_file(&old);
+        std::fs::hard_link(&self.path, &old)?;
+        write_file(&self.path, last)?;
+        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        self.bytes = last.len() as u64;
+        Ok(())
+    }
+}
+
+/// What earlier runs left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Past {
+    /// Nothing, or nothing that matters here.
+    Nothing,
+    /// The cluster was found fit for a failover.
+    Fit,
+    /// A change of the primary was under way.
+    Changing,
+}
+
+/// What earlier runs left of this cluster.
+#[must_use]
+pub fn past(folder: Option<&Path>, cluster: &str) -> Past {
+    let Some(folder) = folder else { return Past::Nothing };
+    let entries = read(&folder.join(format!("failover-{cluster}.journal"))).unwrap_or_default();
+    if entries.back().is_some_and(|record| record.durable.change.is_some()) {
+        Past::Changing
+    } else if fit_mark(folder, cluster).exists() {
+        Past::Fit
+    } else {
+        Past::Nothing
+    }
+}
+
+/// Remembers that the cluster was found fit.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn note_fit(folder: &Path, cluster: &str) -> Result<(), Error> {
+    write_file(&fit_mark(folder, cluster), b"found fit for a failover by dbproxy doctor\n")
+}
+
+fn fit_mark(folder: &Path, cluster: &str) -> PathBuf {
+    folder.join(format!("failover-{cluster}.fit"))
+}
+
+/// The entries of a journal. A line that is none was cut off by a crash, or is of another version: it is left out.
+fn read(path: &Path) -> Result<VecDeque<Record>, Error> {
+    let mut entries = VecDeque::new();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(entries),
+        Err(error) => return Err(error),
+    };
+    for line in BufReader::new(file).split(b'\n') {
+        if let Ok(record) = serde_json::from_slice(&line?) {
+            entries.push_back(record);
+            if entries.len() > SHOWN_MOST {
+                entries.pop_front();
+            }
+        }
+    }
+    Ok(entries)
+}
+
+fn ends_a_line(path: &Path) -> Result<bool, Error> {
+    Ok(std::fs::read(path)?.ends_with(b"\n"))
+}
+
+/// Writes a file so that there is always a whole one of that name.
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let part = path.with_extension("part");
+    let mut file = File::create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&part, path)?;
+    sync_folder(path)
+}
+
+/// A new name is on the disk only when its folder is.
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::{Durable, Moment};
+    use crate::topology::{Epoch, ServerId};
+    use std::collections::BTreeSet;
+
+    fn record(epoch: u64) -> Record {
+        let durable = Durable { epoch: Epoch(epoch), ackers: BTreeSet::from([ServerId(1)]), ..Durable::default() };
+        Record { at: Moment(epoch), what: format!("epoch {epoch}"), report: None, durable }
+    }
+
+    fn open(folder: &Path) -> Journal {
+        match Journal::open(folder, "c").unwrap() {
+            Opened::Ours(journal) => journal,
+            Opened::Taken(path) => panic!("{} is taken", path.display()),
+        }
+    }
+
+    #[test]
+    fn the_last_entry_survives() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(folder.path());
+        assert!(journal.last().is_none());
+        journal.append(&record(1)).unwrap();
+        journal.append(&record(2)).unwrap();
+        drop(journal);
+        let journal = open(folder.path());
+        assert_eq!(journal.last(), Some(&record(2)));
+        assert_eq!(journal.entries().count(), 2);
+    }
+
+    #[test]
+    fn an_entry_that_was_cut_off_is_none_and_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).append(&record(1)).unwrap();
+        let path = folder.path().join("failover-c.journal");
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], &whole[..whole.len() / 2]].concat()).unwrap();
+        let mut journal = open(folder.path());
+        assert_eq!(journal.last(), Some(&record(1)));
+        journal.append(&record(3)).unwrap();
+        drop(journal);
+        assert_eq!(open(folder.path()).last(), Some(&record(3)));
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(past(Some(folder.path()), "c"), Past::Nothing);
+        open(folder.path()).append(&record(1)).unwrap();
+        assert_eq!(past(Some(folder.path()), "c"), Past::Nothing, "that it ran says nothing of the cluster");
+        note_fit(folder.path(), "c").unwrap();
+        assert_eq!(past(Some(folder.path()), "c"), Past::Fit);
+        assert_eq!(past(None, "c"), Past::Nothing);
+    }
+
+    #[test]
+    fn a_second_process_does_not_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = open(folder.path());
+        assert!(matches!(Journal::open(folder.path(), "c").unwrap(), Opened::Taken(_)));
+        assert!(matches!(Journal::open(folder.path(), "other").unwrap(), Opened::Ours(_)));
+        drop(first);
+        open(folder.path());
+    }
+
+    #[test]
+    fn a_journal_that_is_too_long_begins_anew_with_its_last_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(folder.path());
+        let long = Record { what: "x".repeat(1 << 20), ..record(1) };
+        for _ in 0..17 {
+            journal.append(&long).unwrap();
+        }
+        journal.append(&record(9)).unwrap();
+        drop(journal);
+        assert!(std::fs::metadata(folder.path().join("failover-c.journal")).unwrap().len() < 4 << 20);
+        assert_eq!(open(folder.path()).last(), Some(&record(9)));
+    }
+}

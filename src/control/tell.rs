@@ -1,0 +1,65 @@
+//! The failover in the log: each kind of news by its name, at the level that it deserves.
+
+use super::execute::HookError;
+use crate::failover::{Mode, Notice, NoticeKind, Outcome};
+use crate::topology::Epoch;
+use std::path::Path;
+use tracing::{debug, error, info, warn};
+
+pub(super) const fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Auto => "auto",
+        Mode::Observe => "observe",
+        Mode::Manual => "manual",
+    }
+}
+
+pub(super) fn mode(mode: Mode, reason: Option<&str>) {
+    let state = mode_word(mode);
+    match reason {
+        Some(reason) => warn!(state, reason, "failover: nothing is done without being asked"),
+        None => info!(state, "failover"),
+    }
+}
+
+pub(super) fn no_lease(why: &str) {
+    error!(reason = why, "failover: nothing is done from here");
+}
+
+pub(super) fn notice(notice: &Notice, mode: Mode) {
+    let (text, state) = (notice.text.as_str(), mode_word(mode));
+    match notice.kind {
+        NoticeKind::Problem => warn!(state, reason = text, "failover: problem"),
+        NoticeKind::Started => warn!(state, reason = text, "failover: the primary is being changed"),
+        NoticeKind::Finished => info!(state, reason = text, "failover: there is a new primary"),
+        NoticeKind::Blocked => error!(state, reason = text, "failover: it can't go on"),
+        NoticeKind::Aborted => warn!(state, reason = text, "failover: called off, the old primary stays"),
+        NoticeKind::Withheld => warn!(state, reason = text, "failover: not begun"),
+        NoticeKind::Quarantined => error!(state, reason = text, "failover: a server serves nothing"),
+        NoticeKind::Rejoined => info!(state, reason = text, "failover: a server is back"),
+        NoticeKind::Fencing => warn!(state, reason = text, "failover: a server is made read-only"),
+        NoticeKind::Adopted => warn!(state, reason = text, "failover: somebody else changed the primary"),
+    }
+}
+
+pub(super) fn record(epoch: Epoch, what: &str) {
+    if !what.is_empty() {
+        info!(epoch = epoch.0, reason = what, "failover: decided");
+    }
+}
+
+pub(super) fn journal_failed(path: Option<&Path>, why: &std::io::Error) {
+    let file = path.map(|path| path.display().to_string());
+    error!(file, error = %why, "failover: the journal can't be written, so nothing is done any more");
+}
+
+pub(super) fn outcome(step: &'static str, address: &str, outcome: &Outcome) {
+    match &outcome.result {
+        Ok(_) => debug!(backend = address, command = step, "failover: step done"),
+        Err(failed) => warn!(backend = address, command = step, reason = failed.text, "failover: step not done"),
+    }
+}
+
+pub(super) fn hook_failed(why: &HookError) {
+    error!(error = %why, "failover: hook");
+}

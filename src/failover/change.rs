@@ -1,0 +1,400 @@
+//! A change of the primary, from what begins it to what ends it: failover and switchover share all but their beginnings.
+
+use super::machine::Turn;
+use super::state::Owner;
+use super::{
+    Acks, Blocked, Cause, Change, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind, Problem, Reign,
+    Report, Stage, Step, Suspicion,
+};
+use crate::topology::{Epoch, ServerId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How often a step that may have happened is given before its server counts as lost.
+const TRIES_MAX: u32 = 5;
+/// A slice of a long wait: between two of them is looked whether anything moves.
+const DRAIN_SLICE: Duration = Duration::from_secs(2);
+/// Without anything new, what is blocked is tried again after so many times the retry limit.
+const RETRY_UNCHANGED: u32 = 10;
+
+impl Change {
+    /// Whether it is a switchover that has not become a failover.
+    pub fn is_switchover(&self) -> bool {
+        self.cause == Cause::Switchover && self.undone.is_none()
+    }
+
+    /// Who takes the writes at its end, once that is known.
+    pub fn candidate(&self) -> Option<ServerId> {
+        self.choice.as_ref().map(|choice| choice.candidate)
+    }
+}
+
+impl Turn<'_> {
+    /// F0: from here on the gate is closed.
+    pub(super) fn begin_failover(&mut self) {
+        let problem = self.state.problem;
+        self.state.report = Some(self.state.explain(self.policy, self.now));
+        if problem != Problem::PrimaryRestarted {
+            let (now, window) = (self.now, self.policy.anti_flap.window);
+            self.state.durable.failovers.retain(|at| now.since(*at) < window);
+            self.state.durable.failovers.push(now);
+        }
+        self.begin(Cause::Problem(problem), Stage::Revoking);
+    }
+
+    /// Begins a change under the next epoch.
+    pub(super) fn begin(&mut self, cause: Cause, stage: Stage) {
+        let from = self.state.durable.primary;
+        let primary = self.state.primary_history();
+        let durable = &mut self.state.durable;
+        let alive = from.and_then(|from| self.state.tracks.get(usize::from(from.0))).and_then(|track| track.alive);
+        let reigns = from.map(|primary| Reign { primary, ackers: durable.ackers.clone() });
+        durable.change = Some(Change {
+            epoch: Epoch(durable.epoch.0 + 1),
+            from,
+            cause,
+            command: None,
+            began: self.now,
+            wanted: None,
+            forced: false,
+            stage: stage.clone(),
+            since: self.now,
+            primary,
+            primary_alive: alive.unwrap_or(self.now),
+            reached: BTreeMap::new(),
+            known: BTreeMap::new(),
+            attempt: 0,
+            fence: Fence::Tried,
+            failed: BTreeMap::new(),
+            choice: None,
+            told: BTreeSet::new(),
+            following: BTreeSet::new(),
+            reigns: reigns.into_iter().collect(),
+            undone: None,
+        });
+        // Taking a server back can begin again; now its orders would only be in the way.
+        self.state.rejoin = None;
+        self.drop_orders(Owner::Rejoin);
+        let name = if cause == Cause::Switchover { "switchover" } else { "failover" };
+        self.happened(format!("{name} begins"));
+        self.notify(NoticeKind::Started, format!("{name} begins: {}", self.state.problem.advice()));
+        self.enter(stage);
+    }
+
+    /// Goes to a stage and gives its orders. Everything that is done here may be done again.
+    pub(super) fn enter(&mut self, stage: Stage) {
+        self.drop_orders(Owner::Change);
+        self.state.tries = 0;
+        let now = self.now;
+        let Some(change) = &mut self.state.durable.change else { return };
+        self.happened.push(format!("{stage:?}").to_lowercase());
+        (change.stage, change.since) = (stage.clone(), now);
+        match stage {
+            Stage::Revoking => self.revoke(),
+            Stage::Blocked(_) => self.state.tried_with = self.fresh(),
+            Stage::Repointing => self.repoint(),
+            Stage::Checking
+            | Stage::ClosingSessions
+            | Stage::Demoting
+            | Stage::CatchingUp
+            | Stage::Feeding
+            | Stage::Draining
+            | Stage::Arming
+            | Stage::Opening => self.give_step(),
+        }
+    }
+
+    /// Gives the one order of a stage that has one.
+    fn give_step(&mut self) {
+        let limits = self.policy.limits;
+        let Some(change) = &self.state.durable.change else { return };
+        let Some(from) = change.from.or(change.candidate()) else { return };
+        let candidate = change.candidate();
+        let goal = change.choice.as_ref().map(|choice| choice.goal.clone());
+        let via = change.choice.as_ref().and_then(|choice| choice.via);
+        let wait_count = self.wait_count();
+        let (step, limit) = match (&change.stage, candidate, goal) {
+            (Stage::Checking, ..) => (Step::CheckQuiet { server: from }, limits.step),
+            (Stage::ClosingSessions, ..) => (Step::DrainSessions { server: from }, limits.switchover_drain),
+            (Stage::Demoting, ..) => (Step::Demote { server: from }, limits.step * 2),
+            (Stage::CatchingUp, Some(server), Some(until)) => (Step::Drain { server, until }, limits.catch_up),
+            (Stage::Feeding, Some(_), Some(until)) => match via {
+                Some(server) => (Step::Drain { server, until }, DRAIN_SLICE),
+                None => return self.enter(Stage::Draining),
+            },
+            (Stage::Draining, Some(server), Some(until)) => (Step::Drain { server, until }, DRAIN_SLICE),
+            (Stage::Arming, Some(server), _) => (Step::Arm { server, wait_count }, limits.step * 2),
+            (Stage::Opening, Some(server), _) => return self.open(server, wait_count),
+            _ => return,
+        };
+        self.change_order(step, limit);
+    }
+
+    pub(super) fn change_order(&mut self, step: Step, limit: Duration) {
+        if let Some(change) = &self.state.durable.change {
+            let epoch = change.epoch;
+            self.order(Owner::Change, epoch, step, limit);
+        }
+    }
+
+    /// Acknowledgements that the new primary waits for: never fewer than the policy says, unless the operator forced it.
+    pub(super) fn wait_count(&self) -> u16 {
+        let wanted = self.policy.durability.wait_count();
+        let Some(change) = &self.state.durable.change else { return wanted };
+        if !change.forced {
+            return wanted;
+        }
+        let followers = change.reached.keys().filter(|id| Some(**id) != change.candidate()).count();
+        wanted.min(u16::try_from(followers).unwrap_or(u16::MAX))
+    }
+
+    /// F2, F3: no replica acknowledges to the old primary any more; whoever may take writes is told not to.
+    fn revoke(&mut self) {
+        let fresh = self.fresh();
+        let limit = self.policy.limits.step;
+        let Some(change) = &mut self.state.durable.change else { return };
+        // Each attempt has an epoch of its own: an order of an earlier one that arrives late is told by it.
+        change.epoch = Epoch(change.epoch.0 + u64::from(change.attempt > 0 || !change.reached.is_empty()));
+        change.attempt += 1;
+        let writers: BTreeSet<ServerId> =
+            change.from.into_iter().chain(change.reigns.iter().map(|reign| reign.primary)).collect();
+        // What it had when it was last reached stays known, for one that comes back after a restart.
+        for (id, reached) in std::mem::take(&mut change.reached) {
+            change.known.entry(id).and_modify(|known| known.merge(&reached.held)).or_insert(reached.held);
+        }
+        (change.choice, change.fence) = (None, Fence::Tried);
+        (change.told, change.following) = (BTreeSet::new(), BTreeSet::new());
+        let ackers: BTreeSet<ServerId> = change.reigns.iter().flat_map(|reign| reign.ackers.iter().copied()).collect();
+        let from = change.from;
+        for server in self.state.ids() {
+            let idle = self.state.durable.quarantined.contains_key(&server) && !ackers.contains(&server);
+            if writers.contains(&server) {
+                self.change_order(Step::Fence { server }, limit);
+            } else if !idle || fresh.contains(&server) && ackers.contains(&server) {
+                self.change_order(Step::Revoke { server }, limit);
+            }
+        }
+        if let Some(server) = from
+            && self.policy.fence_hook == FenceHook::Run
+        {
+            let hook = self.policy.limits.hook;
+            self.change_order(Step::FenceByHook { server }, hook);
+        }
+    }
+
+    /// F8: replicas follow the candidate: those that were reached, and at a switchover those that the old primary still feeds. All that
+    /// they have the candidate has.
+    fn repoint(&mut self) {
+        let targets = self.followers();
+        let Some(source) = self.state.durable.change.as_ref().and_then(Change::candidate) else { return };
+        let acks = self.acks();
+        if targets.is_empty() {
+            return match usize::from(self.wait_count()) {
+                0 => self.enter(Stage::Opening),
+                needed => self.set_back(Some(source), &Blocked::TooFewFollow { follow: 0, needed }.to_string()),
+            };
+        }
+        if let Some(change) = &mut self.state.durable.change {
+            change.told = targets.iter().copied().collect();
+        }
+        let limit = self.policy.limits.step * 2;
+        for server in targets {
+            self.change_order(Step::Repoint { server, source, acks }, limit);
+        }
+    }
+
+    pub(super) const fn acks(&self) -> Acks {
+        match self.policy.durability {
+            Durability::SemiSync { .. } => Acks::On,
+            Durability::Async { .. } => Acks::Off,
+        }
+    }
+
+    /// Who is to follow the candidate before it is opened.
+    pub(super) fn followers(&self) -> Vec<ServerId> {
+        let Some(change) = &self.state.durable.change else { return Vec::new() };
+        let Some(choice) = &change.choice else { return Vec::new() };
+        let clean = |id: &ServerId| {
+            let suspicion = self.state.durable.quarantined.get(id).map(|quarantine| &quarantine.why);
+            let compared = change.reached.get(id).map(|reached| choice.goal.covers(&reached.held));
+            *id != choice.candidate
+                && match suspicion {
+                    None => compared != Some(false),
+                    // Here it is compared.
+                    Some(Suspicion::Unchecked) => compared == Some(true),
+                    Some(Suspicion::Errant(_) | Suspicion::Purged) => false,
+                }
+        };
+        let mut followers: Vec<ServerId> = change.reached.keys().copied().filter(clean).collect();
+        if change.is_switchover() && change.fence == Fence::Holds {
+            let fed = self.fresh().into_iter().filter(|id| !change.reached.contains_key(id) && clean(id));
+            followers.extend(fed.filter(|id| {
+                let stream = self.status(*id).and_then(|status| status.stream.as_ref());
+                stream.is_some_and(|stream| stream.source == change.from)
+            }));
+        }
+        followers
+    }
+
+    /// F8: from here on the candidate may have commits acknowledged.
+    fn open(&mut self, server: ServerId, wait_count: u16) {
+        let limit = self.policy.limits.step;
+        let ids: Vec<ServerId> = self.state.ids().collect();
+        if let Some(change) = &mut self.state.durable.change {
+            // Whoever was not reached may hear it still, from a time when it was the primary before.
+            let before = change.reigns.iter().filter(|reign| reign.primary == server);
+            let unreached = ids.into_iter().filter(|id| {
+                let source = self.state.durable.sources.get(id);
+                *id != server && !change.reached.contains_key(id) && source.is_none_or(|source| *source == server)
+            });
+            let known = before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied());
+            let ackers = known.chain(unreached).collect();
+            change.reigns.retain(|reign| reign.primary != server);
+            change.reigns.push(Reign { primary: server, ackers });
+        }
+        self.change_order(Step::Open { server, wait_count }, limit);
+    }
+
+    /// What the passing of time asks for.
+    pub(super) fn go_on(&mut self) {
+        let Some(change) = &self.state.durable.change else { return };
+        match &change.stage {
+            Stage::Revoking => self.choose_if_reached(),
+            Stage::Blocked(_) => {
+                let waited = self.now.since(change.since);
+                let retry = self.policy.limits.retry;
+                let changed = self.fresh() != self.state.tried_with;
+                if waited >= retry && changed || waited >= retry * RETRY_UNCHANGED {
+                    if let Some(change) = &mut self.state.durable.change {
+                        change.failed.clear();
+                    }
+                    self.enter(Stage::Revoking);
+                }
+            }
+            Stage::Checking
+            | Stage::ClosingSessions
+            | Stage::Demoting
+            | Stage::CatchingUp
+            | Stage::Feeding
+            | Stage::Draining
+            | Stage::Arming
+            | Stage::Repointing
+            | Stage::Opening => {}
+        }
+    }
+
+    pub(super) fn change_outcome(&mut self, step: Step, result: Result<Done, Failed>) {
+        match step {
+            Step::Revoke { server } => self.revoked(server, result),
+            Step::Fence { server } => self.fenced(server, result),
+            Step::FenceByHook { .. } => self.fenced_by_hook(result),
+            Step::Drain { server, .. } => self.drained(server, result),
+            Step::Arm { server, .. } => match result {
+                Ok(_) => self.enter(Stage::Repointing),
+                Err(failed) => self.failed(server, failed),
+            },
+            Step::Repoint { server, source, .. } => self.repointed(server, source, result),
+            Step::Open { server, .. } => match result {
+                Ok(done) => self.complete(server, done),
+                Err(failed) => self.failed(server, failed),
+            },
+            Step::CheckQuiet { .. } => self.checked(result),
+            Step::DrainSessions { server } => self.sessions_drained(server, result),
+            Step::KillSessions { .. } => self.enter(Stage::Demoting),
+            Step::Demote { server } => self.demoted(server, result),
+            Step::Forget { .. } | Step::DumpErrant { .. } | Step::Clone { .. } => {}
+        }
+    }
+
+    /// A step on the candidate failed. It is given again while that can help; then the candidate is given up.
+    pub(super) fn failed(&mut self, server: ServerId, failed: Failed) {
+        self.state.tries += 1;
+        let evidence = self.state.evidence(self.now);
+        let silent = evidence.server(server).is_some_and(|server| server.is_silent(self.policy));
+        let again = match failed.how {
+            FailedHow::Refused | FailedHow::LeaseLost => false,
+            FailedHow::Unreachable | FailedHow::Unknown | FailedHow::NotYet => !silent && self.state.tries < TRIES_MAX,
+        };
+        if again { self.give_step() } else { self.set_back(Some(server), &failed.text) }
+    }
+
+    /// Begins anew, without `server`. Every change that has touched a server ends in an opened primary, the old one if need be; so it
+    /// goes back to finding out who has what.
+    pub(super) fn set_back(&mut self, server: Option<ServerId>, why: &str) {
+        let Some(change) = &mut self.state.durable.change else { return };
+        if let Some(server) = server {
+            change.failed.insert(server, why.to_owned());
+        }
+        // What an operator began while the old primary was there need not end with another.
+        if matches!(change.cause, Cause::Switchover | Cause::Failover) && !change.forced && change.undone.is_none() {
+            change.undone = Some(why.to_owned());
+            change.wanted = None;
+        }
+        change.attempt = change.attempt.max(1);
+        self.happened.push(match server {
+            Some(server) => format!("server {} is given up: {why}", server.0),
+            None => format!("begins anew: {why}"),
+        });
+        self.enter(Stage::Revoking);
+    }
+
+    /// F9: there is a new primary.
+    fn complete(&mut self, server: ServerId, done: Done) {
+        let waited_for = self.wait_count();
+        let Some(change) = self.state.durable.change.take() else { return };
+        let now = self.now;
+        let origin = self.state.durable.origins.get(&server).copied();
+        let started = self.state.track(server).and_then(|track| track.started);
+        let reign = change.reigns.iter().rev().find(|reign| reign.primary == server);
+        let ackers = reign.map(|reign| reign.ackers.clone()).unwrap_or_default();
+        let durable = &mut self.state.durable;
+        durable.epoch = change.epoch;
+        durable.primary = Some(server);
+        durable.origin = origin;
+        durable.opened = now;
+        (durable.base, durable.waited_for, durable.started) = (None, Some(waited_for), started);
+        durable.quarantined.retain(|id, quarantine| {
+            *id != server && !(quarantine.why == Suspicion::Unchecked && change.following.contains(id))
+        });
+        durable.withdrawn.remove(&server);
+        durable.ackers = ackers;
+        self.state.confirmed = true;
+        self.state.positions.clear();
+        self.state.history = None;
+        if let Some(track) = self.state.track_mut(server) {
+            track.begin_reign();
+        }
+        if let Done::Sets { sets, .. } = done {
+            self.state.note_history(now, &sets.executed);
+            self.state.durable.base = Some(sets.executed);
+        }
+        self.drop_orders(Owner::Change);
+        for id in self.state.ids().filter(|id| *id != server && !change.following.contains(id)) {
+            if !self.state.durable.quarantined.contains_key(&id) {
+                self.quarantine(id, Suspicion::Unchecked);
+            }
+        }
+        self.tell_end(&change, server);
+        self.state.report = Some(Report::new(now, self.state.evidence(now), self.policy));
+    }
+
+    fn tell_end(&mut self, change: &Change, server: ServerId) {
+        let took = self.now.ms_since(change.began);
+        let undone = change.undone.as_deref().filter(|_| Some(server) == change.from);
+        let (kind, text) = if let Some(why) = undone {
+            (
+                NoticeKind::Aborted,
+                format!("the switchover was undone: {why}; server {} takes the writes again", server.0),
+            )
+        } else if Some(server) == change.from {
+            (NoticeKind::Aborted, format!("server {} takes the writes again, after {took} ms", server.0))
+        } else {
+            (NoticeKind::Finished, format!("server {} takes the writes, after {took} ms", server.0))
+        };
+        self.happened(text.clone());
+        self.notify(kind, text.clone());
+        if let Some(id) = change.command {
+            self.answer(id, if undone.is_some() { Err(text) } else { Ok(text) });
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What operators ask for. Every refusal says why.
+
+use super::machine::Turn;
+use super::{Cause, Command, CommandId, Effect, Force, Lease, MaintenanceState, Mode, RejoinErrant, Stage, Withdrawn};
+use crate::topology::ServerId;
+
+impl Turn<'_> {
+    pub(super) fn answer(&mut self, id: CommandId, result: Result<String, String>) {
+        self.effects.push(Effect::Answer { id, result });
+    }
+
+    pub(super) fn command(&mut self, id: CommandId, command: Command) {
+        if self.state.lease == Lease::NotHeld {
+            return self.answer(id, Err("another dbproxy decides now: ask that one".to_owned()));
+        }
+        let named = match &command {
+            Command::Switchover { to } | Command::Failover { to, .. } => *to,
+            Command::Rejoin { server, .. } | Command::Drain { server } | Command::Maintenance { server, .. } => {
+                Some(*server)
+            }
+            Command::Pause | Command::Resume | Command::Acknowledge => None,
+        };
+        if let Some(server) = named.filter(|server| self.state.track(*server).is_none()) {
+            return self.answer(id, Err(format!("there is no server {}", server.0)));
+        }
+        match command {
+            Command::Switchover { to } => match self.may_change() {
+                Ok(()) => self.begin_switchover(id, to),
+                Err(why) => self.answer(id, Err(why)),
+            },
+            Command::Failover { to, force } => self.fail_over(id, to, force),
+            Command::Rejoin { server, errant } => self.take_back(id, server, errant),
+            Command::Pause => {
+                self.state.durable.paused = true;
+                self.done(id, "paused: nothing is done until `resume`");
+            }
+            Command::Resume => {
+                self.state.durable.paused = false;
+                // Meanwhile an operator may have made another the primary.
+                self.state.confirmed = false;
+                self.done(id, "resumed");
+            }
+            Command::Acknowledge => {
+                self.state.durable.hold = None;
+                self.state.durable.failovers.clear();
+                self.state.withheld = None;
+                self.done(id, "acknowledged: failovers may happen again");
+            }
+            Command::Drain { server } => self.withdraw(id, server, Some(Withdrawn::Drained)),
+            Command::Maintenance { server, state: MaintenanceState::On } => {
+                self.withdraw(id, server, Some(Withdrawn::Maintenance));
+            }
+            Command::Maintenance { server, state: MaintenanceState::Off } => self.withdraw(id, server, None),
+        }
+    }
+
+    fn done(&mut self, id: CommandId, text: &str) {
+        self.happened(text);
+        self.answer(id, Ok(text.to_owned()));
+    }
+
+    /// Whether any change may begin.
+    fn may_change(&self) -> Result<(), String> {
+        if self.policy.mode == Mode::Observe {
+            return Err("mode is observe: nothing is changed".to_owned());
+        }
+        if self.state.durable.paused {
+            return Err("paused: `dbproxy resume` first".to_owned());
+        }
+        if self.state.durable.change.is_some() {
+            return Err("a change of the primary is under way".to_owned());
+        }
+        if self.state.durable.primary.is_some() && !self.state.confirmed {
+            return Err("the primary has not been seen yet since dbproxy runs".to_owned());
+        }
+        Ok(())
+    }
+
+    fn fail_over(&mut self, id: CommandId, to: Option<ServerId>, force: Force) {
+        let forced = force == Force::Yes;
+        // One that is blocked may be forced.
+        if let Some(change) = &mut self.state.durable.change
+            && forced
+            && matches!(change.stage, Stage::Blocked(_))
+        {
+            (change.forced, change.wanted, change.command) = (true, to, Some(id));
+            change.failed.clear();
+            self.happened("the operator forces the failover");
+            return self.enter(Stage::Revoking);
+        }
+        if let Err(why) = self.may_change().and_then(|()| self.may_be_commanded(to, forced)) {
+            return self.answer(id, Err(why));
+        }
+        self.begin(Cause::Failover, Stage::Revoking);
+        if let Some(change) = &mut self.state.durable.change {
+            (change.command, change.wanted, change.forced) = (Some(id), to, forced);
+        }
+    }
+
+    /// A failover that is commanded without force takes nothing on trust that an automatic one would not.
+    fn may_be_commanded(&self, to: Option<ServerId>, forced: bool) -> Result<(), String> {
+        if to.is_some() && to == self.state.durable.primary {
+            return Err("that server is the primary".to_owned());
+        }
+        if forced {
+            return Ok(());
+        }
+        if self.state.durable.primary.is_none() {
+            return Err("no primary is known, so what it had is not known: --force says to go on".to_owned());
+        }
+        let report = self.state.explain(self.policy, self.now);
+        let excused = report.problem.excuses_primary();
+        match report.refused_for() {
+            Some(finding) if excused => {
+                Err(format!("{}: {} ({})", report.problem.advice(), finding.check, finding.detail))
+            }
+            // What can't be proven shows when servers were reached.
+            _ => Ok(()),
+        }
+    }
+
+    fn take_back(&mut self, id: CommandId, server: ServerId, errant: RejoinErrant) {
+        let why_not = if let Err(why) = self.may_change() {
+            Some(why)
+        } else if self.state.durable.primary == Some(server) {
+            Some("it is the primary".to_owned())
+        } else if self.state.rejoin.is_some() {
+            Some("another server is being taken back: one at a time".to_owned())
+        } else if !self.fresh().contains(&server) {
+            Some("it does not answer".to_owned())
+        } else {
+            None
+        };
+        match why_not {
+            Some(why) => self.answer(id, Err(why)),
+            None => self.begin_rejoin(server, Some(id), errant == RejoinErrant::Clone),
+        }
+    }
+
+    fn withdraw(&mut self, id: CommandId, server: ServerId, withdrawn: Option<Withdrawn>) {
+        let primary = self.state.durable.primary == Some(server);
+        match withdrawn {
+            Some(Withdrawn::Drained) if primary => {
+                self.answer(id, Err("it is the primary: `dbproxy switchover` first".to_owned()));
+            }
+            Some(withdrawn) => {
+                self.state.durable.withdrawn.insert(server, withdrawn);
+                self.done(
+                    id,
+                    match withdrawn {
+                        Withdrawn::Drained => "drained: nothing is routed there until `maintenance SERVER off`",
+                        Withdrawn::Maintenance => "in maintenance: it is left alone until `maintenance SERVER off`",
+                    },
+                );
+            }
+            None => {
+                self.state.durable.withdrawn.remove(&server);
+                self.done(id, "back from maintenance");
+            }
+        }
+    }
+}

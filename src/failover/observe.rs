@@ -1,0 +1,274 @@
+//! What looks at servers change: who is the primary, what it has, who has what it has not.
+
+use super::machine::Turn;
+use super::state::Owner;
+use super::{Durable, Moment, NoticeKind, Observation, Quarantine, Stage, Status, Suspicion};
+use crate::topology::{Epoch, Failure, GtidHistory, ServerId};
+use std::time::Duration;
+
+/// Without an answer from anybody for so long, it is we who are cut off.
+const ISOLATED_AFTER: Duration = Duration::from_secs(1);
+
+impl Turn<'_> {
+    pub(super) fn observe(&mut self, observation: Observation) {
+        let (now, server) = (self.now, observation.server);
+        self.notice_own_isolation(&observation);
+        let stream = self.state.primary_history();
+        let asked = observation.began;
+        let Some(track) = self.state.track_mut(server) else { return };
+        track.note(observation, stream.as_ref(), now);
+        let told = track.word.as_ref().is_some_and(|word| word.came == now && word.asked == asked);
+        if !told {
+            return;
+        }
+        self.note_facts(server);
+        if self.state.durable.primary == Some(server) && self.state.durable.change.is_none() {
+            self.primary_told(server, asked);
+        } else {
+            self.settle(server);
+        }
+        self.shrink_ackers(server);
+    }
+
+    /// When nobody was heard for a while it was most likely us who were cut off; then the silence of one of them is no news.
+    fn notice_own_isolation(&mut self, observation: &Observation) {
+        if matches!(observation.result, Err(Failure::Timeout | Failure::NoGreeting | Failure::Broken(_))) {
+            return;
+        }
+        if self.state.network.is_some_and(|heard| self.now.since(heard) > ISOLATED_AFTER) {
+            self.was_late();
+        }
+        self.state.network = Some(self.now);
+    }
+
+    /// What must be known of a server even when it can't be asked any more.
+    fn note_facts(&mut self, server: ServerId) {
+        let Some(status) = self.status(server) else { return };
+        let (origin, source) = (status.origin, status.stream.as_ref().and_then(|stream| stream.source));
+        self.state.durable.origins.insert(server, origin);
+        match source {
+            Some(source) => self.state.durable.sources.insert(server, source),
+            None => self.state.durable.sources.remove(&server),
+        };
+    }
+
+    /// What the primary has now ends doubts about replicas, and begins others.
+    fn primary_told(&mut self, primary: ServerId, asked: Moment) {
+        let Some(status) = self.state.track(primary).and_then(|track| track.status()) else { return };
+        let (executed, origin) = (status.sets.executed.clone(), status.origin);
+        if !self.state.confirmed {
+            return;
+        }
+        let semi_sync = status.semi_sync;
+        let waits = semi_sync.source_on && semi_sync.source_active;
+        // While it is read-only nothing is committed, so what was so before stays so.
+        if !status.read_only {
+            self.state.durable.waited_for = Some(if waits { semi_sync.wait_count } else { 0 });
+        }
+        self.state.note_history(asked, &executed);
+        self.state.durable.base.get_or_insert_with(|| executed.clone());
+        if self.state.durable.origin.is_none() {
+            self.state.durable.origin = Some(origin);
+        }
+        for id in self.state.ids().filter(|id| *id != primary) {
+            self.settle(id);
+            self.judge_errant(id, primary, asked, &executed);
+        }
+    }
+
+    fn settle(&mut self, server: ServerId) {
+        let Some((asked, history)) = self.state.history.clone() else { return };
+        if let Some(track) = self.state.track_mut(server) {
+            track.settle(&history, asked);
+        }
+    }
+
+    /// Whether a replica has what the primary, asked later, has not: nothing can have come from it.
+    fn judge_errant(&mut self, id: ServerId, primary: ServerId, asked: Moment, executed: &GtidHistory) {
+        let Some(word) = self.state.track(id).and_then(|track| track.word.as_ref()) else { return };
+        let follows = word.status.stream.as_ref().is_some_and(|stream| stream.source == Some(primary));
+        if word.came > asked || !follows || self.state.durable.quarantined.contains_key(&id) {
+            return;
+        }
+        let errant = word.status.sets.executed.less(executed);
+        // What came from the primary itself it may have lost by a crash, which `PrimaryRestarted` deals with.
+        let errant = self.state.durable.origin.map_or(errant.clone(), |origin| errant.not_from(&[origin]));
+        if !errant.is_empty() {
+            self.quarantine(id, Suspicion::Errant(errant));
+        }
+    }
+
+    pub(super) fn quarantine(&mut self, server: ServerId, why: Suspicion) {
+        let since = self.now;
+        if self.state.durable.quarantined.get(&server).is_some_and(|quarantine| quarantine.why == why) {
+            return;
+        }
+        let text = format!("server {}: {why}", server.0);
+        self.state.durable.quarantined.insert(server, Quarantine { since, why });
+        self.happened(text.clone());
+        self.notify(NoticeKind::Quarantined, text);
+    }
+
+    /// A server that can't acknowledge any more, and whose transactions all others have, need not be reached in a failover.
+    fn shrink_ackers(&mut self, server: ServerId) {
+        if self.state.durable.change.is_some() || !self.state.durable.ackers.contains(&server) {
+            return;
+        }
+        let Some(track) = self.state.track(server) else { return };
+        let Some(status) = track.status() else { return };
+        if status.semi_sync.replica_on || self.policy.durability.wait_count() == 0 {
+            return;
+        }
+        let Some((held, word)) = track.held.as_ref().zip(track.word.as_ref()) else { return };
+        let elsewhere = self.state.durable.ackers.iter().filter(|other| **other != server).all(|other| {
+            let other = self.state.track(*other);
+            other.is_some_and(|other| {
+                other.word.as_ref().is_some_and(|its| its.asked >= word.came)
+                    && other.held.as_ref().is_some_and(|theirs| theirs.covers(held))
+            })
+        });
+        if elsewhere && self.state.durable.ackers.len() > 1 && !self.being_repointed(server) {
+            self.state.durable.ackers.remove(&server);
+            self.happened(format!("server {} no longer acknowledges", server.0));
+        }
+    }
+
+    fn being_repointed(&self, server: ServerId) -> bool {
+        self.state.pending.values().any(|pending| pending.order.step.server() == server)
+            || self.state.rejoin.as_ref().is_some_and(|rejoin| rejoin.server == server)
+    }
+
+    /// Makes sure that the primary we think of is it, or finds who is. Nothing is done on our own before.
+    pub(super) fn confirm(&mut self) {
+        // Where nothing is decided here, others may decide at any time.
+        let settled = self.state.confirmed && self.state.governs(self.policy);
+        if settled || self.state.durable.change.is_some() {
+            return;
+        }
+        if !self.state.tracks.iter().all(super::track::Track::was_looked_at) {
+            return;
+        }
+        let writable: Vec<ServerId> = self.fresh().into_iter().filter(|id| self.may_be_primary(*id)).collect();
+        match (self.state.durable.primary, writable.as_slice()) {
+            // One that is writable by its own word; or none is, since it was stopped while we were away: what follows is the usual way.
+            (Some(primary), [] | [_]) if writable.first().is_none_or(|only| *only == primary) => {
+                if !self.state.confirmed {
+                    self.confirmed(primary);
+                }
+            }
+            (Some(primary), [only]) if self.took_over(*only, primary) => self.adopt(*only),
+            (None, [only]) => self.adopt(*only),
+            // Nobody, or several, of whom we know none: an operator must say.
+            (None | Some(_), _) => {}
+        }
+    }
+
+    /// Writable, and not by mistake: it does not replicate from the primary, and knows of the present epoch if the primary does.
+    fn may_be_primary(&self, id: ServerId) -> bool {
+        let Some(status) = self.status(id).filter(|status| !status.read_only) else { return false };
+        let old = self
+            .state
+            .track(id)
+            .and_then(|track| track.word.as_ref())
+            .is_none_or(|word| word.asked < self.state.durable.opened);
+        if old || self.state.durable.quarantined.contains_key(&id) {
+            return false;
+        }
+        let Some(primary) = self.state.durable.primary.filter(|primary| *primary != id) else { return true };
+        let replica = status.stream.as_ref().is_some_and(|stream| stream.source == Some(primary));
+        let current = self
+            .status(primary)
+            .is_some_and(|status| !status.read_only && status.epoch == Some(self.state.durable.epoch));
+        !(replica || current && status.epoch < Some(self.state.durable.epoch))
+    }
+
+    pub(super) fn status(&self, id: ServerId) -> Option<&Status> {
+        self.state.track(id).and_then(|track| track.status())
+    }
+
+    /// Whether someone else made `new` the primary in place of `old`, and did it properly.
+    fn took_over(&self, new: ServerId, old: ServerId) -> bool {
+        let fresh = self.fresh();
+        let has = self.state.track(new).and_then(|track| track.held.as_ref());
+        if fresh.contains(&old) {
+            let lost = self.status(old).map(|status| &status.sets.executed);
+            return has.zip(lost).is_some_and(|(has, lost)| has.covers(lost));
+        }
+        // The old one is gone: then the new one must have been its replica, and all others must have been told.
+        let current = self.status(new).is_some_and(|status| status.epoch == Some(self.state.durable.epoch));
+        let mut others = fresh.iter().filter(|id| **id != new).peekable();
+        current
+            && others.peek().is_some()
+            && others.all(|id| {
+                self.status(*id)
+                    .and_then(|status| status.stream.as_ref())
+                    .is_some_and(|stream| stream.source == Some(new))
+            })
+    }
+
+    fn confirmed(&mut self, primary: ServerId) {
+        self.state.confirmed = true;
+        let started = self.state.track(primary).and_then(|track| track.started);
+        self.state.durable.started = self.state.durable.started.or(started);
+        let asked = self.state.track(primary).and_then(|track| track.word.as_ref()).map(|word| word.asked);
+        if let Some(asked) = asked {
+            self.primary_told(primary, asked);
+        }
+        self.happened(format!("server {} is the primary", primary.0));
+    }
+
+    /// Takes over what the servers say.
+    pub(super) fn adopt(&mut self, primary: ServerId) {
+        let highest = self.state.ids().filter_map(|id| self.status(id).and_then(|status| status.epoch)).max();
+        let next = self.state.durable.epoch.max(highest.unwrap_or_default()).0 + 1;
+        let before = self.state.durable.primary;
+        let origin = self.status(primary).map(|status| status.origin);
+        let ids: Vec<ServerId> = self.state.ids().collect();
+        let durable = &mut self.state.durable;
+        durable.epoch = Epoch(next);
+        durable.primary = Some(primary);
+        durable.origin = origin;
+        durable.opened = self.now;
+        (durable.base, durable.waited_for, durable.started) = (None, None, None);
+        durable.quarantined.remove(&primary);
+        durable.ackers = ids.into_iter().filter(|id| *id != primary && !durable.quarantined.contains_key(id)).collect();
+        if let Some(track) = self.state.track_mut(primary) {
+            track.begin_reign();
+        }
+        self.state.history = None;
+        self.state.positions.clear();
+        if before.is_some_and(|before| before != primary) {
+            self.notify(NoticeKind::Adopted, format!("server {} was made the primary by someone else", primary.0));
+        }
+        self.confirmed(primary);
+    }
+
+    /// Goes on where the last run ended.
+    pub(super) fn restore(&mut self, durable: Durable) {
+        self.state.written = durable.clone();
+        self.state.durable = durable;
+        self.state.confirmed = false;
+        let now = self.now;
+        for at in &mut self.state.durable.failovers {
+            *at = (*at).min(now);
+        }
+        self.state.durable.opened = self.state.durable.opened.min(now);
+        self.drop_orders(Owner::Change);
+        let Some(change) = &mut self.state.durable.change else { return };
+        (change.began, change.since) = (change.began.min(now), change.since.min(now));
+        match change.stage {
+            // No server was touched.
+            Stage::Checking | Stage::ClosingSessions => {
+                self.state.durable.change = None;
+                self.happened("the switchover is called off: dbproxy was restarted");
+            }
+            Stage::Demoting | Stage::CatchingUp => self.set_back(None, "dbproxy was restarted in the middle of it"),
+            Stage::Blocked(_) => self.enter(Stage::Revoking),
+            Stage::Revoking | Stage::Feeding | Stage::Draining | Stage::Arming | Stage::Repointing | Stage::Opening => {
+                let stage = change.stage.clone();
+                self.happened("dbproxy was restarted: the change goes on");
+                self.enter(stage);
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Taking servers back, and keeping them from what is not theirs.
+
+use super::machine::Turn;
+use super::state::{Owner, Rejoin, RejoinStage};
+use super::{CommandId, Done, Failed, Lease, NoticeKind, OnErrant, Stage, Step, Suspicion, Withdrawn};
+use crate::topology::{Flavor, GtidHistory, Receiver, ServerId};
+use std::collections::BTreeSet;
+
+impl Turn<'_> {
+    /// What is to be done when nothing else is: strays fenced, the primary rid of its old source, servers taken back.
+    pub(super) fn keep_house(&mut self) {
+        let blocked =
+            self.state.durable.change.as_ref().is_some_and(|change| matches!(change.stage, Stage::Blocked(_)));
+        let mine = self.state.governs(self.policy) && self.state.lease == Lease::Held;
+        if !mine || !self.state.confirmed || (self.state.durable.change.is_some() && !blocked) {
+            return;
+        }
+        self.fence_strays();
+        if blocked {
+            return;
+        }
+        self.forget_source();
+        self.rejoin_next();
+    }
+
+    /// Who takes writes and is not the primary is made read-only at once, and trusted no more.
+    fn fence_strays(&mut self) {
+        let primary = self.state.durable.primary;
+        let strays: Vec<ServerId> = self
+            .fresh()
+            .into_iter()
+            .filter(|id| Some(*id) != primary && self.status(*id).is_some_and(|status| !status.read_only))
+            .filter(|id| self.state.durable.withdrawn.get(id) != Some(&Withdrawn::Maintenance))
+            .collect();
+        for server in strays {
+            self.suspect(server);
+            let asked_before = self.state.pending.values().any(|pending| pending.order.step == Step::Fence { server });
+            if !asked_before && self.may_try(server) {
+                self.notify(NoticeKind::Fencing, format!("server {} takes writes and is not the primary", server.0));
+                self.try_later(server);
+                let (epoch, limit) = (self.state.durable.epoch, self.policy.limits.step);
+                self.order(Owner::House, epoch, Step::Fence { server }, limit);
+            }
+        }
+    }
+
+    /// The new primary replicates from nobody; that it once did is forgotten when there is time for it.
+    fn forget_source(&mut self) {
+        let Some(server) = self.state.durable.primary else { return };
+        let stopped = |stream: &super::Stream| stream.receiver == Receiver::Stopped && !stream.applying;
+        let remembers = self.fresh().contains(&server)
+            && self
+                .status(server)
+                .is_some_and(|status| !status.read_only && status.stream.as_ref().is_some_and(stopped));
+        if remembers && self.may_try(server) && !self.waits_for(Owner::House, |step| step.server() == server) {
+            self.try_later(server);
+            let (epoch, limit) = (self.state.durable.epoch, self.policy.limits.step * 2);
+            self.order(Owner::House, epoch, Step::Forget { server }, limit);
+        }
+    }
+
+    pub(super) fn house_outcome(&mut self, step: &Step, result: &Result<Done, Failed>) {
+        if let (Step::Fence { server }, Ok(_)) = (step, result) {
+            self.effects.push(super::Effect::Look(*server));
+        }
+    }
+
+    fn may_try(&self, server: ServerId) -> bool {
+        self.state.not_before.get(&server).is_none_or(|at| self.now >= *at)
+    }
+
+    fn try_later(&mut self, server: ServerId) {
+        let at = self.now.plus(self.policy.limits.retry);
+        self.state.not_before.insert(server, at);
+    }
+
+    /// One at a time.
+    fn rejoin_next(&mut self) {
+        if self.state.rejoin.is_some() {
+            return self.compare();
+        }
+        // What was told to follow the new primary is given the time to be seen doing so.
+        if self.now.since(self.state.durable.opened) < self.policy.limits.step {
+            return;
+        }
+        let next = self.fresh().into_iter().find(|id| self.may_try(*id) && self.wants_rejoin(*id));
+        if let Some(server) = next {
+            let clone = self.policy.errant == OnErrant::Clone;
+            self.begin_rejoin(server, None, clone);
+        }
+    }
+
+    /// Whether a server that answers should be taken back without being asked.
+    fn wants_rejoin(&self, id: ServerId) -> bool {
+        let durable = &self.state.durable;
+        if durable.primary == Some(id) || durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance) {
+            return false;
+        }
+        match durable.quarantined.get(&id).map(|quarantine| &quarantine.why) {
+            Some(Suspicion::Unchecked) => true,
+            Some(Suspicion::Errant(_) | Suspicion::Purged) => self.policy.errant == OnErrant::Clone,
+            None => !self.follows_primary(id) || self.waits_to_replicate(id),
+        }
+    }
+
+    /// Whether it waits to be told to replicate: it was started, as the configuration should have it, without beginning by itself, or we
+    /// stopped it. One that someone else stopped while it ran was stopped for a reason.
+    fn waits_to_replicate(&self, id: ServerId) -> bool {
+        let stopped = |stream: &super::Stream| {
+            stream.receiver == Receiver::Stopped && !stream.applying && stream.apply_error.is_none()
+        };
+        self.state.track(id).is_some_and(|track| {
+            (!track.received || track.stopped_by_us)
+                && track.status().and_then(|status| status.stream.as_ref()).is_some_and(stopped)
+        })
+    }
+
+    /// Whether what the primary writes can arrive there, over other servers too.
+    fn follows_primary(&self, id: ServerId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut at = id;
+        while seen.insert(at) {
+            let source = self.status(at).and_then(|status| status.stream.as_ref()).and_then(|stream| stream.source);
+            match source {
+                None => return false,
+                Some(source) if Some(source) == self.state.durable.primary => return true,
+                Some(source) => at = source,
+            }
+        }
+        false
+    }
+
+    pub(super) fn begin_rejoin(&mut self, server: ServerId, command: Option<CommandId>, clone: bool) {
+        self.state.rejoin = Some(Rejoin { server, stage: RejoinStage::Fencing, command, clone });
+        self.try_later(server);
+        self.rejoin_order(Step::Fence { server });
+    }
+
+    fn rejoin_order(&mut self, step: Step) {
+        let limits = &self.policy.limits;
+        let limit = match step {
+            Step::Clone { .. } => limits.clone,
+            Step::DumpErrant { .. } => limits.hook,
+            _ => limits.step * 2,
+        };
+        let epoch = self.state.durable.epoch;
+        self.order(Owner::Rejoin, epoch, step, limit);
+    }
+
+    fn stage(&mut self, stage: RejoinStage) {
+        if let Some(rejoin) = &mut self.state.rejoin {
+            rejoin.stage = stage;
+        }
+    }
+
+    fn end_rejoin(&mut self, server: ServerId, result: Result<String, String>) {
+        let command = self.state.rejoin.take().and_then(|rejoin| rejoin.command);
+        self.drop_orders(Owner::Rejoin);
+        self.try_later(server);
+        if let Some(id) = command {
+            self.answer(id, result);
+        }
+    }
+
+    pub(super) fn rejoin_outcome(&mut self, step: Step, result: Result<Done, Failed>) {
+        let server = step.server();
+        if self.state.rejoin.as_ref().is_none_or(|rejoin| rejoin.server != server) {
+            return;
+        }
+        let done = match result {
+            Ok(done) => done,
+            // What nobody has been told of is dumped again next time; the rest is tried again.
+            Err(failed) => {
+                return self.end_rejoin(server, Err(format!("{} failed: {}", step.name(), failed.text)));
+            }
+        };
+        match (step, done) {
+            (Step::Fence { .. } | Step::Clone { .. }, Done::Sets { sets, .. }) => {
+                self.stage(RejoinStage::Comparing { since: self.now, sets });
+                if let Some(primary) = self.state.durable.primary {
+                    self.effects.push(super::Effect::Look(primary));
+                }
+            }
+            (Step::DumpErrant { errant, .. }, _) => self.dumped(server, errant),
+            (Step::Repoint { .. }, _) => {
+                self.state.durable.quarantined.remove(&server);
+                let text = format!("server {} replicates from the primary", server.0);
+                self.happened(text.clone());
+                self.notify(NoticeKind::Rejoined, text.clone());
+                self.effects.push(super::Effect::Look(server));
+                self.end_rejoin(server, Ok(text));
+            }
+            _ => self.end_rejoin(server, Err("the answer makes no sense".to_owned())),
+        }
+    }
+
+    /// Whether a fenced server has what the primary, asked after that, has not.
+    fn compare(&mut self) {
+        let Some(Rejoin { server, stage: RejoinStage::Comparing { since, sets }, .. }) = self.state.rejoin.clone()
+        else {
+            return;
+        };
+        let Some(source) = self.state.durable.primary else { return };
+        let Some(word) =
+            self.state.track(source).and_then(|track| track.word.clone()).filter(|word| word.asked >= since)
+        else {
+            return;
+        };
+        let errant = sets.executed.less(&word.status.sets.executed);
+        if !errant.is_empty() {
+            self.quarantine(server, Suspicion::Errant(errant.clone()));
+            self.stage(RejoinStage::Dumping { errant: errant.clone() });
+            return self.rejoin_order(Step::DumpErrant { server, errant });
+        }
+        if word.status.sets.purged.as_ref().is_some_and(|purged| !sets.executed.covers(purged)) {
+            self.quarantine(server, Suspicion::Purged);
+            return self.rebuild(server, "the primary has purged what it lacks");
+        }
+        // First it is counted among those who may acknowledge, then it may.
+        if self.state.durable.ackers.insert(server) {
+            self.happened(format!("server {} may acknowledge from now on", server.0));
+        }
+        self.stage(RejoinStage::Repointing);
+        let acks = self.acks();
+        self.rejoin_order(Step::Repoint { server, source, acks });
+    }
+
+    fn dumped(&mut self, server: ServerId, errant: GtidHistory) {
+        self.rebuild(server, &format!("it has transactions that the primary has not: {errant}"));
+    }
+
+    /// Rebuilds a server, where that is wanted and can be done.
+    fn rebuild(&mut self, server: ServerId, why: &str) {
+        let wanted = self.state.rejoin.as_ref().is_some_and(|rejoin| rejoin.clone);
+        let mysql = self.status(server).is_some_and(|status| status.flavor == Flavor::MySql);
+        match self.state.durable.primary {
+            Some(donor) if wanted && mysql => {
+                self.stage(RejoinStage::Cloning);
+                self.happened(format!("server {} is rebuilt from server {}", server.0, donor.0));
+                self.rejoin_order(Step::Clone { server, donor });
+            }
+            _ => {
+                let hint =
+                    if wanted { "only MySQL can be rebuilt by cloning" } else { "`rejoin` with clone rebuilds it" };
+                self.end_rejoin(server, Err(format!("{why}: {hint}")));
+            }
+        }
+    }
+}

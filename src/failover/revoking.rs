@@ -1,0 +1,346 @@
+//! F2 to F8, step by step: who was reached, whether that is enough, who is chosen, and what the choice still lacks.
+
+use super::candidate::{Participant, Survey, choose};
+use super::machine::Turn;
+use super::state::Owner;
+use super::{
+    Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceRule, NoticeKind, Problem,
+    Reached, Report, Sets, Stage, Status, Step, Suspicion, Withdrawn, quorum,
+};
+use crate::topology::ServerId;
+
+impl Turn<'_> {
+    pub(super) fn revoked(&mut self, server: ServerId, result: Result<Done, Failed>) {
+        if let Ok(Done::Sets { sets, .. }) = result {
+            self.reached(server, sets);
+        }
+        self.choose_if_reached();
+    }
+
+    pub(super) fn fenced(&mut self, server: ServerId, result: Result<Done, Failed>) {
+        let from = self.state.durable.change.as_ref().and_then(|change| change.from);
+        match result {
+            Ok(Done::Sets { sets, .. }) => {
+                if Some(server) == from {
+                    self.fence_is(Fence::Holds);
+                }
+                self.reached(server, sets);
+            }
+            Ok(Done::Plain | Done::Quiet { .. }) => {}
+            Err(failed) if Some(server) == from => self.fence_is(Fence::Failed(failed.text)),
+            Err(_) => {}
+        }
+        self.choose_if_reached();
+    }
+
+    pub(super) fn fenced_by_hook(&mut self, result: Result<Done, Failed>) {
+        match result {
+            Ok(_) => self.fence_is(Fence::Holds),
+            Err(failed) => self.fence_is(Fence::Failed(format!("the fence hook: {}", failed.text))),
+        }
+        self.choose_if_reached();
+    }
+
+    /// A fence that holds does not fail later.
+    fn fence_is(&mut self, fence: Fence) {
+        if let Some(change) = &mut self.state.durable.change
+            && change.fence != Fence::Holds
+        {
+            change.fence = fence;
+        }
+    }
+
+    pub(super) fn reached(&mut self, server: ServerId, sets: Sets) {
+        let doubted = self.state.track(server).is_none_or(|track| track.doubt.is_some());
+        let Some(change) = &mut self.state.durable.change else { return };
+        let held = sets.held(change.primary.as_ref());
+        // One that was started anew may have lost what it had acknowledged, unless we know all of that from before.
+        let counts = !doubted || change.known.get(&server).is_some_and(|known| held.covers(known));
+        change.reached.insert(server, Reached { sets, held, counts });
+    }
+
+    /// F2, F4, F5: once all who can answer have, or enough have and the rest had their time.
+    pub(super) fn choose_if_reached(&mut self) {
+        if self.state.durable.change.as_ref().is_none_or(|change| change.stage != Stage::Revoking) {
+            return;
+        }
+        let fresh = self.fresh();
+        let mandatory_fence = matches!(self.policy.durability, Durability::Async { .. });
+        let awaited = self.waits_for(Owner::Change, |step| match step {
+            Step::Fence { server } => mandatory_fence || fresh.contains(server),
+            Step::FenceByHook { .. } => mandatory_fence,
+            step => fresh.contains(&step.server()),
+        });
+        if awaited {
+            return;
+        }
+        let judged = self.enough_reached();
+        // Those who did not answer before may still answer in time.
+        if judged.is_err() && self.waits_for(Owner::Change, |_| true) {
+            return;
+        }
+        match judged.and_then(|()| self.chosen()) {
+            Ok(choice) => self.chose(choice),
+            Err(blocked @ Blocked::NoCandidate(_)) if self.may_undo() => {
+                let why = self.spelt(&blocked);
+                self.set_back(None, &why);
+            }
+            Err(blocked) => self.blocked(&blocked),
+        }
+    }
+
+    /// Whether the operator's wish, which nobody can fulfil, may be given up for any primary at all.
+    fn may_undo(&self) -> bool {
+        self.state.durable.change.as_ref().is_some_and(|change| {
+            matches!(change.cause, Cause::Failover | Cause::Switchover) && !change.forced && change.undone.is_none()
+        })
+    }
+
+    /// Whether nothing that was acknowledged can be missing, and nothing more can be acknowledged or written.
+    fn enough_reached(&self) -> Result<(), Blocked> {
+        let Some(change) = &self.state.durable.change else { return Ok(()) };
+        if change.forced {
+            return Ok(());
+        }
+        if let Durability::Async { fence, .. } = self.policy.durability {
+            let holds = change.fence == Fence::Holds || fence == FenceRule::BestEffort;
+            return match &change.fence {
+                _ if holds => Ok(()),
+                Fence::Failed(why) => Err(Blocked::NotFenced(why.clone())),
+                Fence::Tried | Fence::Holds => Err(Blocked::NotFenced("nothing was heard of its fence".to_owned())),
+            };
+        }
+        for reign in &change.reigns {
+            // The primary itself has all that was acknowledged under it, if it lost nothing that we know of.
+            let itself = change.reached.get(&reign.primary);
+            let known = change.primary.as_ref().filter(|_| Some(reign.primary) == change.from);
+            if itself.is_some_and(|itself| known.is_none_or(|known| itself.held.covers(known))) {
+                continue;
+            }
+            let counts = |id: &&_| change.reached.get(id).is_some_and(|reached| reached.counts);
+            let (reached, needed) =
+                (reign.ackers.iter().filter(counts).count(), quorum(reign.ackers.len(), self.policy.durability));
+            if reached < needed {
+                return Err(Blocked::NoQuorum { reached, needed });
+            }
+        }
+        Ok(())
+    }
+
+    fn chosen(&mut self) -> Result<Choice, Blocked> {
+        let Some(change) = self.state.durable.change.clone() else {
+            return Err(Blocked::NoCandidate(super::NoChoice::Nobody));
+        };
+        let statuses: Vec<(ServerId, Status)> = change
+            .reached
+            .iter()
+            .map(|(id, reached)| {
+                // One that never told of itself counts with what it has; a candidate it is not.
+                let status = self.status(*id).cloned().unwrap_or_else(|| Status::unknown(reached.sets.clone()));
+                (*id, Status { sets: reached.sets.clone(), ..status })
+            })
+            .collect();
+        let participants = statuses.iter().filter_map(|(id, status)| {
+            let held = change.reached.get(id)?.held.clone();
+            Some(Participant { id: *id, status, held, barred: self.barred(*id, &change) })
+        });
+        let origins: Vec<_> = self
+            .state
+            .durable
+            .origin
+            .into_iter()
+            .chain(change.reigns.iter().filter_map(|reign| self.state.durable.origins.get(&reign.primary).copied()))
+            .collect();
+        let survey = Survey {
+            from: change.from,
+            participants: participants.collect(),
+            primary: change.primary.as_ref(),
+            origins: &origins,
+            wait_count: if change.forced { 0 } else { usize::from(self.policy.durability.wait_count()) },
+            wanted: change.wanted,
+            preferred: change.undone.as_ref().and(change.from),
+        };
+        let (outcome, reports) = choose(&survey, self.policy);
+        for report in &reports {
+            if let Some(errant) = &report.errant {
+                self.quarantine(report.server, Suspicion::Errant(errant.clone()));
+            }
+        }
+        let mut report = Report::new(self.now, self.state.evidence(self.now), self.policy);
+        report.candidates = reports;
+        report.decision = match &outcome {
+            Ok(choice) => format!("server {} is chosen", choice.candidate.0),
+            Err(_) => "nobody can be promoted".to_owned(),
+        };
+        self.state.report = Some(report);
+        let choice = outcome.map_err(Blocked::NoCandidate)?;
+        self.loss_is_allowed(&change, &choice)?;
+        Ok(choice)
+    }
+
+    /// Why a server is no candidate, whatever it has.
+    fn barred(&self, id: ServerId, change: &Change) -> Option<String> {
+        let durable = &self.state.durable;
+        if self.status(id).is_none() {
+            return Some("has not told of itself yet".to_owned());
+        }
+        if let Some(why) = change.failed.get(&id) {
+            return Some(format!("failed in this change: {why}"));
+        }
+        if durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance) {
+            return Some("is in maintenance".to_owned());
+        }
+        // What is only suspected is found out here.
+        if let Some(quarantine) = durable.quarantined.get(&id)
+            && quarantine.why != Suspicion::Unchecked
+        {
+            return Some(quarantine.why.to_string());
+        }
+        if change.from == Some(id) {
+            return match change.cause {
+                Cause::Problem(Problem::PrimaryDiskFailed) => Some("its disk failed".to_owned()),
+                Cause::Failover if change.undone.is_none() => Some("is the one to be replaced".to_owned()),
+                Cause::Problem(_) | Cause::Failover | Cause::Switchover => None,
+            };
+        }
+        None
+    }
+
+    /// Without acknowledgements something may be lost: only as much as the operator allows.
+    fn loss_is_allowed(&self, change: &Change, choice: &Choice) -> Result<(), Blocked> {
+        let Durability::Async { loss_max, .. } = self.policy.durability else { return Ok(()) };
+        // Had from the old primary itself, the goal has everything.
+        let complete = change.from.is_some_and(|from| change.reached.contains_key(&from));
+        if change.forced || complete {
+            return Ok(());
+        }
+        let behind_ms = self.state.behind_ms(&choice.goal);
+        let allowed = behind_ms.is_some_and(|ms| std::time::Duration::from_millis(ms) <= loss_max);
+        if allowed { Ok(()) } else { Err(Blocked::LossTooGreat { behind_ms }) }
+    }
+
+    fn chose(&mut self, choice: Choice) {
+        let text = match choice.via {
+            Some(via) => {
+                format!("server {} is chosen, and gets from server {} what it lacks", choice.candidate.0, via.0)
+            }
+            None => format!("server {} is chosen", choice.candidate.0),
+        };
+        self.happened(text);
+        let itself = self.state.durable.change.as_ref().is_some_and(|change| change.from == Some(choice.candidate));
+        let (via, goal, candidate) = (choice.via, choice.goal.clone(), choice.candidate);
+        let Some(change) = &mut self.state.durable.change else { return };
+        let ready = change.reached.get(&candidate).is_some_and(|reached| reached.sets.executed.covers(&goal));
+        change.choice = Some(choice);
+        self.enter(match via {
+            Some(_) => Stage::Feeding,
+            None if itself || ready => Stage::Arming,
+            None => Stage::Draining,
+        });
+    }
+
+    /// With what is against each server.
+    fn spelt(&self, blocked: &Blocked) -> String {
+        let mut text = blocked.to_string();
+        if let (Blocked::NoCandidate(_), Some(report)) = (blocked, &self.state.report) {
+            for candidate in report.candidates.iter().filter(|candidate| !candidate.against.is_empty()) {
+                text.push_str(&format!("; server {} {}", candidate.server.0, candidate.against.join(", ")));
+            }
+        }
+        text
+    }
+
+    pub(super) fn blocked(&mut self, blocked: &Blocked) {
+        let text = self.spelt(blocked);
+        let known = self.state.withheld.as_ref() == Some(&text);
+        if let Some(report) = &mut self.state.report {
+            report.decision = format!("blocked: {text}");
+        }
+        self.enter(Stage::Blocked(text.clone()));
+        if !known {
+            self.notify(NoticeKind::Blocked, format!("the failover can't go on: {text}"));
+            self.state.withheld = Some(text);
+        }
+    }
+
+    /// F6: somebody has applied what it was waited for.
+    pub(super) fn drained(&mut self, server: ServerId, result: Result<Done, Failed>) {
+        let Some(change) = &mut self.state.durable.change else { return };
+        let Some(choice) = change.choice.clone() else { return };
+        let has = match &result {
+            Ok(Done::Sets { sets, .. }) => sets.executed.covers(&choice.goal),
+            Ok(Done::Plain | Done::Quiet { .. }) | Err(_) => false,
+        };
+        match (&change.stage, result) {
+            (Stage::Feeding, Ok(_)) if has => self.feed(choice.candidate, server),
+            (Stage::Draining | Stage::CatchingUp, Ok(Done::Sets { sets, .. })) if has => {
+                self.reached(server, sets);
+                self.enter(Stage::Arming);
+            }
+            (Stage::CatchingUp, _) => self.set_back(Some(server), "did not catch up in time"),
+            (_, Ok(_)) => self.drain_on(server, "says it is done, and is not"),
+            (_, Err(Failed { how: FailedHow::NotYet, .. })) => self.drain_on(server, "does not get there"),
+            (_, Err(failed)) => self.failed(server, failed),
+        }
+    }
+
+    /// F5: whoever has everything has applied it; now the candidate gets it there.
+    fn feed(&mut self, server: ServerId, source: ServerId) {
+        let limit = self.policy.limits.step * 2;
+        let acks = self.acks();
+        self.change_order(Step::Repoint { server, source, acks }, limit);
+    }
+
+    /// A long wait goes on while there is time, and beyond that while anything moves.
+    fn drain_on(&mut self, server: ServerId, why: &str) {
+        let Some(change) = &self.state.durable.change else { return };
+        let evidence = self.state.evidence(self.now);
+        let gone = evidence.server(server).is_none_or(|server| server.is_silent(self.policy));
+        let broken = self
+            .status(server)
+            .and_then(|status| status.stream.as_ref())
+            .is_some_and(|stream| stream.apply_error.is_some() || stream.lag_ms.is_none() && !stream.applying);
+        let moves = change
+            .reached
+            .get(&server)
+            .zip(self.status(server))
+            .is_some_and(|(then, now)| !then.sets.executed.covers(&now.sets.executed));
+        let late = self.now.since(change.since) > self.policy.limits.drain_max;
+        if gone || late && (broken || !moves) {
+            return self.set_back(Some(server), why);
+        }
+        let stage = change.stage.clone();
+        let since = change.since;
+        self.enter(stage);
+        if let Some(change) = &mut self.state.durable.change {
+            change.since = since;
+        }
+    }
+
+    pub(super) fn repointed(&mut self, server: ServerId, source: ServerId, result: Result<Done, Failed>) {
+        let needed = usize::from(self.wait_count());
+        let Some(change) = &mut self.state.durable.change else { return };
+        if change.stage == Stage::Feeding {
+            return match result {
+                Ok(_) => self.enter(Stage::Draining),
+                Err(failed) => self.set_back(Some(server), &failed.text),
+            };
+        }
+        match result {
+            Ok(_) => {
+                change.following.insert(server);
+            }
+            Err(failed) => {
+                change.failed.entry(server).or_insert_with(|| format!("does not follow: {}", failed.text));
+            }
+        }
+        let follow = change.following.len();
+        let all_told = !self.waits_for(Owner::Change, |step| matches!(step, Step::Repoint { .. }));
+        if follow >= needed && (needed > 0 || all_told) {
+            self.enter(Stage::Opening);
+        } else if all_told {
+            let text = Blocked::TooFewFollow { follow, needed }.to_string();
+            self.set_back(Some(source), &text);
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Everything that is known and under way, and how it looks from outside.
+
+use super::track::Track;
+use super::{
+    Durable, Evidence, Gate, GateWrites, Lease, Moment, Order, OrderId, OwnHealth, Policy, Problem, Report, Stage,
+    Withdrawn,
+};
+use crate::topology::{Epoch, GtidHistory, ServerId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Positions of the primary that are remembered, to tell how far a candidate is behind.
+const POSITIONS_MAX: usize = 256;
+
+/// The cluster as its one owner knows it. Changes by [`step`](super::step) alone.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(super) durable: Durable,
+    /// What the journal has of it.
+    pub(super) written: Durable,
+    pub(super) tracks: Vec<Track>,
+    /// Whether the primary of `durable` was seen to be it since we run; until then nothing is done on our own.
+    pub(super) confirmed: bool,
+    pub(super) gate: Option<Gate>,
+    pub(super) problem: Problem,
+    pub(super) report: Option<Report>,
+    /// What was last told about why nothing happens, so that it is told once.
+    pub(super) withheld: Option<String>,
+    pub(super) pending: BTreeMap<OrderId, Pending>,
+    pub(super) next_order: u64,
+    pub(super) last_event: Option<Moment>,
+    pub(super) late: Option<Moment>,
+    /// The last sign that the network around us works: an answer of any server, or a refusal.
+    pub(super) network: Option<Moment>,
+    pub(super) lease: Lease,
+    pub(super) rejoin: Option<Rejoin>,
+    /// When what failed at a server may be tried again.
+    pub(super) not_before: BTreeMap<ServerId, Moment>,
+    /// The primary's transactions, and when they were asked for.
+    pub(super) history: Option<(Moment, GtidHistory)>,
+    /// Earlier ones, with the moment that each was first seen.
+    pub(super) positions: VecDeque<(Moment, GtidHistory)>,
+    /// Who answered when a change was last tried: when that changes it is tried again.
+    pub(super) tried_with: Vec<ServerId>,
+    /// How often the step of the present stage was given.
+    pub(super) tries: u32,
+}
+
+/// An order that has no outcome yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Pending {
+    pub(super) order: Order,
+    pub(super) owner: Owner,
+    pub(super) due: Moment,
+}
+
+/// What an order belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Owner {
+    /// The change of the primary.
+    Change,
+    /// Taking a server back.
+    Rejoin,
+    /// Neither.
+    House,
+}
+
+/// A server that is being taken back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Rejoin {
+    pub(super) server: ServerId,
+    pub(super) stage: RejoinStage,
+    pub(super) command: Option<super::CommandId>,
+    /// Rebuild it if it has what nobody else has.
+    pub(super) clone: bool,
+}
+
+/// How far.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum RejoinStage {
+    /// It is made read-only, and asked what it has.
+    Fencing,
+    /// The primary is looked at again, later than that.
+    Comparing { since: Moment, sets: super::Sets },
+    /// Its errant transactions are written down.
+    Dumping { errant: GtidHistory },
+    /// It is rebuilt.
+    Cloning,
+    /// It is pointed at the primary.
+    Repointing,
+}
+
+/// What the cluster is in, in one word.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// All is well, or as well as routing needs it.
+    Healthy,
+    /// Nobody is known to be the primary.
+    NoPrimary,
+    /// The primary does not answer; it is not proven dead.
+    Suspect,
+    /// It does not answer us alone.
+    UnreachableFromProxy,
+    /// It is there and does not let us in.
+    TurnsUsAway,
+    /// It takes no writes.
+    WriteStalled,
+    /// We are the ones who are cut off, or held up.
+    Isolated,
+    /// A failover is under way, or a switchover that became one.
+    FailingOver(Stage),
+    /// A switchover is under way.
+    SwitchingOver(Stage),
+    /// A failover is needed and not possible; the text says why.
+    Blocked(String),
+}
+
+/// What a server is to the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Takes the writes.
+    Primary,
+    /// Replicates from it.
+    ReplicaOk,
+    /// Does, and is far behind.
+    Lagging,
+    /// Does not, or can't; the text says what is wrong.
+    Broken(String),
+    /// Serves nothing until it is proven clean; the text says why.
+    Quarantined(String),
+    /// The operator took it out.
+    Withdrawn(Withdrawn),
+    /// Does not answer.
+    Down,
+}
+
+impl State {
+    /// Nothing known yet of so many servers. The first event should be [`Event::Restored`](super::Event::Restored), if there is a journal.
+    pub fn new(servers: usize) -> Self {
+        Self {
+            durable: Durable::default(),
+            written: Durable::default(),
+            tracks: vec![Track::default(); servers],
+            confirmed: false,
+            gate: None,
+            problem: Problem::None,
+            report: None,
+            withheld: None,
+            pending: BTreeMap::new(),
+            next_order: 1,
+            last_event: None,
+            late: None,
+            network: None,
+            lease: Lease::Held,
+            rejoin: None,
+            not_before: BTreeMap::new(),
+            history: None,
+            positions: VecDeque::new(),
+            tried_with: Vec::new(),
+            tries: 0,
+        }
+    }
+
+    /// What survives us.
+    pub const fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// The highest epoch that was opened.
+    pub const fn epoch(&self) -> Epoch {
+        self.durable.epoch
+    }
+
+    /// What was last published.
+    pub const fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
+    }
+
+    /// What is wrong, by the last judgement.
+    pub const fn problem(&self) -> Problem {
+        self.problem
+    }
+
+    /// The last judgement, with all that it was made from: the answer to `why`.
+    pub const fn report(&self) -> Option<&Report> {
+        self.report.as_ref()
+    }
+
+    /// Judges all anew: why there is a failover, or none.
+    pub fn explain(&self, policy: &Policy, now: Moment) -> Report {
+        let mut report = Report::new(now, self.evidence(now), policy);
+        if let Some(last) = &self.report
+            && (self.durable.change.is_some() || last.problem == report.problem)
+        {
+            report.candidates.clone_from(&last.candidates);
+            report.decision.clone_from(&last.decision);
+        }
+        report
+    }
+
+    /// Orders that have no outcome yet.
+    pub fn pending(&self) -> impl Iterator<Item = &Order> {
+        self.pending.values().map(|pending| &pending.order)
+    }
+
+    /// All that is known now.
+    pub fn evidence(&self, now: Moment) -> Evidence {
+        let servers = (0..=u16::MAX).zip(&self.tracks).map(|(index, track)| {
+            let id = ServerId(index);
+            let mut server = track.evidence(id, now);
+            server.quarantined = self.durable.quarantined.get(&id).map(|quarantine| quarantine.why.to_string());
+            // By its own word it was started after it became the primary.
+            // What it said before it was opened is not what it is.
+            if self.durable.primary == Some(id)
+                && track.word.as_ref().is_some_and(|word| word.asked < self.durable.opened)
+            {
+                server.status = None;
+            }
+            server.restarted |=
+                self.durable.primary == Some(id) && track.started_since(self.durable.started, self.durable.opened);
+            server.maintenance = self.durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance);
+            server
+        });
+        Evidence {
+            primary: self.durable.primary,
+            servers: servers.collect(),
+            ackers: self.durable.ackers.clone(),
+            waited_for: self.durable.waited_for,
+            own: OwnHealth { late_ms_ago: self.late.map(|late| now.ms_since(late)), lease: self.lease },
+        }
+    }
+
+    /// What the cluster is in, in one word.
+    pub fn phase(&self) -> Phase {
+        if let Some(change) = &self.durable.change {
+            return match &change.stage {
+                Stage::Blocked(why) => Phase::Blocked(why.clone()),
+                stage if change.is_switchover() => Phase::SwitchingOver(stage.clone()),
+                stage => Phase::FailingOver(stage.clone()),
+            };
+        }
+        match self.problem {
+            Problem::None | Problem::TooFewAckers | Problem::SemiSyncOff => Phase::Healthy,
+            Problem::NoPrimary => Phase::NoPrimary,
+            Problem::ProxyStalled | Problem::ProxyIsolated => Phase::Isolated,
+            Problem::PrimarySaturated | Problem::MonitorTurnedAway => Phase::TurnsUsAway,
+            Problem::PrimaryUnreachable => Phase::UnreachableFromProxy,
+            Problem::PrimarySuspect => Phase::Suspect,
+            Problem::AllServersDown
+            | Problem::PrimaryDead
+            | Problem::PrimaryDeadUnprovable
+            | Problem::PrimaryRestarted
+            | Problem::PrimaryDiskFailed => Phase::Blocked(self.why_not()),
+            Problem::PrimaryReadOnly
+            | Problem::WritesWaitForAckers
+            | Problem::WritesLocked
+            | Problem::DiskFull
+            | Problem::DiskStalled
+            | Problem::WritesStalled => Phase::WriteStalled,
+        }
+    }
+
+    fn why_not(&self) -> String {
+        self.withheld.clone().unwrap_or_else(|| self.problem.advice().to_owned())
+    }
+
+    /// What a server is to the cluster.
+    pub fn node(&self, id: ServerId, policy: &Policy, now: Moment) -> NodeState {
+        let evidence = self.evidence(now);
+        let Some(server) = evidence.server(id) else { return NodeState::Down };
+        if let Some(why) = &server.quarantined {
+            return NodeState::Quarantined(why.clone());
+        }
+        if let Some(withdrawn) = self.durable.withdrawn.get(&id) {
+            return NodeState::Withdrawn(*withdrawn);
+        }
+        let Some(status) = server.fresh(policy) else { return NodeState::Down };
+        if self.durable.primary == Some(id) {
+            return NodeState::Primary;
+        }
+        let Some(stream) = &status.stream else { return NodeState::Broken("replicates from nobody".to_owned()) };
+        if let Some(error) = stream.apply_error.as_ref().or(stream.receive_error.as_ref()) {
+            return NodeState::Broken(error.clone());
+        }
+        if !stream.applying || stream.receiver != crate::topology::Receiver::Running {
+            return NodeState::Broken("replication does not run".to_owned());
+        }
+        match stream.lag_ms {
+            Some(lag) if lag > u64::try_from(policy.detection.lag_max.as_millis()).unwrap_or(u64::MAX) => {
+                NodeState::Lagging
+            }
+            _ => NodeState::ReplicaOk,
+        }
+    }
+
+    /// The gate that belongs to what is so now.
+    pub(super) fn wanted_gate(&self, policy: &Policy) -> Gate {
+        let mut barred: BTreeMap<ServerId, String> =
+            self.durable.quarantined.iter().map(|(id, quarantine)| (*id, quarantine.why.to_string())).collect();
+        for (id, withdrawn) in &self.durable.withdrawn {
+            let text = match withdrawn {
+                Withdrawn::Drained => "drained by the operator",
+                Withdrawn::Maintenance => "in maintenance",
+            };
+            barred.insert(*id, text.to_owned());
+        }
+        let epoch = self.durable.epoch;
+        if self.lease == Lease::NotHeld {
+            return Gate {
+                epoch,
+                writes: GateWrites::Closed("another dbproxy decides who takes writes".to_owned()),
+                barred,
+            };
+        }
+        // What has begun is gone through with: the gate belongs to it.
+        if !self.governs(policy) && self.durable.change.is_none() {
+            return Gate { epoch, writes: GateWrites::Ungoverned, barred };
+        }
+        let Some(change) = &self.durable.change else {
+            let writes = match self.durable.primary {
+                Some(primary) if self.confirmed => GateWrites::Open(primary),
+                Some(_) => GateWrites::Closed("the primary of the last run has not been seen yet".to_owned()),
+                None => GateWrites::Closed("no primary is known".to_owned()),
+            };
+            return Gate { epoch, writes, barred };
+        };
+        match (&change.stage, change.from) {
+            (Stage::Checking, Some(from)) => Gate { epoch, writes: GateWrites::Open(from), barred },
+            (Stage::ClosingSessions, Some(from)) => Gate { epoch, writes: GateWrites::Draining(from), barred },
+            (stage, _) => {
+                let text = match stage {
+                    Stage::Blocked(why) => format!("the primary is gone, and a failover can't go on: {why}"),
+                    _ => "the primary is being changed".to_owned(),
+                };
+                Gate { epoch: change.epoch.max(epoch), writes: GateWrites::Closed(text), barred }
+            }
+        }
+    }
+
+    /// Whether who takes the writes is decided here.
+    pub(super) fn governs(&self, policy: &Policy) -> bool {
+        policy.mode != super::Mode::Observe && !self.durable.paused
+    }
+
+    pub(super) fn track(&self, id: ServerId) -> Option<&Track> {
+        self.tracks.get(usize::from(id.0))
+    }
+
+    pub(super) fn track_mut(&mut self, id: ServerId) -> Option<&mut Track> {
+        self.tracks.get_mut(usize::from(id.0))
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = ServerId> + use<> {
+        (0..=u16::MAX).take(self.tracks.len()).map(ServerId)
+    }
+
+    /// Remembers what the primary had at `asked`.
+    pub(super) fn note_history(&mut self, asked: Moment, executed: &GtidHistory) {
+        if self.positions.back().is_none_or(|(_, last)| last != executed) {
+            if self.positions.len() == POSITIONS_MAX {
+                self.positions.pop_front();
+            }
+            self.positions.push_back((asked, executed.clone()));
+        }
+        self.history = Some((asked, executed.clone()));
+    }
+
+    /// What the primary has, as far as that is known: what it was last seen to have, or what it began with.
+    pub(super) fn primary_history(&self) -> Option<GtidHistory> {
+        let mut known = self.durable.base.clone();
+        if let Some((_, history)) = &self.history {
+            known.get_or_insert_with(|| history.clone()).merge(history);
+        }
+        known
+    }
+
+    /// How far one that has `held` is behind what the primary was last seen to have; `None` when that is not known.
+    pub(super) fn behind_ms(&self, held: &GtidHistory) -> Option<u64> {
+        let (last, _) = self.history.as_ref()?;
+        let missing = self.positions.partition_point(|(_, position)| held.covers(position));
+        match self.positions.get(missing) {
+            None => Some(0),
+            // What came before the oldest that is remembered is not known.
+            Some(_) if missing == 0 && self.positions.len() == POSITIONS_MAX => None,
+            Some((seen, _)) => Some(last.ms_since(*seen).max(1)),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! S1 to S4: a change of the primary while it is well. From there on it is as a failover; what fails before the candidate is opened
+//! ends with the old primary opened again.
+
+use super::candidate::{Participant, Survey, choose};
+use super::machine::Turn;
+use super::{
+    Cause, Choice, CommandId, Done, Failed, FailedHow, Fence, NoChoice, OnOpenTransactions, Stage, Step, Suspicion,
+};
+use crate::topology::{Receiver, ServerId};
+use std::time::Duration;
+
+impl Turn<'_> {
+    /// S1: chooses by what is known, then asks the primary.
+    pub(super) fn begin_switchover(&mut self, id: CommandId, to: Option<ServerId>) {
+        match self.preflight(to) {
+            Err(why) => self.answer(id, Err(why)),
+            Ok(choice) => {
+                self.begin(Cause::Switchover, Stage::Checking);
+                if let Some(change) = &mut self.state.durable.change {
+                    change.command = Some(id);
+                    change.wanted = to;
+                    change.choice = Some(choice);
+                }
+            }
+        }
+    }
+
+    /// Whether a switchover could begin now, and to whom.
+    pub(super) fn preflight(&mut self, to: Option<ServerId>) -> Result<Choice, String> {
+        let primary = self.state.durable.primary.ok_or("no primary is known")?;
+        if to == Some(primary) {
+            return Err(format!("server {} is the primary already", primary.0));
+        }
+        let evidence = self.state.evidence(self.now);
+        let status = evidence.primary().and_then(|primary| primary.fresh(self.policy));
+        if status.ok_or("the primary does not answer: `dbproxy failover` is for that")?.read_only {
+            return Err("the primary is read-only".to_owned());
+        }
+        let limits = &self.policy.limits;
+        let ready: Vec<_> = evidence
+            .replicas(self.policy)
+            .filter_map(|server| Some((server, server.fresh(self.policy)?, server.held.clone()?)))
+            .collect();
+        let participants = ready.iter().map(|(server, status, held)| {
+            let stream = status.stream.as_ref();
+            let lag = stream.and_then(|stream| stream.lag_ms);
+            let barred = if server.maintenance {
+                Some("is in maintenance".to_owned())
+            } else if !stream.is_some_and(|stream| stream.applying && stream.receiver == Receiver::Running) {
+                Some("its replication does not run".to_owned())
+            } else if stream.is_some_and(|stream| self.is_deaf(stream.heard_ms)) {
+                Some("has not heard the primary lately".to_owned())
+            } else {
+                match lag {
+                    Some(ms) if Duration::from_millis(ms) <= limits.switchover_lag => None,
+                    Some(ms) => Some(format!("is {ms} ms behind")),
+                    None => Some("does not say how far it is behind".to_owned()),
+                }
+            };
+            Participant { id: server.id, status, held: held.clone(), barred }
+        });
+        let origins: Vec<_> = self.state.durable.origin.into_iter().collect();
+        let survey = Survey {
+            from: Some(primary),
+            participants: participants.collect(),
+            primary: self.state.history.as_ref().map(|(_, history)| history),
+            origins: &origins,
+            // The old primary will follow as well.
+            wait_count: usize::from(self.policy.durability.wait_count()).saturating_sub(1),
+            wanted: to,
+            preferred: None,
+        };
+        let (outcome, reports) = choose(&survey, self.policy);
+        let why: Vec<String> = reports
+            .iter()
+            .filter(|report| to.is_none_or(|to| to == report.server) && !report.against.is_empty())
+            .map(|report| format!("server {} {}", report.server.0, report.against.join(", ")))
+            .collect();
+        let outcome = outcome.map_err(|none| match none {
+            NoChoice::Nobody => "no replica of the primary answers".to_owned(),
+            NoChoice::Split(..) | NoChoice::NoCandidate if why.is_empty() => "there is no such replica".to_owned(),
+            NoChoice::Split(..) | NoChoice::NoCandidate => why.join("; "),
+        });
+        if let Some(report) = &mut self.state.report {
+            report.candidates = reports;
+        }
+        outcome
+    }
+
+    fn is_deaf(&self, heard_ms: Option<u64>) -> bool {
+        heard_ms.is_some_and(|ms| Duration::from_millis(ms) > self.policy.detection.deaf_after)
+    }
+
+    /// Calls off what has touched no server yet.
+    fn call_off(&mut self, why: &str) {
+        let Some(change) = self.state.durable.change.take() else { return };
+        self.drop_orders(super::state::Owner::Change);
+        let text = format!("the switchover is called off: {why}");
+        self.happened(text.clone());
+        self.notify(super::NoticeKind::Aborted, text.clone());
+        if let Some(id) = change.command {
+            self.answer(id, Err(text));
+        }
+    }
+
+    pub(super) fn checked(&mut self, result: Result<Done, Failed>) {
+        let drain = self.policy.limits.switchover_drain;
+        match result {
+            Ok(Done::Quiet { locked: Some(what), .. }) => self.call_off(&format!("the primary is locked: {what}")),
+            Ok(Done::Quiet { oldest_transaction_ms, .. }) if Duration::from_millis(oldest_transaction_ms) > drain => {
+                self.call_off(&format!("a transaction is open for {oldest_transaction_ms} ms there"));
+            }
+            Ok(_) => self.enter(Stage::ClosingSessions),
+            Err(failed) => self.call_off(&format!("the primary could not be asked: {}", failed.text)),
+        }
+    }
+
+    pub(super) fn sessions_drained(&mut self, server: ServerId, result: Result<Done, Failed>) {
+        match (result, self.policy.open_transactions) {
+            (Ok(_), _) => self.enter(Stage::Demoting),
+            (Err(failed), OnOpenTransactions::Kill) if failed.how == FailedHow::NotYet => {
+                let limit = self.policy.limits.step;
+                self.change_order(Step::KillSessions { server }, limit);
+            }
+            (Err(failed), OnOpenTransactions::Abort | OnOpenTransactions::Kill) => self.call_off(&failed.text),
+        }
+    }
+
+    /// S3: what it has now is all that it will ever have.
+    pub(super) fn demoted(&mut self, server: ServerId, result: Result<Done, Failed>) {
+        let Done::Sets { sets, .. } = (match result {
+            Ok(done) => done,
+            Err(failed) => {
+                return self.set_back(None, &format!("the primary could not be made read-only: {}", failed.text));
+            }
+        }) else {
+            return self.set_back(None, "the primary did not say what it has");
+        };
+        let goal = sets.executed.clone();
+        self.reached(server, sets);
+        let Some(change) = &mut self.state.durable.change else { return };
+        change.fence = Fence::Holds;
+        change.primary = Some(goal.clone());
+        if let Some(choice) = &mut change.choice {
+            choice.goal = goal;
+            choice.via = None;
+        }
+        self.enter(Stage::CatchingUp);
+    }
+
+    /// A server that was the primary, or took writes, must be compared first.
+    pub(super) fn suspect(&mut self, server: ServerId) {
+        if !self.state.durable.quarantined.contains_key(&server) {
+            self.quarantine(server, Suspicion::Unchecked);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! One server, look after look: what of it is silence, what a restart, what it has.
+
+use super::evidence::{Aged, ServerEvidence, Silence, Stall, Writing};
+use super::{Moment, Observation, Policy, Seen, Status};
+use crate::topology::{Failure, GtidHistory, Receiver, ServerId};
+use std::time::Duration;
+
+/// Two estimates of when a server was started that are further apart than this are two starts: servers count whole seconds.
+const START_SLACK_MS: u64 = 1500;
+/// For how long a broken connection of the data path counts.
+const RESET_WINDOW: Duration = Duration::from_secs(1);
+/// For how long being turned away counts, when another connection works.
+const TURNED_AWAY_WINDOW: Duration = Duration::from_secs(3);
+
+/// What is remembered of one server.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Track {
+    silent: Option<Silent>,
+    turned_away: Option<(Moment, Failure)>,
+    /// The last sign of life.
+    pub(super) alive: Option<Moment>,
+    /// When the last word was asked for, when it came, and what it was.
+    pub(super) word: Option<Word>,
+    /// All that it has, by that word.
+    pub(super) held: Option<GtidHistory>,
+    /// When it was started, as far as it says.
+    pub(super) started: Option<Moment>,
+    uptime_ms: u64,
+    /// Since when it may lack what it had acknowledged.
+    pub(super) doubt: Option<Moment>,
+    /// Whether it was started anew since it was last taken for what it is.
+    pub(super) restarted: bool,
+    /// Whether it was seen to receive since it was started, or since we run. One that was not is waiting to be told to.
+    pub(super) received: bool,
+    /// Whether we told it to stop replicating; that may have come late.
+    pub(super) stopped_by_us: bool,
+    writes: WriteTrail,
+    resets: Vec<Moment>,
+}
+
+/// What a server said, and when.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Word {
+    pub(super) asked: Moment,
+    pub(super) came: Moment,
+    pub(super) status: Status,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Silent {
+    since: Moment,
+    last: Moment,
+    probes: u32,
+    refused: u32,
+    refused_since: Moment,
+    failure: Failure,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct WriteTrail {
+    probed: bool,
+    failing: Option<(Moment, Moment, Stall)>,
+    good: u32,
+}
+
+impl Track {
+    /// Whether anything was ever heard of it, or its silence.
+    pub(super) fn was_looked_at(&self) -> bool {
+        self.word.is_some() || self.silent.is_some() || self.turned_away.is_some()
+    }
+
+    pub(super) fn status(&self) -> Option<&Status> {
+        self.word.as_ref().map(|word| &word.status)
+    }
+
+    /// Takes a look in. `stream` is what is known of the source that it may replicate from.
+    pub(super) fn note(&mut self, observation: Observation, stream: Option<&GtidHistory>, now: Moment) {
+        match observation.result {
+            Ok(Seen::Alive) => {
+                self.turned_away = None;
+                self.lives(now);
+            }
+            Ok(Seen::Status(status)) => {
+                self.lives(now);
+                self.note_start(status.uptime_ms, observation.began, now);
+                self.held = Some(status.sets.held(stream));
+                self.received |= status.stream.as_ref().is_some_and(|stream| stream.receiver != Receiver::Stopped);
+                self.word = Some(Word { asked: observation.began, came: now, status: *status });
+            }
+            Err(failure) => match failure {
+                Failure::Refused | Failure::Timeout | Failure::NoGreeting | Failure::Broken(_) => {
+                    self.fails(observation.began, failure, now);
+                }
+                Failure::AccessDenied(_) | Failure::TooManyConnections | Failure::HostBlocked | Failure::Other(_) => {
+                    self.lives(now);
+                    self.turned_away = Some((now, failure));
+                }
+            },
+        }
+    }
+
+    fn lives(&mut self, now: Moment) {
+        self.silent = None;
+        self.alive = Some(now);
+    }
+
+    /// A failed probe. One that began before the last sign of life says nothing about the time after it.
+    fn fails(&mut self, began: Moment, failure: Failure, now: Moment) {
+        if self.alive.is_some_and(|alive| began < alive) {
+            return;
+        }
+        self.turned_away = None;
+        let refused = failure == Failure::Refused;
+        let silent = self.silent.get_or_insert_with(|| Silent {
+            since: began,
+            last: now,
+            probes: 0,
+            refused: 0,
+            refused_since: began,
+            failure: failure.clone(),
+        });
+        silent.since = silent.since.min(began);
+        silent.last = now;
+        silent.probes = silent.probes.saturating_add(1);
+        if !refused {
+            silent.refused = 0;
+        } else if silent.refused == 0 {
+            (silent.refused, silent.refused_since) = (1, began);
+        } else {
+            silent.refused = silent.refused.saturating_add(1);
+        }
+        silent.failure = failure;
+    }
+
+    /// Whether a primary was started anew: clearly later than it had been started when it was opened, or later than that.
+    pub(super) fn started_since(&self, before: Option<Moment>, opened: Moment) -> bool {
+        let later = |at: Moment, slack: u64| self.started.is_some_and(|started| started.ms_since(at) > slack);
+        before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, 0)
+    }
+
+    /// Notices a restart by the time that the server says it has been up. Asked at `asked` it was started then or, since it counts whole
+    /// seconds, up to one earlier than it seems; so the earliest estimate is the best.
+    pub(super) fn note_start(&mut self, uptime_ms: u64, asked: Moment, now: Moment) {
+        let started = Moment(asked.0.saturating_sub(uptime_ms));
+        let anew =
+            uptime_ms < self.uptime_ms || self.started.is_some_and(|before| started.ms_since(before) > START_SLACK_MS);
+        if self.started.is_some() && anew {
+            self.restarted = true;
+            self.doubt = Some(now);
+            self.received = false;
+        }
+        self.started = Some(if anew { started } else { self.started.map_or(started, |before| before.min(started)) });
+        self.uptime_ms = uptime_ms;
+    }
+
+    /// The doubt of a restart is over once it has all that the primary was seen to have after it.
+    pub(super) fn settle(&mut self, primary: &GtidHistory, primary_asked: Moment) {
+        if self.doubt.is_some_and(|doubt| primary_asked >= doubt)
+            && self.held.as_ref().is_some_and(|held| held.covers(primary))
+        {
+            self.doubt = None;
+            self.restarted = false;
+        }
+    }
+
+    pub(super) fn note_write(&mut self, began: Moment, result: Result<(), Stall>, policy: &Policy, now: Moment) {
+        self.writes.probed = true;
+        match result {
+            Ok(()) => {
+                self.writes.good = self.writes.good.saturating_add(1);
+                if self.writes.good >= policy.detection.recovery_probes {
+                    self.writes.failing = None;
+                }
+            }
+            Err(cause) => {
+                self.writes.good = 0;
+                let since = self.writes.failing.map_or(began, |(since, _, _)| since);
+                self.writes.failing = Some((since, now, cause));
+            }
+        }
+    }
+
+    pub(super) fn note_reset(&mut self, now: Moment) {
+        self.resets.retain(|at| now.since(*at) < RESET_WINDOW);
+        if self.resets.len() < 16 {
+            self.resets.push(now);
+        }
+    }
+
+    /// Our own timeouts were ours: what looked like silence was not.
+    pub(super) fn forget_silence(&mut self) {
+        self.silent = None;
+        self.resets.clear();
+        if let Some((since, last, _)) = &mut self.writes.failing {
+            *since = *last;
+        }
+    }
+
+    /// Another role begins: what was said of writes, and a restart, belongs to the old one.
+    pub(super) fn begin_reign(&mut self) {
+        self.writes = WriteTrail::default();
+        self.restarted = false;
+        self.doubt = None;
+    }
+
+    pub(super) fn evidence(&self, id: ServerId, now: Moment) -> ServerEvidence {
+        let recent = |at: &Moment, window: Duration| now.since(*at) < window;
+        ServerEvidence {
+            silence: self.silent.as_ref().map(|silent| Silence {
+                lasting_ms: silent.last.ms_since(silent.since),
+                probes: silent.probes,
+                refused: silent.refused,
+                refused_lasting_ms: if silent.refused == 0 { 0 } else { silent.last.ms_since(silent.refused_since) },
+                failure: silent.failure.clone(),
+            }),
+            turned_away: self
+                .turned_away
+                .as_ref()
+                .filter(|(at, _)| recent(at, TURNED_AWAY_WINDOW))
+                .map(|(_, failure)| failure.clone()),
+            status: self
+                .word
+                .as_ref()
+                .map(|word| Aged { age_ms: now.ms_since(word.asked), status: word.status.clone() }),
+            held: self.held.clone(),
+            writes: match self.writes.failing {
+                _ if !self.writes.probed => Writing::Unknown,
+                None => Writing::Works,
+                Some((since, last, cause)) => Writing::Stalled { lasting_ms: last.ms_since(since), cause },
+            },
+            resets: u32::try_from(self.resets.iter().filter(|at| recent(at, RESET_WINDOW)).count()).unwrap_or(u32::MAX),
+            restarted: self.restarted || self.doubt.is_some(),
+            ..ServerEvidence::unseen(id)
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What must be so after every step, looked at from outside: the model knows what the planner can only infer.
+
+use super::server::{TrxId, origin};
+use super::world::{World, server_id};
+use dbproxy::failover::{Cause, Durability, Gate, GateWrites, Moment, NodeState, Problem, Suspicion};
+use std::collections::BTreeMap;
+
+/// For how long trouble explains a failover: silence, deafness and the time to notice both.
+const TROUBLE: u64 = 6000;
+
+/// What was seen so far.
+pub struct Check {
+    pub complaints: Vec<String>,
+    /// The highest epoch that was published.
+    epoch: u64,
+    /// Who was opened under an epoch.
+    opened: BTreeMap<u64, usize>,
+    /// When a server, or the network around it, last had trouble that is not the proxy's own.
+    trouble: Vec<u64>,
+    /// Failovers and switchovers that ended.
+    pub changes: u64,
+    pub acked: u64,
+    last_primary: Option<usize>,
+}
+
+impl Check {
+    pub fn new(count: usize) -> Self {
+        Self {
+            complaints: Vec::new(),
+            epoch: 0,
+            opened: BTreeMap::new(),
+            trouble: vec![0; count],
+            changes: 0,
+            acked: 0,
+            last_primary: None,
+        }
+    }
+}
+
+impl World {
+    pub fn complain(&mut self, what: String) {
+        let at = self.now - 1_000_000;
+        self.say(|| format!("!!! {what}"));
+        self.check.complaints.push(format!("at {at} ms: {what}"));
+    }
+
+    fn is_async(&self) -> bool {
+        matches!(self.policy.durability, Durability::Async { .. })
+    }
+
+    pub fn note_trouble(&mut self) {
+        let now = self.now;
+        for index in 0..self.servers.len() {
+            let cut = (0..self.servers.len()).any(|other| other != index && !self.linked(index, other));
+            if !self.servers[index].runs() || cut {
+                self.check.trouble[index] = now;
+            }
+        }
+    }
+
+    /// After each happening.
+    pub fn check_now(&mut self) {
+        self.note_trouble();
+        let primary = self.state.durable().primary.map(|id| usize::from(id.0));
+        if primary != self.check.last_primary && self.state.durable().change.is_none() {
+            self.check.changes += u64::from(self.check.last_primary.is_some());
+            self.check.last_primary = primary;
+        }
+    }
+
+    /// Epochs rise; what is open is what was opened; who is not clean is barred.
+    pub fn check_gate(&mut self, gate: &Gate) {
+        if gate.epoch.0 < self.check.epoch {
+            self.complain(format!("the epoch fell from {} to {}", self.check.epoch, gate.epoch.0));
+        }
+        self.check.epoch = gate.epoch.0;
+        let GateWrites::Open(primary) = gate.writes else { return };
+        let opened = self.check.opened.range(..=gate.epoch.0).next_back().map(|(_, server)| *server);
+        if opened.is_some_and(|server| server_id(server) != primary) {
+            self.complain(format!("writes go to {primary:?}, and {opened:?} was opened last"));
+        }
+        if gate.barred.contains_key(&primary) && self.state.durable().quarantined.contains_key(&primary) {
+            self.complain(format!("{primary:?} takes writes in quarantine"));
+        }
+    }
+
+    /// A failover that nobody asked for begins only when something is wrong with the primary, or with what is around it.
+    pub fn check_beginning(&mut self) {
+        let Some(change) = &self.state.durable().change else { return };
+        let (Cause::Problem(Problem::PrimaryDead), Some(from)) = (change.cause, change.from) else { return };
+        let index = usize::from(from.0);
+        if self.now - self.check.trouble[index].min(self.now) > TROUBLE {
+            self.complain(format!("a failover from {from:?} begins, and nothing was wrong with it"));
+        }
+    }
+
+    /// A server is about to take writes under `epoch`.
+    pub fn check_opening(&mut self, index: usize, epoch: u64, wait_count: u16) {
+        if let Some(other) = self.check.opened.insert(epoch, index).filter(|other| *other != index) {
+            self.complain(format!("epoch {epoch} is opened at {other} and at {index}"));
+        }
+        if self.is_async() {
+            return self.check_async(index);
+        }
+        let at = &self.servers[index];
+        if !at.source_on || at.wait_count < self.policy.durability.wait_count() || wait_count != at.wait_count {
+            self.complain(format!("{index} is opened unarmed"));
+        }
+        let missing: Vec<TrxId> =
+            (0..self.trxs.len()).filter(|id| self.trxs[*id].acked && !self.servers[index].has.contains(id)).collect();
+        if !missing.is_empty() {
+            self.complain(format!("{index} is opened without acknowledged transactions {missing:?}"));
+        }
+        self.check_received(index);
+        for other in (0..self.servers.len()).filter(|other| *other != index) {
+            let at = &self.servers[other];
+            // Who may acknowledge to it still, heard or not.
+            let ackers = self.servers.iter().filter(|replica| {
+                replica.source == Some(other) && replica.receives && replica.replica_on && replica.up
+            });
+            if !at.read_only && at.up && at.source_on && ackers.count() >= usize::from(at.wait_count) {
+                self.complain(format!("{index} is opened while commits at {other} can be acknowledged"));
+            }
+        }
+    }
+
+    /// What was received by anybody who was reached is there.
+    fn check_received(&mut self, index: usize) {
+        let has = self.servers[index].sets(&self.trxs).executed;
+        let durable = self.state.durable().clone();
+        let Some(change) = &durable.change else { return };
+        for (id, reached) in &change.reached {
+            let mut rest = reached.held.less(&has);
+            if let Some(Suspicion::Errant(errant)) = durable.quarantined.get(id).map(|quarantine| &quarantine.why) {
+                rest.subtract(errant);
+            }
+            if !rest.is_empty() {
+                self.complain(format!("{index} is opened without {rest}, which {id:?} has received"));
+            }
+        }
+    }
+
+    /// Nothing but the fence keeps the old primary from taking writes.
+    fn check_async(&mut self, index: usize) {
+        for other in (0..self.servers.len()).filter(|other| *other != index) {
+            let at = &self.servers[other];
+            let stray = self.state.durable().quarantined.contains_key(&server_id(other));
+            // One that boots read-only and is not was opened, and never fenced.
+            if at.setup.boots_read_only && !at.read_only && at.up && !stray {
+                self.complain(format!("{index} is opened while {other} takes writes"));
+            }
+        }
+    }
+
+    /// A client was told that its write is committed.
+    pub fn check_acknowledged(&mut self, server: usize, id: TrxId) {
+        self.check.acked += 1;
+        if self.is_async() {
+            return;
+        }
+        let newest = self.check.opened.last_key_value().map(|(_, server)| *server);
+        if let Some(newest) = newest.filter(|newest| *newest != server)
+            && self.servers[newest]
+                .log
+                .iter()
+                .any(|id| self.trxs[*id].epoch == self.check.opened.last_key_value().map(|(epoch, _)| *epoch))
+            && !self.servers[newest].has.contains(&id)
+            && self.servers[newest].waiting.iter().all(|(id, _)| self.trxs[*id].epoch.is_none())
+        {
+            self.complain(format!("transaction {id} is acknowledged by {server} after {newest} was opened"));
+        }
+    }
+
+    /// A server begins to replicate: it must not bring anything along.
+    pub fn check_repoint(&mut self, index: usize, source: usize) {
+        let more: Vec<TrxId> =
+            self.servers[index].has.iter().copied().filter(|id| !self.servers[source].has.contains(id)).collect();
+        if !more.is_empty() {
+            self.complain(format!("{index} is made a replica of {source}, which has not {more:?}"));
+        }
+    }
+
+    /// After the healing: one primary, open and writable, and all others follow it or are known not to be clean.
+    pub fn all_is_well(&mut self) -> bool {
+        if self.state.durable().change.is_some() {
+            return false;
+        }
+        let GateWrites::Open(primary) = self.gate.writes else { return false };
+        let primary = usize::from(primary.0);
+        if self.servers[primary].read_only || !self.servers[primary].waiting.is_empty() {
+            return false;
+        }
+        (0..self.servers.len()).filter(|index| *index != primary).all(|index| {
+            let at = &self.servers[index];
+            let unclean = self.state.durable().quarantined.get(&server_id(index));
+            match unclean.map(|quarantine| &quarantine.why) {
+                Some(Suspicion::Errant(_) | Suspicion::Purged) => at.read_only,
+                Some(Suspicion::Unchecked) => false,
+                None => {
+                    let node = self.state.node(server_id(index), &self.policy, Moment(self.now));
+                    at.read_only && at.source == Some(primary) && node == NodeState::ReplicaOk
+                }
+            }
+        }) && self.nothing_is_lost(primary)
+    }
+
+    fn nothing_is_lost(&mut self, primary: usize) -> bool {
+        if self.is_async() {
+            return true;
+        }
+        let lost: Vec<TrxId> =
+            (0..self.trxs.len()).filter(|id| self.trxs[*id].acked && !self.servers[primary].has.contains(id)).collect();
+        if !lost.is_empty() {
+            self.complain(format!("acknowledged transactions are lost: {lost:?}"));
+        }
+        true
+    }
+
+    /// The end came before all was well.
+    pub fn complain_of_end(&mut self) {
+        let nodes: Vec<String> = (0..self.servers.len())
+            .map(|index| {
+                let node = self.state.node(server_id(index), &self.policy, Moment(self.now));
+                let at = &self.servers[index];
+                let runs = (at.receives, at.connected, at.applies);
+                let waiting = at.waiting.len();
+                format!("{index}: {node:?}, read_only {}, {:?}, waiting {waiting}, {runs:?}", at.read_only, at.source)
+            })
+            .collect();
+        let phase = self.state.phase();
+        let gate = self.gate.clone();
+        let durable = self.state.durable();
+        let holds = format!("hold {:?} paused {} ackers {:?}", durable.hold, durable.paused, durable.ackers);
+        let origins: Vec<_> =
+            (0..self.servers.len()).map(|index| origin(self.servers[index].setup.flavor, index)).collect();
+        self.complain(format!("no convergence: {phase:?}, {gate:?}, {nodes:?}, {holds}, {} origins", origins.len()));
+    }
+}

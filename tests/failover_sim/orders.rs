@@ -1,0 +1,187 @@
+//! The proxy's executor and the servers' side of each step.
+
+use super::world::{Errand, Happening, World};
+use dbproxy::failover::{Acks, Done, Event, Failed, FailedHow, Order, Outcome, Step};
+use dbproxy::topology::Flavor;
+
+/// Between two looks at a wait.
+const AGAIN: u64 = 40;
+
+/// What came of a step, as far as its server is asked.
+enum Now {
+    Done(Done),
+    Failed(FailedHow, &'static str),
+    /// It waits.
+    Later,
+}
+
+impl World {
+    pub fn arrive(&mut self, errand: Errand) {
+        let Errand { run, ref order, deadline, replies, incarnation } = errand;
+        let index = usize::from(order.step.server().0);
+        let (proxy, server) = (self.proxy(), &self.servers[index]);
+        // What the dead process had not sent yet is gone with it.
+        if run != self.run && self.dice.permille(700) {
+            return;
+        }
+        // Asked of the proxy's own sessions, or of a program of its own.
+        let own =
+            matches!(order.step, Step::DrainSessions { .. } | Step::KillSessions { .. } | Step::FenceByHook { .. });
+        let now = if own {
+            self.own_step(order)
+        } else if !self.linked(proxy, index) || server.paused {
+            if self.now < deadline { Now::Later } else { Now::Failed(FailedHow::Unknown, "no answer") }
+        } else if !server.up || server.incarnation != incarnation {
+            Now::Failed(FailedHow::Unreachable, "refused")
+        } else if server.epoch > order.epoch.0 {
+            Now::Failed(FailedHow::Refused, "knows of a higher epoch")
+        } else {
+            self.step_at(index, order)
+        };
+        let result = match now {
+            Now::Later if self.now < deadline => {
+                return self.at(AGAIN, Happening::Arrive(Box::new(errand)));
+            }
+            Now::Later => Err(Failed { how: FailedHow::NotYet, text: "not yet".to_owned() }),
+            Now::Done(done) => Ok(done),
+            Now::Failed(how, text) => Err(Failed { how, text: text.to_owned() }),
+        };
+        if !self.linked(proxy, index) && !own || !replies {
+            return;
+        }
+        self.say(|| match &result {
+            Ok(_) => format!("  {} at {index}: done", order.step.name()),
+            Err(failed) => format!("  {} at {index}: {failed:?}", order.step.name()),
+        });
+        let result = self.sabotage.outcome(&order.step, result);
+        let delay = self.dice.between(1, 10);
+        let event = Event::Outcome(Outcome { id: order.id, result });
+        self.at(delay, Happening::Reply { run, event });
+    }
+
+    fn own_step(&mut self, order: &Order) -> Now {
+        match order.step {
+            Step::DrainSessions { .. } if self.dice.permille(100) => {
+                Now::Failed(FailedHow::NotYet, "2 transactions are open")
+            }
+            _ => Now::Done(Done::Plain),
+        }
+    }
+
+    fn sets(&mut self, index: usize) -> Now {
+        let uptime_ms = self.now - self.servers[index].started;
+        let sets = self.servers[index].sets(&self.trxs);
+        Now::Done(Done::Sets { sets, uptime_ms })
+    }
+
+    fn step_at(&mut self, index: usize, order: &Order) -> Now {
+        match &order.step {
+            Step::Revoke { .. } => {
+                let at = &mut self.servers[index];
+                if at.setup.flavor == Flavor::MariaDb {
+                    at.applies = true;
+                }
+                (at.receives, at.connected) = (false, false);
+                self.sets(index)
+            }
+            Step::Fence { .. } => {
+                let at = &mut self.servers[index];
+                (at.read_only, at.receives, at.connected, at.applies) = (true, false, false, false);
+                (at.source_on, at.replica_on) = (false, false);
+                // What waited is committed, and its clients' connections are cut before they are told.
+                at.waiting.clear();
+                at.forget_cache();
+                self.sets(index)
+            }
+            Step::Drain { until, .. } => {
+                self.servers[index].applies = true;
+                let sets = self.servers[index].sets(&self.trxs);
+                if self.servers[index].apply_error {
+                    Now::Failed(FailedHow::Refused, "1062")
+                } else if sets.executed.covers(until) {
+                    self.sets(index)
+                } else {
+                    Now::Later
+                }
+            }
+            Step::Arm { wait_count, .. } => {
+                let at = &mut self.servers[index];
+                (at.receives, at.connected, at.applies, at.replica_on) = (false, false, false, false);
+                (at.source_on, at.wait_count) = (*wait_count > 0, *wait_count);
+                Now::Done(Done::Plain)
+            }
+            Step::Repoint { source, acks, .. } => self.repoint(index, usize::from(source.0), *acks),
+            Step::Open { wait_count, .. } => self.open(index, order.epoch.0, *wait_count),
+            Step::Forget { .. } => {
+                self.servers[index].source = None;
+                self.servers[index].forget_cache();
+                Now::Done(Done::Plain)
+            }
+            Step::CheckQuiet { .. } => Now::Done(Done::Quiet { oldest_transaction_ms: 0, locked: None }),
+            Step::Demote { .. } => {
+                // Read-only waits for commits that wait for acknowledgements.
+                if !self.servers[index].waiting.is_empty() {
+                    return Now::Later;
+                }
+                self.servers[index].read_only = true;
+                self.sets(index)
+            }
+            Step::DumpErrant { .. }
+            | Step::DrainSessions { .. }
+            | Step::KillSessions { .. }
+            | Step::FenceByHook { .. } => Now::Done(Done::Plain),
+            Step::Clone { donor, .. } => self.clone_from(index, usize::from(donor.0)),
+        }
+    }
+
+    fn repoint(&mut self, index: usize, source: usize, acks: Acks) -> Now {
+        self.check_repoint(index, source);
+        let now = self.now;
+        let at = &mut self.servers[index];
+        at.read_only = true;
+        at.relay.clear();
+        (at.source, at.receives, at.applies, at.connected, at.heard) = (Some(source), true, true, false, now);
+        (at.replica_on, at.source_on) = (acks == Acks::On, false);
+        at.waiting.clear();
+        at.forget_cache();
+        Now::Done(Done::Plain)
+    }
+
+    fn open(&mut self, index: usize, epoch: u64, wait_count: u16) -> Now {
+        let at = &self.servers[index];
+        let armed = at.source_on == (wait_count > 0) && at.wait_count == wait_count;
+        if !armed && !self.sabotage.skips_arm() {
+            return Now::Failed(FailedHow::Refused, "is not armed");
+        }
+        if at.epoch < epoch {
+            self.check_opening(index, epoch, wait_count);
+            self.servers[index].read_only = false;
+            self.commit(index, Some(epoch));
+        }
+        self.servers[index].read_only = false;
+        let trxs = &self.trxs;
+        let waits = self.servers[index].waiting.iter().any(|(id, _)| trxs[*id].epoch == Some(epoch));
+        if waits { Now::Later } else { self.sets(index) }
+    }
+
+    fn clone_from(&mut self, index: usize, donor: usize) -> Now {
+        if !self.linked(index, donor) || !self.servers[donor].runs() {
+            return Now::Failed(FailedHow::Refused, "the donor does not answer");
+        }
+        let (log, has, epoch) = {
+            let donor = &self.servers[donor];
+            (donor.log.clone(), donor.has.clone(), donor.epoch)
+        };
+        let now = self.now;
+        let at = &mut self.servers[index];
+        (at.log, at.has, at.epoch) = (log, has, epoch);
+        at.relay.clear();
+        at.waiting.clear();
+        at.apply_error = false;
+        (at.source, at.receives, at.applies, at.connected) = (None, false, false, false);
+        (at.read_only, at.started) = (true, now);
+        at.incarnation += 1;
+        at.forget_cache();
+        self.sets(index)
+    }
+}

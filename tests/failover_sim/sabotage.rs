@@ -1,0 +1,85 @@
+//! The planner made wrong on purpose, from outside: what it is told, what it decides and what is done, each bent in one way, so that
+//! the checks are seen to catch it.
+
+use dbproxy::failover::{
+    Done, Durability, Durable, Event, Failed, FenceRule, Order, Policy, Seen, State, Step, Suspicion,
+};
+use dbproxy::topology::GtidHistory;
+
+/// One thing that is bent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    None,
+    /// The quorum is one acknowledging replica too small.
+    SmallQuorum,
+    /// A replica says that it hears its source no more, and still does.
+    SkipRevoke,
+    /// A candidate says that it has applied everything at once.
+    SkipDrain,
+    /// A restarted proxy knows nothing of what it decided last.
+    ForgetJournal,
+    /// Every replica seems deaf, whatever it hears.
+    DeafReplicas,
+    /// A server to be taken back says that it has nothing.
+    HideErrant,
+    /// The old primary is never opened again.
+    NoUndo,
+    /// The old primary counts as fenced, and is not.
+    SkipFence,
+    /// Semi-synchronous replication is not switched on.
+    SkipArm,
+}
+
+impl Sabotage {
+    pub fn policy(self, policy: &Policy) -> Policy {
+        let mut policy = policy.clone();
+        match (self, &mut policy.durability) {
+            (Self::SmallQuorum, Durability::SemiSync { wait_count }) => *wait_count += 1,
+            (Self::SkipFence, Durability::Async { fence, .. }) => *fence = FenceRule::BestEffort,
+            _ => {}
+        }
+        policy
+    }
+
+    pub fn event(self, mut event: Event) -> Event {
+        if self == Self::DeafReplicas
+            && let Event::Observation(observation) = &mut event
+            && let Ok(Seen::Status(status)) = &mut observation.result
+            && let Some(stream) = &mut status.stream
+        {
+            stream.heard_ms = Some(60_000);
+        }
+        if self == Self::SmallQuorum
+            && let Event::Observation(observation) = &mut event
+            && let Ok(Seen::Status(status)) = &mut observation.result
+        {
+            status.semi_sync.wait_count += 1;
+        }
+        event
+    }
+
+    pub fn journal(self, new: Durable, old: &Durable) -> Durable {
+        if self == Self::ForgetJournal { old.clone() } else { new }
+    }
+
+    /// Whether an order is never carried out.
+    pub fn swallows(self, order: &Order, state: &State) -> bool {
+        let from = state.durable().change.as_ref().and_then(|change| change.from);
+        self == Self::NoUndo && matches!(order.step, Step::Open { server, .. } if Some(server) == from)
+    }
+
+    /// Whether a server that is not armed is opened.
+    pub fn skips_arm(self) -> bool {
+        self == Self::SkipArm
+    }
+
+    pub fn outcome(self, step: &Step, result: Result<Done, Failed>) -> Result<Done, Failed> {
+        match (self, step, result) {
+            (Self::HideErrant, Step::Fence { .. }, Ok(Done::Sets { mut sets, uptime_ms })) => {
+                sets.executed = GtidHistory::empty(sets.executed.flavor());
+                Ok(Done::Sets { sets, uptime_ms })
+            }
+            (_, _, result) => result,
+        }
+    }
+}
