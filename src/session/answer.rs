@@ -277,6 +277,19 @@ impl Session {
         self.state.holder = if !self.state.pins.is_empty() || self.in_transaction() { Some(server) } else { None };
     }
 
+    /// A command that is refused: whether the client waits for an answer. Long data has none; its failure is kept for the
+    /// statement's next execution.
+    pub fn awaits_refusal(&mut self, payload: &[u8], failure: &Failure) -> bool {
+        if payload.first() != Some(&(Command::StmtSendLongData as u8)) {
+            return true;
+        }
+        let id = crate::wire::statement_id(payload).map(|id| self.statements.resolve(id));
+        if let Some(prepared) = id.ok().and_then(|id| self.statements.find_mut(id)) {
+            prepared.long_data_failed.get_or_insert_with(|| failure.clone());
+        }
+        false
+    }
+
     fn cursor_of(&self, run: &Run) -> Option<ServerId> {
         run.statement.and_then(|id| self.statements.find(id)).and_then(|prepared| prepared.cursor)
     }

@@ -2,7 +2,6 @@
 
 use super::asked::{Asked, Hinted};
 use super::pins::Leaves;
-use super::statements::Prepared;
 use super::transaction::Inside;
 use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Demand, Moment, Reason, Refusal, Route, Target};
@@ -334,13 +333,10 @@ impl Session {
             Command::StmtFetch => ("mysqld_stmt_fetch", Expect::Rows),
             _ => ("mysqld_stmt_reset", Expect::OnePacket),
         };
-        let flavor = self.flavor;
-        let Some(prepared) = self.statements.find_mut(id) else {
-            return Ok(Plan::Fail(Failure::UnknownStatement { id: named, command: function, flavor }));
-        };
-        if command == Command::StmtReset {
+        if let Some(prepared) = self.statements.find_mut(id).filter(|_| command == Command::StmtReset) {
             prepared.long_data_failed = None;
         }
+        let Some(prepared) = self.statements.find(id) else { return Ok(unknown_statement(named, function, self)) };
         let run = Run { statement: Some(id), ..Run::new(command, expect) };
         match prepared.cursor.or(prepared.long_data).or(prepared.on.first().map(|on| on.server)) {
             // Nothing is to be reset.
@@ -358,19 +354,6 @@ impl Session {
         }
         let run = Run { statement: Some(id), ..Run::new(Command::StmtSendLongData, Expect::Nothing) };
         Ok(self.plan_on_primary(run, topology))
-    }
-
-    /// A command that is refused: whether the client waits for an answer. Long data has none; its failure is kept for the
-    /// statement's next execution.
-    pub fn awaits_refusal(&mut self, payload: &[u8], failure: &Failure) -> bool {
-        if payload.first() != Some(&(Command::StmtSendLongData as u8)) {
-            return true;
-        }
-        let id = wire::statement_id(payload).map(|id| self.statements.resolve(id));
-        if let Some(prepared) = id.ok().and_then(|id| self.statements.find_mut(id)) {
-            prepared.long_data_failed.get_or_insert_with(|| failure.clone());
-        }
-        false
     }
 
     fn plan_close(&mut self, payload: &[u8]) -> Result<Plan, Malformed> {
@@ -399,31 +382,6 @@ impl Session {
             other => other?,
         };
         Ok(prepared.with_types(on, payload, types, complete))
-    }
-}
-
-impl Prepared {
-    fn with_types(&mut self, on: usize, payload: &[u8], types: Option<wire::Types<'_>>, complete: bool) -> Edit {
-        let id = self.on[on].id;
-        match types {
-            Some(types) => match (types.sent, &self.types) {
-                (Some(sent), _) => {
-                    if self.types.as_deref() != Some(sent) {
-                        self.types = Some(sent.into());
-                        self.on.iter_mut().for_each(|on| on.typed = false);
-                    }
-                    self.on[on].typed = true;
-                    Edit::StatementId(id)
-                }
-                (None, Some(_)) if !self.on[on].typed && !complete => Edit::NeedsWhole,
-                (None, Some(known)) if !self.on[on].typed => {
-                    self.on[on].typed = true;
-                    Edit::Payload(wire::rewrite_execute(payload, id, Some((types, known))))
-                }
-                (None, _) => Edit::StatementId(id),
-            },
-            None => Edit::StatementId(id),
-        }
     }
 }
 

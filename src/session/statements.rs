@@ -1,8 +1,9 @@
 //! The session's prepared statements: its own ids, and each backend's id for them.
 
-use super::Failure;
+use super::{Edit, Failure};
 use crate::sql::Facts;
 use crate::topology::ServerId;
+use crate::wire;
 use std::collections::HashMap;
 
 /// One prepared statement.
@@ -112,6 +113,36 @@ impl Statements {
 }
 
 impl Prepared {
+    /// How an execute must be written for backend `on`, which may not have been sent the parameter types.
+    pub(super) fn with_types(
+        &mut self,
+        on: usize,
+        payload: &[u8],
+        types: Option<wire::Types<'_>>,
+        complete: bool,
+    ) -> Edit {
+        let id = self.on[on].id;
+        match types {
+            Some(types) => match (types.sent, &self.types) {
+                (Some(sent), _) => {
+                    if self.types.as_deref() != Some(sent) {
+                        self.types = Some(sent.into());
+                        self.on.iter_mut().for_each(|on| on.typed = false);
+                    }
+                    self.on[on].typed = true;
+                    Edit::StatementId(id)
+                }
+                (None, Some(_)) if !self.on[on].typed && !complete => Edit::NeedsWhole,
+                (None, Some(known)) if !self.on[on].typed => {
+                    self.on[on].typed = true;
+                    Edit::Payload(wire::rewrite_execute(payload, id, Some((types, known))))
+                }
+                (None, _) => Edit::StatementId(id),
+            },
+            None => Edit::StatementId(id),
+        }
+    }
+
     /// Its id on that server's backend.
     pub(super) fn on(&self, server: ServerId) -> Option<&PreparedOn> {
         self.on.iter().find(|on| on.server == server)
