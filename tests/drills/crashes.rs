@@ -291,7 +291,8 @@ fn drill_14_a_replica_that_cannot_apply_is_passed_over_and_nothing_is_dropped() 
 #[test]
 #[ignore = "takes a minute: make drills"]
 fn drill_15_a_replica_with_transactions_of_its_own_is_not_promoted() {
-    let scene = Scene::open("15", Flavor::MySql, Setup::default());
+    // Four, so that the one who is promoted finds somebody to acknowledge: the odd one may not.
+    let scene = Scene::open("15", Flavor::MySql, four_servers(""));
     let (old, errant) = (scene.cluster.primary(), &scene.cluster.replicas()[0]);
     errant.set_read_only(false);
     errant.sql("CREATE TABLE test.own (id INT)");
@@ -303,7 +304,7 @@ fn drill_15_a_replica_with_transactions_of_its_own_is_not_promoted() {
     let new = scene.primary_after(old);
     assert_ne!(new.id, errant.id, "the one with a transaction of its own was promoted");
     scene.goes_on(20);
-    scene.end(&[2], FENCE);
+    scene.end(&[2, 3], FENCE);
 }
 
 #[test]
@@ -320,11 +321,12 @@ fn drill_16_two_replicas_with_transactions_of_their_own_are_not_guessed_between(
     scene.cluster.primary().kill9();
     scene.note("kill -9 of the primary");
     scene.no_failover_for(Duration::from_secs(8));
-    scene.note("the primary is started again");
+    let said = scene.failover()["detail"].to_string();
+    assert!(said.contains("transactions"), "why nobody is promoted: {said}");
+    scene.note("the primary is started again, to look at what it has");
     scene.cluster.primary().start();
     scene.cluster.primary().wait_until_ready();
-    scene.goes_on(50);
-    scene.end(&[0], FENCE);
+    scene.end_at(0, FENCE);
 }
 
 #[test]
@@ -348,11 +350,21 @@ fn drill_17_a_candidate_that_dies_is_followed_by_the_next() {
     });
     candidate.kill9();
     scene.note(format!("kill -9 of server {}, the first that applies again", candidate.id));
-    let new = scene.primary_after(old);
+    // Whether what it had can be proven to be elsewhere is the planner's to know; that somebody takes writes in the end, and that
+    // nothing is lost, must hold either way.
+    let began = std::time::Instant::now();
+    while scene.primary().is_none() && began.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    if scene.primary().is_none() {
+        scene.note(format!("nobody is promoted: {}; the old primary is started again", scene.failover()["detail"]));
+        old.start();
+        old.wait_until_ready();
+    }
     scene.goes_on(50);
+    assert_ne!(scene.primary().expect("a primary").id, candidate.id);
     let settled: Vec<usize> = (1..4).filter(|index| scene.cluster.servers[*index].id != candidate.id).collect();
-    assert_ne!(new.id, candidate.id);
-    scene.end(&settled, None);
+    scene.end(&settled, FENCE);
 }
 
 #[test]
@@ -388,6 +400,8 @@ fn drill_20_a_primary_that_flaps_is_held_for_the_operator() {
         old.wait_until_ready();
         wait_for("the old primary to follow", || old.is_replicating().then_some(()));
         scene.taken_back(old);
+        scene.whole();
+        scene.goes_on(100);
     }
     let old = scene.primary().expect("a primary");
     scene.note("shutdown of the primary, once more");

@@ -33,6 +33,13 @@ impl Setup {
     }
 }
 
+/// Whether a lost row is a fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Loss {
+    Wrong,
+    Accepted,
+}
+
 /// A drill under way.
 #[derive(Debug)]
 pub struct Scene {
@@ -231,27 +238,33 @@ impl Scene {
         for server in settled.iter().map(|index| &self.cluster.servers[*index]).chain([primary]) {
             self.find(server);
         }
-        self.sampler.take().expect("it runs").stop();
-        let history = self.recorder.history();
-        history::write(&history, &self.path());
-        let verdict = check(&history);
-        println!("drill {}: {verdict}", self.name);
-        let wrongs = verdict.wrongs(together);
-        assert!(wrongs.is_empty(), "drill {}:\n  {}\n  {}", self.name, wrongs.join("\n  "), self.path().display());
-        verdict
+        self.judged(together, Loss::Wrong)
+    }
+
+    /// Ends a drill in which nobody takes writes any more: what this server has is judged.
+    pub fn end_at(mut self, index: usize, together: Option<Duration>) -> Verdict {
+        self.load.take().expect("it runs").stop();
+        self.find(&self.cluster.servers[index]);
+        self.judged(together, Loss::Wrong)
     }
 
     /// Ends a drill in which the operator gave up what cannot be proven: all but the loss is judged.
     pub fn end_lossy(mut self) -> Verdict {
         self.load.take().expect("it runs").stop();
         self.find(wait_for("a primary in the end", || self.primary()));
+        self.judged(None, Loss::Accepted)
+    }
+
+    fn judged(mut self, together: Option<Duration>, loss: Loss) -> Verdict {
         self.sampler.take().expect("it runs").stop();
         let history = self.recorder.history();
         history::write(&history, &self.path());
         let mut verdict = check(&history);
         println!("drill {}: {verdict}", self.name);
-        verdict.lost.clear();
-        let wrongs = verdict.wrongs(None);
+        if loss == Loss::Accepted {
+            verdict.lost.clear();
+        }
+        let wrongs = verdict.wrongs(together);
         assert!(wrongs.is_empty(), "drill {}:\n  {}\n  {}", self.name, wrongs.join("\n  "), self.path().display());
         verdict
     }
