@@ -3,7 +3,10 @@ CARGO ?= cargo
 # Seconds that each fuzz target runs: make fuzz SECONDS=600.
 SECONDS ?= 60
 
-.PHONY: help test servers check fmt clippy doc law no-tokio deny demo bench fuzz
+# Seeds that the simulation of failovers plays: make sim SEEDS=100000.
+SEEDS ?= 10000
+
+.PHONY: help test servers check fmt clippy doc law no-tokio deny demo bench fuzz sim
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,6 +51,9 @@ bench: servers ## Direct, HAProxy and dbproxy in interleaved rounds
 
 clients: servers ## Client libraries' own test suites, straight and through the proxy
 	@scripts/clients/run.sh all
+
+sim: ## SEEDS seeds of the simulation of failovers
+	SIM_SEEDS=$(SEEDS) $(CARGO) test --no-default-features --profile sim --test failover_sim -- --nocapture
 
 fuzz: ## Each fuzz target for SECONDS seconds
 	scripts/fuzz.sh $(SECONDS)

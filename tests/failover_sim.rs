@@ -20,6 +20,9 @@ mod world;
 use sabotage::Sabotage;
 use world::World;
 
+/// Seeds within which a sabotage must show.
+const SABOTAGE_SEEDS: u64 = 3000;
+
 fn played(seed: u64, sabotage: Sabotage) -> World {
     let mut world = World::new(seed, sabotage);
     world.play();
@@ -39,7 +42,7 @@ fn no_seed_breaks_an_invariant() {
         assert!(world.check.complaints.is_empty(), "seed {seed}: {:#?}", world.check.complaints);
         return;
     }
-    let seeds = number("SIM_SEEDS").unwrap_or(200);
+    let seeds = number("SIM_SEEDS").unwrap_or(1000);
     let first = number("SIM_FIRST").unwrap_or(0);
     let (mut changes, mut acked, mut events, mut failed) = (0, 0, 0, Vec::new());
     for seed in first..first + seeds {
@@ -54,4 +57,28 @@ fn no_seed_breaks_an_invariant() {
     }
     println!("{seeds} seeds, {events} events, {changes} changes of the primary, {acked} acknowledged writes");
     assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+}
+
+/// The checks are worth something only if they catch a planner that is wrong.
+#[test]
+fn every_sabotage_is_caught() {
+    for (sabotage, caught) in [
+        (Sabotage::SmallQuorum, "without acknowledged transactions"),
+        (Sabotage::SkipRevoke, "can be acknowledged"),
+        (Sabotage::SkipDrain, "without"),
+        (Sabotage::ForgetJournal, "epoch"),
+        (Sabotage::DeafReplicas, "nothing was wrong"),
+        (Sabotage::HideErrant, "is made a replica"),
+        (Sabotage::NoUndo, "no convergence"),
+        (Sabotage::SkipFence, "takes writes"),
+        (Sabotage::SkipArm, "unarmed"),
+    ] {
+        let complaint = (0..SABOTAGE_SEEDS).find_map(|seed| {
+            let complaints = played(seed, sabotage).check.complaints;
+            complaints.into_iter().find(|complaint| complaint.contains(caught)).map(|complaint| (seed, complaint))
+        });
+        let (seed, complaint) =
+            complaint.unwrap_or_else(|| panic!("{sabotage:?} is not caught within {SABOTAGE_SEEDS} seeds"));
+        println!("{sabotage:?}: seed {seed}, {complaint}");
+    }
 }
