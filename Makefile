@@ -6,7 +6,10 @@ SECONDS ?= 60
 # Seeds that the simulation of failovers plays: make sim SEEDS=100000.
 SEEDS ?= 10000
 
-.PHONY: help test servers check fmt clippy doc law no-tokio deny demo bench fuzz sim
+# Which drills: make drills NAMES="1 38".
+NAMES ?=
+
+.PHONY: help test drills servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz sim
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +46,9 @@ no-tokio: ## The pure rooms build without tokio
 deny: ## Licences, duplicates, sources, advisories
 	scripts/deny.sh
 
+drills: servers ## Every drill: crashes, hangs, partitions and switchovers under load; some by NAMES="1 38"
+	scripts/drills.sh $(NAMES)
+
 demo: servers ## A real cluster, a proxy, traffic and where it went
 	scripts/demo.sh
 
@@ -54,6 +60,9 @@ clients: servers ## Client libraries' own test suites, straight and through the 
 
 sim: ## SEEDS seeds of the simulation of failovers
 	SIM_SEEDS=$(SEEDS) $(CARGO) test --no-default-features --profile sim --test failover_sim -- --nocapture
+
+corpus: ## The statements of the servers' own test suites, all of them: fetches 360 MB
+	DBPROXY_CORPUS=full $(CARGO) test --test corpus -- --nocapture
 
 fuzz: ## Each fuzz target for SECONDS seconds
 	scripts/fuzz.sh $(SECONDS)

@@ -175,6 +175,35 @@ fn explain_names_target_reason_and_facts() {
 }
 
 #[test]
+fn explain_tells_tables_functions_clauses_and_digest() {
+    let json =
+        explained("UPDATE shop.orders o JOIN users u ON u.id = o.user SET o.paid = NOW() WHERE u.name = 'secret'");
+    assert_eq!(json["facts"]["kind"], "update");
+    assert_eq!((&json["facts"]["has_where"], &json["facts"]["has_limit"]), (&true.into(), &false.into()));
+    assert_eq!(
+        json["tables"],
+        serde_json::json!([
+            {"schema": "shop", "name": "orders", "read": true, "written": true},
+            {"schema": null, "name": "users", "read": true, "written": false},
+        ])
+    );
+    assert_eq!(json["functions"], serde_json::json!(["now"]));
+    let output =
+        dbproxy(&["explain", "--config", "fixtures/config/fixed.toml", "SELECT SLEEP(1) FROM t WHERE a = 'secret'"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in [
+        "kind    select",
+        "clauses where",
+        "reads   t",
+        "calls   sleep",
+        "digest  SELECT `SLEEP` (?) FROM `t` WHERE `a` = ?",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "no {line:?} in\n{text}");
+    }
+    assert!(!text.contains("secret") && !json.to_string().contains("secret"), "a literal was shown");
+}
+
+#[test]
 fn explain_needs_no_replica_in_the_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let path = write(folder.path(), &FIXED.replace(", \"127.0.0.1:3307\", \"127.0.0.1:3308\"", ""));

@@ -50,6 +50,7 @@ fn every_metric_stands_in_the_metrics_page() {
 /// What a scrape shows: name and type, and the label names of each.
 fn scraped() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let metrics = Metrics::new("main", &["a:1".into()], LABELS, 1, Instant::now());
+    metrics.rules().set(["reports".into()].iter());
     let topology = Topology::unseen("main".into(), &["a:1".into()]);
     let mut found: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
     let text = metrics.render(&topology, Instant::now());
@@ -88,4 +89,16 @@ fn metric_names_follow_the_rule() {
         assert!(["proxy", "route", "conn", "topology", "config"].contains(&parts[1]), "{}", metric.name);
         assert_eq!(metric.name.ends_with("_total"), metric.kind == Type::Counter, "{}", metric.name);
     }
+}
+
+#[test]
+fn every_reason_stands_in_the_routing_page() {
+    let text = std::fs::read_to_string(page("routing.md")).unwrap();
+    let section = |title: &str| -> BTreeSet<String> {
+        let section = text.split_once(title).unwrap().1.split("\n## ").next().unwrap();
+        section.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned())).collect()
+    };
+    let known: BTreeSet<_> = LABELS.reasons.iter().map(|&word| word.to_owned()).collect();
+    let listed: BTreeSet<_> = &section("\n## Reasons\n") | &section("\n## Why it went there\n");
+    assert_eq!(listed, known);
 }

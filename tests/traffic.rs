@@ -4,6 +4,12 @@
 
 #[path = "traffic/backends.rs"]
 mod backends;
+#[path = "traffic/carried.rs"]
+mod carried;
+#[path = "traffic/crowds.rs"]
+mod crowds;
+#[path = "traffic/freshness.rs"]
+mod freshness;
 #[path = "traffic/hostile.rs"]
 mod hostile;
 #[path = "traffic/kills.rs"]
@@ -16,10 +22,18 @@ mod own_writes;
 mod packets;
 #[path = "traffic/peer.rs"]
 mod peer;
+#[path = "traffic/pins.rs"]
+mod pins;
 #[path = "traffic/roles.rs"]
 mod roles;
+#[path = "traffic/routing.rs"]
+mod routing;
 #[path = "traffic/same.rs"]
 mod same;
 #[path = "traffic/state.rs"]
 mod state;
 mod support;
+#[path = "traffic/tools.rs"]
+mod tools;
+#[path = "traffic/transactions.rs"]
+mod transactions;

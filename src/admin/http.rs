@@ -6,9 +6,10 @@ use crate::topology::Health;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use std::time::Instant;
+use serde::Deserialize;
+use std::time::{Duration, Instant};
 
 /// Prometheus's text format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -20,6 +21,7 @@ pub fn router(view: View) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/status", get(status))
+        .route("/explain", post(explain))
         .with_state(view)
 }
 
@@ -42,4 +44,33 @@ async fn ready(State(view): State<View>) -> (StatusCode, String) {
 
 async fn status(State(view): State<View>) -> Json<Status> {
     Json(Status::of(&view, Instant::now()))
+}
+
+/// How long a session may be busy before whoever asked it is told so.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a live session is asked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    /// Its id, as in SHOW SESSIONS.
+    session: u32,
+    /// The statement to explain, if any.
+    statement: Option<String>,
+}
+
+/// What that session would do with that statement. The session answers itself, between two commands.
+async fn explain(State(view): State<View>, Json(question): Json<Question>) -> Response {
+    let Some(session) = view.registry.find(question.session) else {
+        return (StatusCode::NOT_FOUND, format!("there is no session {}\n", question.session)).into_response();
+    };
+    let busy = || {
+        let why = format!("session {} runs a command: ask again when it is over\n", question.session);
+        (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+    };
+    let Some(answer) = session.ask(question.statement) else { return busy() };
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(answer)) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
+        Ok(Err(_)) | Err(_) => busy(),
+    }
 }

@@ -67,6 +67,9 @@ pub struct ProxyStatus {
     pub uptime_s: u64,
     /// Clients connected.
     pub clients: u32,
+    /// Statements that wait for a primary.
+    #[serde(default)]
+    pub held: u32,
     /// Commands per second over the last five seconds.
     pub qps: f64,
 }
@@ -84,6 +87,7 @@ impl Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: now.saturating_duration_since(metrics.started()).as_secs(),
                 clients: metrics.clients(),
+                held: metrics.held(),
                 qps: (metrics.qps() * 10.0).round() / 10.0,
             },
         }

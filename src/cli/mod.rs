@@ -3,6 +3,7 @@
 mod check;
 mod drain;
 mod explain;
+mod http;
 mod operator;
 mod reload;
 mod serve;
@@ -52,7 +53,7 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
-    /// Say where a statement would go, and why, without connecting anywhere
+    /// Say where a statement would go, and why: offline, or as a live session would have it
     Explain(explain::Arguments),
 }
 

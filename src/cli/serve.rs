@@ -80,6 +80,7 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
     let _operator = operator::serve(&shared)?;
     let plane = data_plane(&shared)?;
+    plane.count_rules();
     let control = start_control(publisher, hints, plane.backend_tls.load_full(), &shared);
     let mut proxy = start_proxy(listener, plane.clone(), &shared);
     let config = shared.live.snapshot();
@@ -168,7 +169,9 @@ fn data_plane(shared: &Shared) -> Result<Arc<proxy::Shared>> {
         metrics: shared.metrics.clone(),
         frontend,
         backend_tls: arc_swap::ArcSwap::from_pointee(backend_tls),
+        doors: proxy::Doors::new(shared.live.load().cluster.servers.len()),
         schemas: proxy::KnownSchemas::default(),
+        acknowledgements: proxy::Acknowledgements::default(),
     }))
 }
 

@@ -1,16 +1,11 @@
 //! `dbproxy status`: asks a running dbproxy's `/status`.
 
-use super::{CONFIG, Exit, Format, load, print};
+use super::http::{asked_address, get};
+use super::{CONFIG, Exit, Format, print};
 use clap::Args;
 use dbproxy::admin::status::Status;
-use std::io::{Error, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Most bytes of an answer: some kilobytes for each of at most 64 servers, GTID sets included.
-const ANSWER_BYTES_MOST: u64 = 64 << 20;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -26,11 +21,11 @@ pub struct Arguments {
 }
 
 pub fn status(arguments: &Arguments) -> Exit {
-    let address = match address(arguments) {
+    let address = match asked_address(&arguments.config, arguments.http) {
         Ok(address) => address,
         Err(exit) => return exit,
     };
-    let body = match fetch(address, "/status") {
+    let body = match get(address, "/status") {
         Ok(body) => body,
         Err(error) => {
             eprintln!("http://{address}/status: {error}");
@@ -48,39 +43,6 @@ pub fn status(arguments: &Arguments) -> Exit {
         },
         (Format::Table, Ok(status)) => print(&table(&status)),
     }
-}
-
-fn address(arguments: &Arguments) -> Result<SocketAddr, Exit> {
-    if let Some(address) = arguments.http {
-        return Ok(address);
-    }
-    let config = load(&arguments.config)?;
-    let Some(mut address) = config.http else {
-        eprintln!("{}: http.address: must be given, since it is what is asked", arguments.config.display());
-        return Err(Exit::Config);
-    };
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    Ok(address)
-}
-
-/// One request of HTTP/1.0, which is answered without chunks and closed.
-fn fetch(address: SocketAddr, path: &str) -> Result<Vec<u8>, Error> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MOST).read_to_end(&mut answer)?;
-    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or(ErrorKind::InvalidData)?;
-    let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    if line.split(|byte| *byte == b' ').nth(1) != Some(b"200") {
-        return Err(Error::new(ErrorKind::InvalidData, String::from_utf8_lossy(line).into_owned()));
-    }
-    Ok(answer.split_off(head + 4))
 }
 
 fn table(status: &Status) -> String {

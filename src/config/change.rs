@@ -42,19 +42,26 @@ const ROWS: &[Row] = rows! {
     "cluster.name" Restart cluster.name;
     "cluster.servers" Restart cluster.servers;
     "monitor" Restart monitor;
+    "failover" Restart failover;
+    "replication" Restart replication;
+    "hooks" Restart hooks;
     "user" Reload users;
     "backend.connect_timeout_ms" Reload backend.connect_timeout;
     "backend.tls" Reload backend.tls;
     "limits.max_clients" Reload limits.max_clients;
     "limits.max_connections_per_server" Reload limits.max_connections_per_server;
     "limits.max_prepared_statements" Reload limits.max_prepared_statements;
+    "limits.max_held_statements" Reload limits.max_held_statements;
+    "limits.max_held_bytes" Reload limits.max_held_bytes;
     "limits.statement_buffer_bytes" Reload limits.statement_buffer_bytes;
     "limits.login_timeout_ms" Reload limits.login_timeout;
     "limits.idle_timeout_ms" Reload limits.idle_timeout;
     "limits.drain_timeout_ms" Reload limits.drain_timeout;
     "limits.worker_threads" Restart limits.worker_threads;
     "routing.lag_limit_ms" Reload routing.lag_limit;
-    "routing.gtid_wait_ms" Reload routing.gtid_wait;
+    "routing.gtid_wait_ms" Reload routing.policy.gtid_wait;
+    "routing.consistency" Reload routing.policy.consistency;
+    "user[].consistency" Reload routing.policy.consistencies;
     "routing.write_wait_ms" Reload routing.write_wait;
     "routing.warm_up_ms" Reload routing.policy.warm_up;
     "log.format" Restart log.format;
@@ -99,8 +106,20 @@ const WEIGHTS: Row = (
     },
 );
 
+/// They may name servers by their place, too.
+const RULES: Row = (
+    "rule",
+    Effect::Reload,
+    |a, b| a.routing.policy.rules == b.routing.policy.rules,
+    |a, b| {
+        if a.cluster.servers == b.cluster.servers {
+            a.routing.policy.rules.clone_from(&b.routing.policy.rules);
+        }
+    },
+);
+
 fn rows() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().chain(ADMIN).chain([&WEIGHTS])
+    ROWS.iter().chain(ADMIN).chain([&WEIGHTS, &RULES])
 }
 
 impl Config {

@@ -7,6 +7,8 @@ use super::{
     Admin, Backend, BackendTls, Certificate, Cluster, Config, KeyPair, Limits, Listen, Log, LogFormat, LogLevel,
     Monitor, Plaintext, Secret, TlsMode, User, place,
 };
+use crate::route::Consistency;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,7 +55,7 @@ pub(super) struct Checker<'a> {
 
 /// Whether a section must have a password.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Need {
+pub(super) enum Need {
     Must,
     May,
 }
@@ -67,11 +69,17 @@ impl Checker<'_> {
         let http = raw.http.map(|http| self.socket("http.address", http.address));
         let cluster = self.cluster(raw.cluster.unwrap_or_default());
         let monitor = self.monitor(raw.monitor.unwrap_or_default());
-        let users = self.users(raw.user);
+        let servers = cluster.as_ref().map_or(&[][..], |cluster| &cluster.servers);
+        let failover = self.failover(raw.failover, servers);
+        let replication = raw.replication.map(|replication| self.replication(replication.into_inner()));
+        let hooks = self.hooks(raw.hooks);
+        let mut consistencies = BTreeMap::new();
+        let users = self.users(raw.user, &mut consistencies);
         let backend = self.backend(raw.backend);
         let limits = self.limits(&raw.limits);
         let servers = cluster.as_ref().map(|cluster| &*cluster.servers).unwrap_or_default();
-        let routing = self.routing(&raw.routing, raw.server, servers);
+        let mut routing = self.routing(&raw.routing, raw.server, raw.rule, servers);
+        routing.policy.consistencies = consistencies;
         let log = self.log(&raw.log);
         let config = Config {
             data_dir,
@@ -80,6 +88,9 @@ impl Checker<'_> {
             http: transpose(http)?,
             cluster: cluster?,
             monitor: monitor?,
+            failover: failover?,
+            replication: transpose(replication)?,
+            hooks,
             users,
             backend: backend?,
             limits,
@@ -131,7 +142,7 @@ impl Checker<'_> {
     fn cluster(&mut self, raw: raw::Cluster) -> Option<Cluster> {
         let name = match raw.name {
             None => Some(Arc::from("main")),
-            Some(name) => self.cluster_name(&name),
+            Some(name) => self.plain_name("cluster.name", &name),
         };
         let Some(servers) = raw.servers else {
             self.complain("cluster.servers", None, None, Rule::Missing);
@@ -158,12 +169,12 @@ impl Checker<'_> {
         Some(Cluster { name: name?, servers: seen.into_iter().map(|(address, _)| address).collect() })
     }
 
-    fn cluster_name(&mut self, name: &Spanned<String>) -> Option<Arc<str>> {
+    pub(super) fn plain_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
         let text = name.as_ref();
         let fits = (1..=64).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         if !fits {
-            self.complain_of("cluster.name", name, Rule::NotAClusterName);
+            self.complain_of(key, name, Rule::NotAPlainName);
             return None;
         }
         Some(Arc::from(text.as_str()))
@@ -178,10 +189,15 @@ impl Checker<'_> {
         let interval = self.millis("monitor.interval_ms", &raw.interval_ms, range::MONITOR_INTERVAL_MS);
         let timeout = self.millis("monitor.timeout_ms", &raw.timeout_ms, range::MONITOR_TIMEOUT_MS);
         let down_after = self.millis("monitor.down_after_ms", &raw.down_after_ms, range::DOWN_AFTER_MS);
-        Some(Monitor { user: User { name: name?, password: password? }, interval, timeout, down_after })
+        let user = User { name: name?, password: password? };
+        Some(Monitor { user, interval, timeout, down_after })
     }
 
-    fn users(&mut self, raw: Vec<Spanned<raw::User>>) -> Vec<User> {
+    fn users(
+        &mut self,
+        raw: Vec<Spanned<raw::User>>,
+        consistencies: &mut BTreeMap<Arc<str>, Consistency>,
+    ) -> Vec<User> {
         if raw.is_empty() || raw.len() > USERS_MOST {
             self.complain("[[user]]", raw.first().map(Spanned::span), None, Rule::UserCount);
             return Vec::new();
@@ -196,6 +212,9 @@ impl Checker<'_> {
             };
             let section = name.as_deref().map_or_else(|| "user[]".to_owned(), |name| format!("user[{name}]"));
             let password = self.password(&section, Need::Must, raw.password, raw.password_file, raw.password_env);
+            if let (Some(name), Some(consistency)) = (&name, self.consistency("user[].consistency", &raw.consistency)) {
+                consistencies.insert(name.clone(), consistency);
+            }
             if let (Some(name), Some(spanned)) = (&name, &raw.name) {
                 let line = place::line(self.text, spanned.span().start);
                 if let Some(first) = seen.insert(name.clone(), line) {
@@ -228,12 +247,16 @@ impl Checker<'_> {
         let threads = self.number("limits.worker_threads", &raw.worker_threads, range::WORKER_THREADS);
         let prepared = self.number("limits.max_prepared_statements", &raw.max_prepared_statements, range::MAX_PREPARED);
         let buffer = self.number("limits.statement_buffer_bytes", &raw.statement_buffer_bytes, range::STATEMENT_BUFFER);
+        let held = self.number("limits.max_held_statements", &raw.max_held_statements, range::MAX_HELD);
+        let held_bytes = self.number("limits.max_held_bytes", &raw.max_held_bytes, range::MAX_HELD_BYTES);
         let connections =
             self.number("limits.max_connections_per_server", &raw.max_connections_per_server, range::MAX_CONNECTIONS);
         Limits {
             max_clients: narrow(self.number("limits.max_clients", &raw.max_clients, range::MAX_CLIENTS)),
             max_connections_per_server: narrow(connections),
             max_prepared_statements: narrow(prepared),
+            max_held_statements: narrow(held),
+            max_held_bytes: held_bytes,
             statement_buffer_bytes: narrow(buffer) as usize,
             login_timeout: self.millis("limits.login_timeout_ms", &raw.login_timeout_ms, range::LOGIN_TIMEOUT_MS),
             idle_timeout: self.millis("limits.idle_timeout_ms", &raw.idle_timeout_ms, range::IDLE_TIMEOUT_MS),
@@ -294,7 +317,7 @@ impl Checker<'_> {
         address
     }
 
-    fn path(&mut self, key: &str, raw: Text) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, key: &str, raw: Text) -> Option<PathBuf> {
         let spanned = raw?;
         if spanned.as_ref().is_empty() {
             self.complain_of(key, &spanned, Rule::Empty);
@@ -316,7 +339,7 @@ impl Checker<'_> {
         Some(KeyPair { cert: cert?, key: key? })
     }
 
-    fn user_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
+    pub(super) fn user_name(&mut self, key: &str, name: &Spanned<String>) -> Option<Arc<str>> {
         let text = name.as_ref();
         if !(1..=USER_NAME_BYTES_MOST).contains(&text.len()) || text.contains('\0') {
             self.complain_of(key, name, Rule::NotAUserName);
@@ -325,7 +348,14 @@ impl Checker<'_> {
         Some(Arc::from(text.as_str()))
     }
 
-    fn password(&mut self, section: &str, need: Need, inline: Text, file: Text, variable: Text) -> Option<Secret> {
+    pub(super) fn password(
+        &mut self,
+        section: &str,
+        need: Need,
+        inline: Text,
+        file: Text,
+        variable: Text,
+    ) -> Option<Secret> {
         let key = |suffix: &str| format!("{section}.password{suffix}");
         let (key, span, secret) = match (inline, file, variable) {
             (Some(inline), None, None) => (key(""), inline.span(), Secret::new(inline.into_inner())),

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration: file, line, key, value and the rule that it breaks.
 
-use super::key::{PASSWORD_BYTES_MOST, SERVERS_MOST, USER_NAME_BYTES_MOST, USERS_MOST};
+use super::key::{PASSWORD_BYTES_MOST, RULES_MOST, SERVERS_MOST, USER_NAME_BYTES_MOST, USERS_MOST};
 use std::fmt;
 use thiserror::Error;
 
@@ -56,15 +56,39 @@ pub enum Rule {
     #[error("must be at most {PASSWORD_BYTES_MOST} bytes long, without a zero byte")]
     NotAPassword,
     #[error("must be 1 to 64 letters, digits, `-`, `_` or `.`")]
-    NotAClusterName,
+    NotAPlainName,
     #[error("must not be empty")]
     Empty,
+    #[error("at most {RULES_MOST} may be given")]
+    RuleCount,
+    #[error(
+        "sends to a replica what only the primary may run: only `read` and `plain_read` may have that target or max_lag_ms"
+    )]
+    WriteToReplica,
+    #[error("does nothing: one of target, server, max_lag_ms, timeout_ms and reject must be given")]
+    IdleRule,
+    #[error("refuses the statement, so it can have no target, server, max_lag_ms or timeout_ms")]
+    RejectAndMore,
+    #[error("is never reached: the rule on line {0} fits every statement")]
+    NeverReached(usize),
+    #[error("must be a network such as 10.0.0.0/8 or fd00::/8, or an address")]
+    NotANetwork,
+    #[error("must be a word of an effect or of a reason in docs/routing.md, such as \"read\", \"write\" or \"ddl\"")]
+    NotAKind,
+    #[error("goes without `target`: it is one")]
+    TargetAndServer,
     #[error("exactly one of password, password_file and password_env must be given")]
     OnePassword,
     #[error("this environment variable is not set")]
     NoVariable,
     #[error("a password must be given, since {0} is not a loopback address")]
     PasswordOffLoopback(std::net::SocketAddr),
+    #[error("is not one of `cluster.servers`")]
+    NotAServer,
+    #[error(
+        "must be at least twice `failover.heartbeat_ms`, which is {0}: else one late heartbeat makes a replica deaf"
+    )]
+    DeafTooSoon(u64),
     #[error("`{0}` must be given with it")]
     NeedsOther(&'static str),
     #[error("`backend.tls.ca` must be given for this mode")]

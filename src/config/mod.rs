@@ -7,6 +7,7 @@
 mod change;
 mod check;
 mod error;
+mod failover;
 mod key;
 #[cfg(feature = "shell")]
 mod live;
@@ -14,6 +15,7 @@ mod load;
 mod place;
 mod raw;
 mod routing;
+mod rules;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ mod tests;
 pub use change::{Change, Reload};
 pub use check::Secrets;
 pub use error::{Complaint, ConfigError, Rule};
+pub use failover::{Durability, ErrantPolicy, Failover, FailoverMode, Hook, Hooks, Replication};
 pub use key::{Effect, KEYS, Key, Kind, Range};
 #[cfg(feature = "shell")]
 pub use live::Live;
@@ -46,6 +49,12 @@ pub struct Config {
     pub cluster: Cluster,
     /// How they are watched.
     pub monitor: Monitor,
+    /// What is done when the primary is lost.
+    pub failover: Failover,
+    /// The account that replicas use; `None`: no server is ever made to replicate from another.
+    pub replication: Option<Replication>,
+    /// Programs that are run beside a failover.
+    pub hooks: Hooks,
     /// Who may log in; names are unique.
     pub users: Vec<User>,
     /// How servers are connected to.
@@ -183,6 +192,10 @@ pub struct Limits {
     pub max_connections_per_server: u32,
     /// Prepared statements per session.
     pub max_prepared_statements: u32,
+    /// Statements at once that wait for a primary.
+    pub max_held_statements: u32,
+    /// Bytes of statements at once that wait for a primary.
+    pub max_held_bytes: u64,
     /// Longest statement in bytes that is read for routing.
     pub statement_buffer_bytes: usize,
     /// How long a client may take to log in.
@@ -200,8 +213,6 @@ pub struct Limits {
 pub struct Routing {
     /// Greatest lag of a replica that is read from; `None`: any.
     pub lag_limit: Option<Duration>,
-    /// How long a read waits for its own write on a replica.
-    pub gtid_wait: Duration,
     /// How long a statement waits for a primary.
     pub write_wait: Duration,
     /// What each decision is made by.

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-type Text = Option<Spanned<String>>;
-type Number = Option<Spanned<i64>>;
+pub(super) type Text = Option<Spanned<String>>;
+pub(super) type Number = Option<Spanned<i64>>;
+type Texts = Option<Vec<Spanned<String>>>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +19,11 @@ pub(super) struct Raw {
     pub server: Vec<Server>,
     pub monitor: Option<Monitor>,
     #[serde(default)]
+    pub failover: Failover,
+    pub replication: Option<Spanned<Replication>>,
+    #[serde(default)]
+    pub hooks: Hooks,
+    #[serde(default)]
     pub user: Vec<Spanned<User>>,
     #[serde(default)]
     pub backend: Backend,
@@ -25,6 +31,8 @@ pub(super) struct Raw {
     pub limits: Limits,
     #[serde(default)]
     pub routing: Routing,
+    #[serde(default)]
+    pub rule: Vec<Spanned<RoutingRule>>,
     #[serde(default)]
     pub log: Log,
 }
@@ -88,6 +96,51 @@ pub(super) struct Monitor {
     pub down_after_ms: Number,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failover {
+    pub mode: Text,
+    pub durability: Text,
+    pub wait_for_replicas: Number,
+    pub loss_limit_ms: Number,
+    pub prefer: Option<Spanned<Vec<Spanned<String>>>>,
+    pub never: Option<Spanned<Vec<Spanned<String>>>>,
+    pub rejoin: Text,
+    pub rejoin_errant: Text,
+    pub refused_ms: Number,
+    pub hung_ms: Number,
+    pub deaf_ms: Number,
+    pub heartbeat_ms: Number,
+    pub step_timeout_ms: Number,
+    pub drain_limit_ms: Number,
+    pub switchover_drain_ms: Number,
+    pub catch_up_ms: Number,
+    pub pause_between_ms: Number,
+    pub most_per_hour: Number,
+    pub write_stalled_ms: Number,
+    pub loop_lag_limit_ms: Number,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replication {
+    pub user: Text,
+    pub password: Text,
+    pub password_file: Text,
+    pub password_env: Text,
+    pub tls: Option<bool>,
+    pub tls_ca: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hooks {
+    pub before: Text,
+    pub after: Text,
+    pub fence: Text,
+    pub timeout_ms: Number,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct User {
@@ -95,6 +148,7 @@ pub(super) struct User {
     pub password: Text,
     pub password_file: Text,
     pub password_env: Text,
+    pub consistency: Text,
 }
 
 #[derive(Deserialize, Default)]
@@ -120,6 +174,8 @@ pub(super) struct Limits {
     pub max_clients: Number,
     pub max_connections_per_server: Number,
     pub max_prepared_statements: Number,
+    pub max_held_statements: Number,
+    pub max_held_bytes: Number,
     pub statement_buffer_bytes: Number,
     pub login_timeout_ms: Number,
     pub idle_timeout_ms: Number,
@@ -134,6 +190,22 @@ pub(super) struct Routing {
     pub gtid_wait_ms: Number,
     pub write_wait_ms: Number,
     pub warm_up_ms: Number,
+    pub consistency: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RoutingRule {
+    pub name: Text,
+    pub user: Texts,
+    pub schema: Texts,
+    pub client: Texts,
+    pub kind: Texts,
+    pub target: Text,
+    pub server: Text,
+    pub max_lag_ms: Number,
+    pub timeout_ms: Number,
+    pub reject: Text,
 }
 
 #[derive(Deserialize, Default)]

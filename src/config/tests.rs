@@ -47,7 +47,7 @@ fn the_fixed_part_alone_is_a_configuration() {
     assert_eq!(config.cluster.servers.len(), 3);
     assert_eq!(config.users[0].password.expose(), b"app-secret");
     assert_eq!(config.backend.tls.mode, TlsMode::Preferred);
-    assert_eq!(config.routing.gtid_wait, Duration::from_millis(100));
+    assert_eq!(config.routing.policy.gtid_wait, Duration::from_millis(100));
     assert_eq!(config.routing.write_wait, Duration::from_secs(10));
     assert_eq!(config.limits.worker_threads, None);
 }
@@ -69,7 +69,38 @@ fn every_key_arrives() {
     assert_eq!(config.routing.lag_limit, None);
     assert_eq!(config.routing.policy.warm_up, Duration::from_secs(5));
     assert_eq!(config.routing.policy.weights[0], 50);
+    assert_eq!(config.routing.policy.consistency, crate::route::Consistency::Global);
+    let own: Vec<_> = config.routing.policy.consistencies.iter().map(|(user, word)| (&**user, *word)).collect();
+    assert_eq!(own, [("batch", crate::route::Consistency::Eventual)]);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
+    let failover = &config.failover;
+    assert_eq!((failover.mode, failover.durability), (FailoverMode::Observe, Durability::Async));
+    assert_eq!(failover.prefer, [Arc::from("[::1]:3307"), Arc::from("db1.example:3306")]);
+    assert_eq!(failover.never, [Arc::from("10.0.0.4:3308")]);
+    assert_eq!((failover.rejoin, failover.rejoin_errant), (false, ErrantPolicy::Clone));
+    assert_eq!(failover.catch_up, Duration::from_millis(4000));
+    let replication = config.replication.unwrap();
+    assert_eq!((&*replication.user.name, replication.user.password.expose()), ("repl", &b"repl-secret"[..]));
+    assert!(replication.tls, "a certificate to verify by turns TLS on");
+    assert_eq!(config.hooks.fence, Some(Hook("/usr/local/bin/cut-power".into())));
+}
+
+#[test]
+fn without_a_replication_account_there_is_one_decision_less() {
+    let config = fixed();
+    assert_eq!(config.replication, None);
+    assert_eq!((config.failover.mode, config.failover.durability), (FailoverMode::Auto, Durability::SemiSync));
+    complains("[monitor]", "[replication]\npassword = \"p\"\n[monitor]", "f.toml: replication.user: must be given");
+    complains(
+        "[monitor]",
+        "[replication]\nuser = \"r\"\n[monitor]",
+        "f.toml: replication.password: exactly one of password, password_file and password_env must be given",
+    );
+    complains(
+        "[monitor]",
+        "[failover]\nnever = [\"db9:3306\"]\n[monitor]",
+        "f.toml:11: failover.never = \"db9:3306\": is not one of `cluster.servers`",
+    );
 }
 
 #[test]
@@ -111,6 +142,9 @@ fn every_number_is_held_to_its_bounds() {
         let (section, name) = key.name.rsplit_once('.').unwrap();
         let with = |value: i128| {
             let line = format!("{name} = {value}");
+            if section == "rule[]" {
+                return format!("{FIXED}[[rule]]\n{line}\n");
+            }
             if section == "server[]" {
                 return format!("{FIXED}[[server]]\naddress = \"127.0.0.1:3307\"\n{line}\n");
             }
@@ -243,6 +277,75 @@ fn a_weight_is_that_of_a_listed_server_once() {
     assert_eq!(error, "f.toml: server[].address: must be given");
 }
 
+fn with_rules(rules: &str) -> Result<Config, String> {
+    Config::parse(&format!("{FIXED}{rules}"), "f.toml").map_err(|error| error.to_string())
+}
+
+#[test]
+fn rules_are_kept_in_their_order_with_all_that_they_say() {
+    let config = with_rules(
+        "[[rule]]\nname = \"reports\"\nuser = [\"report\", \"bi\"]\nclient = [\"10.1.0.0/16\", \"::1\"]\n\
+         kind = [\"read\"]\ntarget = \"replica\"\nmax_lag_ms = 2000\ntimeout_ms = 500\n\
+         [[rule]]\nschema = [\"old\"]\nreject = \"moved to new\"\n[[rule]]\nserver = \"127.0.0.1:3307\"\n",
+    );
+    let rules = config.unwrap().routing.policy.rules;
+    let names: Vec<_> = rules.iter().map(|rule| &*rule.name).collect();
+    assert_eq!(names, ["reports", "rule_2", "rule_3"]);
+    assert_eq!(rules[0].matcher.users.len(), 2);
+    assert_eq!(rules[0].matcher.clients.iter().map(|network| network.prefix).collect::<Vec<_>>(), [112, 128]);
+    assert_eq!(rules[0].action.timeout, Some(Duration::from_millis(500)));
+    assert_eq!(rules[1].action.reject.as_deref(), Some("moved to new"));
+    assert_eq!(rules[2].action.demand.place, Some(crate::route::Place::Server(crate::topology::ServerId(1))));
+    let reload = Config::reload(&fixed(), &with_rules("[[rule]]\ntarget = \"primary\"\n").unwrap());
+    assert_eq!((reload.applied, reload.config.routing.policy.rules.len()), (vec!["rule"], 1));
+}
+
+#[test]
+fn a_rule_that_cannot_be_obeyed_is_refused() {
+    for (rules, complaint) in [
+        (
+            "kind = [\"write\"]\ntarget = \"replica\"",
+            "f.toml:18: rule[rule_1]: sends to a replica what only the primary may run: only `read` and `plain_read` may have that target or max_lag_ms",
+        ),
+        (
+            "user = [\"a\"]",
+            "f.toml:18: rule[rule_1]: does nothing: one of target, server, max_lag_ms, timeout_ms and reject must be given",
+        ),
+        (
+            "reject = \"no\"\ntimeout_ms = 5",
+            "f.toml:18: rule[rule_1]: refuses the statement, so it can have no target, server, max_lag_ms or timeout_ms",
+        ),
+        (
+            "client = [\"10.0.0.0/33\"]\nreject = \"no\"",
+            "f.toml:19: rule[].client = \"10.0.0.0/33\": must be a network such as 10.0.0.0/8 or fd00::/8, or an address",
+        ),
+        (
+            "kind = [\"select\"]\nreject = \"no\"",
+            "f.toml:19: rule[].kind = \"select\": must be a word of an effect or of a reason in docs/routing.md, such as \"read\", \"write\" or \"ddl\"",
+        ),
+        ("kind = []\nreject = \"no\"", "f.toml: rule[].kind = []: must not be empty"),
+        ("server = \"db9:1\"", "f.toml:19: rule[].server = \"db9:1\": must be one of `cluster.servers`"),
+        (
+            "target = \"primary\"\nserver = \"127.0.0.1:3307\"",
+            "f.toml:20: rule[].server = \"127.0.0.1:3307\": goes without `target`: it is one",
+        ),
+        (
+            "reject = \"no\"\n[[rule]]\nreject = \"no\"",
+            "f.toml:20: rule[rule_2]: is never reached: the rule on line 18 fits every statement",
+        ),
+        (
+            "name = \"x\"\nuser = [\"a\"]\nreject = \"no\"\n[[rule]]\nname = \"x\"\nreject = \"no\"",
+            "f.toml:22: rule[x]: is there already, on line 18",
+        ),
+        (
+            "name = \"a b\"\nreject = \"no\"",
+            "f.toml:19: rule[].name = \"a b\": must be 1 to 64 letters, digits, `-`, `_` or `.`",
+        ),
+    ] {
+        assert_eq!(with_rules(&format!("[[rule]]\n{rules}\n")).unwrap_err(), complaint);
+    }
+}
+
 #[test]
 fn weights_wait_with_the_servers_that_they_are_of() {
     let heavy = "[[server]]\naddress = \"127.0.0.1:3307\"\nweight = 300\n";
@@ -277,6 +380,7 @@ fn accepted(section: &str) -> Vec<String> {
         "" => "zzz = 1".to_owned(),
         "user[]" => "[[user]]\nzzz = 1".to_owned(),
         "server[]" => "[[server]]\nzzz = 1".to_owned(),
+        "rule[]" => "[[rule]]\nzzz = 1".to_owned(),
         _ => format!("[{section}]\nzzz = 1"),
     };
     let message = toml::from_str::<Raw>(&text).err().unwrap().message().to_owned();
@@ -294,6 +398,7 @@ fn the_catalogue_is_what_the_parser_takes() {
         "http",
         "cluster",
         "server[]",
+        "rule[]",
         "monitor",
         "user[]",
         "backend",
@@ -301,12 +406,15 @@ fn the_catalogue_is_what_the_parser_takes() {
         "limits",
         "routing",
         "log",
+        "failover",
+        "replication",
+        "hooks",
     ];
     let mut parsed = Vec::new();
     for section in sections {
         for field in accepted(section) {
             let name = if section.is_empty() { field } else { format!("{section}.{field}") };
-            if !sections.contains(&name.as_str()) && name != "user" && name != "server" {
+            if !sections.contains(&name.as_str()) && name != "user" && name != "server" && name != "rule" {
                 parsed.push(name);
             }
         }
@@ -331,7 +439,7 @@ fn a_reload_takes_over_what_it_can_and_names_the_rest() {
             })
         };
         // The fixtures have different servers, with which the weights wait.
-        if section == "server" {
+        if ["server", "rule"].contains(&section) {
             continue;
         }
         let list = if key.effect == Effect::Reload { &reload.applied } else { &reload.pending };

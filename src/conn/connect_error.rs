@@ -64,9 +64,21 @@ impl ConnectError {
         }
     }
 
+    /// This process can have no further connection: it has no file descriptor, no memory or no local port for one. Says
+    /// nothing about the server.
+    pub fn is_exhaustion(&self) -> bool {
+        use rustix::io::Errno;
+        let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+        match &self.cause {
+            ConnectCause::Unreachable(error) => Errno::from_io_error(error).is_some_and(|errno| ours.contains(&errno)),
+            _ => false,
+        }
+    }
+
     /// Whose fault it is.
-    pub const fn fault(&self) -> Fault {
+    pub fn fault(&self) -> Fault {
         match self.cause {
+            _ if self.is_exhaustion() => Fault::Proxy,
             // Settings of ours that do not go with the server.
             ConnectCause::NoTls | ConnectCause::UnsupportedPlugin(_) | ConnectCause::PlainTextRefused(_) => {
                 Fault::Proxy
@@ -94,5 +106,23 @@ impl From<ExchangeError> for ConnectCause {
             ExchangeError::OutOfOrder => Self::Malformed(Malformed::Invalid("sequence number")),
             ExchangeError::Malformed(malformed) => Self::Malformed(malformed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_something_here_is_no_fault_of_the_servers() {
+        let error = |errno: rustix::io::Errno| ConnectError {
+            server: "db1:3306".to_owned(),
+            cause: ConnectCause::Unreachable(errno.into()),
+        };
+        for ours in [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::ADDRNOTAVAIL] {
+            assert_eq!((error(ours).is_exhaustion(), error(ours).fault()), (true, Fault::Proxy), "{ours:?}");
+        }
+        let refused = error(rustix::io::Errno::CONNREFUSED);
+        assert_eq!((refused.is_exhaustion(), refused.fault()), (false, Fault::Backend));
     }
 }

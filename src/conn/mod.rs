@@ -8,6 +8,7 @@ mod exchange;
 mod frontend;
 mod login_error;
 mod nonce;
+mod question;
 mod registry;
 mod rsa;
 mod stream;
@@ -21,6 +22,7 @@ pub use frontend::{
     Accounts, Client, Frontend, Identity, accept, change_user, greet_and_authenticate, refuse, turn_away,
 };
 pub use login_error::{LoginError, Password};
+pub use question::Question;
 pub use registry::{FIRST_ID, Registry, Session, SessionRow};
 pub use stream::Stream;
 pub use tls::{BackendTls, TlsError};

@@ -1,5 +1,6 @@
 //! The live sessions: for `KILL`, for `SHOW SESSIONS`, for draining.
 
+use super::question::Questions;
 use crate::topology::ServerId;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ pub struct Session {
     killed: AtomicBool,
     drain: Notify,
     end: Notify,
+    pub(super) questions: Questions,
     shown: Mutex<Shown>,
 }
 
@@ -90,6 +92,7 @@ impl Registry {
             killed: AtomicBool::new(false),
             drain: Notify::new(),
             end: Notify::new(),
+            questions: Questions::default(),
             shown: Mutex::default(),
         });
         sessions.insert(id, session.clone());

@@ -44,6 +44,13 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// Makes its end a reset instead of an orderly one; what was not sent yet is lost then.
+    pub fn reset_when_closed(&self) {
+        if let Err(error) = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "the connection ends in order");
+        }
+    }
+
     /// The other end.
     pub fn peer(&self) -> io::Result<SocketAddr> {
         self.socket().peer_addr()

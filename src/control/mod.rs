@@ -24,6 +24,7 @@
 //! May import `conn`, `topology`, `config`, `telemetry`; never `proxy`.
 
 mod change;
+pub mod execute;
 mod failure;
 mod greeting;
 mod login;

@@ -12,7 +12,7 @@ const SPECIFIC_ACCESS_DENIED: u16 = 1227;
 /// What is asked in one round trip: first the server itself, then its sources.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Dialect {
-    /// MySQL from 8.0.22 on, where `SHOW REPLICA STATUS` came; 8.4 dropped the old word.
+    /// MySQL from 8.0.23 on, where all statements of replication have the new words; 8.4 dropped the old ones.
     MySql,
     /// MySQL before that.
     OldMySql,
@@ -29,7 +29,7 @@ impl Dialect {
         }
         let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
         let mut next = || numbers.next().unwrap_or(0);
-        if (next(), next(), next()) >= (8, 0, 22) { Self::MySql } else { Self::OldMySql }
+        if (next(), next(), next()) >= (8, 0, 23) { Self::MySql } else { Self::OldMySql }
     }
 
     pub(super) const fn flavor(self) -> Flavor {
@@ -173,13 +173,17 @@ fn is_on(value: &str) -> bool {
 
 /// A row by the names of its columns, whatever their case.
 #[derive(Clone, Copy)]
-struct Columns<'a>(&'a Row);
+pub(super) struct Columns<'a>(pub(super) &'a Row);
 
 impl Columns<'_> {
     /// The value as text; `None` for NULL, and when there is no such column.
-    fn text(self, name: &'static str) -> Option<String> {
-        let index =
-            self.0.columns_ref().iter().position(|column| column.name_ref().eq_ignore_ascii_case(name.as_bytes()))?;
+    pub(super) fn text(self, name: &'static str) -> Option<String> {
+        let columns = self.0.columns_ref();
+        self.at(columns.iter().position(|column| column.name_ref().eq_ignore_ascii_case(name.as_bytes()))?)
+    }
+
+    /// The same by place.
+    pub(super) fn at(self, index: usize) -> Option<String> {
         match self.0.as_ref(index)? {
             Value::NULL => None,
             Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
@@ -203,9 +207,9 @@ mod tests {
         for (version, dialect) in [
             ("9.7.4-2", Dialect::MySql),
             ("8.4.0", Dialect::MySql),
-            ("8.0.22", Dialect::MySql),
+            ("8.0.23", Dialect::MySql),
             ("8.0.36-28", Dialect::MySql),
-            ("8.0.21-12", Dialect::OldMySql),
+            ("8.0.22-13", Dialect::OldMySql),
             ("5.7.44-log", Dialect::OldMySql),
             ("5.5.5-10.11.19-MariaDB-0+deb12u1", Dialect::MariaDb),
             ("11.8.3-MariaDB-log", Dialect::MariaDb),

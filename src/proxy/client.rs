@@ -1,13 +1,14 @@
 //! One client's task: it owns the client's socket and the sockets of the session's backends, and does what the session
 //! machine says.
 
+use super::hold::Hold;
 use super::kill;
-use super::link::{BackendLink, ClientLink, Incoming};
+use super::link::{BackendLink, ClientLink, Gone, Incoming};
 use super::upload::{Until, upload};
 use super::{Shared, backends, inject};
 use crate::conn::{self, TopologyWatch};
 use crate::route::{Moment, Refusal};
-use crate::session::{Failure, Next, Plan, Prelude, Run, Session, Step};
+use crate::session::{Failure, Hinted, Next, Plan, Prelude, Run, Session, Step};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
 use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
@@ -96,22 +97,27 @@ impl Driver {
         loop {
             enum Event {
                 Received(bool),
-                Closed(usize, Vec<u8>),
+                Closed(usize, Gone),
                 Drain,
+                Asked,
             }
             let idle = self.client.received().is_empty() && self.session.bound().is_none();
             let (client, backends, entry) = (&mut self.client, &mut self.backends, self.entry.clone());
             let drain = entry.drained();
-            tokio::pin!(drain);
+            let asked = entry.asked();
+            tokio::pin!(drain, asked);
             let event = std::future::poll_fn(|cx| {
                 // Before the client: a backend that closed meanwhile must not get the command.
                 for (i, backend) in backends.iter_mut().enumerate() {
-                    if let Poll::Ready(said) = backend.poll_gone(cx) {
-                        return Poll::Ready(Event::Closed(i, said));
+                    if let Poll::Ready(gone) = backend.poll_gone(cx) {
+                        return Poll::Ready(Event::Closed(i, gone));
                     }
                 }
                 if let Poll::Ready(result) = client.poll_receive(cx) {
                     return Poll::Ready(Event::Received(result.unwrap_or(false)));
+                }
+                if asked.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Asked);
                 }
                 if idle && drain.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Drain);
@@ -125,27 +131,33 @@ impl Driver {
                         return Ok(incoming);
                     }
                 }
-                Event::Closed(i, said) => self.backend_gone_while_idle(i, &said).await?,
+                Event::Closed(i, gone) => self.backend_gone_while_idle(i, &gone).await?,
                 Event::Drain => return Err(End::Drained),
+                Event::Asked => self.answer_questions(),
             }
         }
     }
 
     /// An idle backend closed. What it said before is the client's to know only if the client loses something.
-    async fn backend_gone_while_idle(&mut self, index: usize, said: &[u8]) -> Outcome<()> {
+    async fn backend_gone_while_idle(&mut self, index: usize, gone: &Gone) -> Outcome<()> {
         let server = self.backends[index].server;
         self.drop_backend(server);
         if self.session.backend_closed(server).is_ok() {
             return Ok(());
         }
         // As the server itself would: its last words, then the end.
-        self.client.queue(said);
+        self.client.queue(&gone.last_words);
         let _ = self.client.flush().await;
+        if gone.reset {
+            self.client.stream.reset_when_closed();
+        }
         Err(End::Broken)
     }
 
     async fn run_command(&mut self, mut incoming: Incoming, started: Instant) -> Outcome<()> {
         let deadline = started + self.shared.live.load().routing.write_wait;
+        let shared = self.shared.clone();
+        let mut hold = None;
         loop {
             match self.attempt(&mut incoming, started).await? {
                 Attempt::Done => return Ok(()),
@@ -155,6 +167,20 @@ impl Driver {
                     return self.refuse(incoming, &failure).await;
                 }
                 Attempt::Again(Some(Refusal::NoPrimary(why))) => {
+                    if hold.is_none() {
+                        match Hold::take(&shared.metrics, incoming.buffered, &shared.live.load().limits) {
+                            Ok(place) => hold = Some(place),
+                            Err(full) => {
+                                let failure = Failure::HeldTooMany {
+                                    cluster: shared.cluster(),
+                                    key: full.key,
+                                    limit: full.limit,
+                                    why,
+                                };
+                                return self.refuse(incoming, &failure).await;
+                            }
+                        }
+                    }
                     if !self.wait_for_topology(deadline).await? {
                         let failure =
                             Failure::NoPrimary { cluster: self.shared.cluster(), waited: started.elapsed(), why };
@@ -200,8 +226,14 @@ impl Driver {
             let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
             let config = self.shared.live.load();
             let load = |server| self.shared.load(server);
-            let moment =
-                Moment { topology: &topology, policy: &config.routing.policy, now: started, roll, load: &load };
+            let moment = Moment {
+                topology: &topology,
+                policy: &config.routing.policy,
+                now: started,
+                roll,
+                load: &load,
+                acknowledged: &|| self.shared.acknowledgements.so_far(&topology),
+            };
             self.session.plan(payload, incoming.complete, &moment)
         };
         match plan {
@@ -214,6 +246,11 @@ impl Driver {
                 self.client.queue_ok(&OkPacket::new(self.session.status()), self.identity.capabilities);
                 self.flushed().await.map(|()| Attempt::Done)
             }
+            Ok(Plan::Answer(packets)) => {
+                self.client.consume(incoming.buffered);
+                self.client.queue(&packets);
+                self.flushed().await.map(|()| Attempt::Done)
+            }
             Ok(Plan::Nothing) => {
                 self.discard(*incoming).await?;
                 Ok(Attempt::Done)
@@ -223,7 +260,12 @@ impl Driver {
                 self.close_statement(&places);
                 Ok(Attempt::Done)
             }
-            Ok(Plan::Fail(failure)) => self.refuse(*incoming, &failure).await.map(|()| Attempt::Done),
+            Ok(Plan::Fail(failure)) => {
+                if let Failure::Rejected { rule, .. } = &failure {
+                    self.shared.metrics.rules().hit(rule);
+                }
+                self.refuse(*incoming, &failure).await.map(|()| Attempt::Done)
+            }
             Ok(Plan::Abandon { server, failure, fatal }) => {
                 self.drop_backend(server);
                 let lost = self.session.backend_closed(server).is_err();
@@ -257,6 +299,7 @@ impl Driver {
     }
 
     async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
+        self.count_asked(&run);
         if let Some(attempt) = self.prepare(&mut run, incoming).await? {
             return Ok(attempt);
         }
@@ -277,7 +320,12 @@ impl Driver {
             let step = self.session.next_step(run, &self.topology.load());
             let next = match step {
                 Step::Go => return Ok(None),
-                Step::Fail(failure) => Next::Fail(failure),
+                Step::Fail(failure) => {
+                    // It is told now.
+                    let _ = self.session.take_lost_transaction();
+                    Next::Fail(failure)
+                }
+                Step::ToPrimary(reason) => Next::ToPrimary(reason),
                 Step::Connect => match backends::open(self, run.route.server).await {
                     Ok(()) => Next::Continue,
                     Err(error) => match self.not_connected(run, &error) {
@@ -322,7 +370,13 @@ impl Driver {
             return Next::Lost("connection");
         };
         match inject::inject(backend, what, payload, OWN_COMMAND_DEADLINE).await {
-            Ok(answer) => self.session.injected(run, server, what, answer),
+            Ok(answer) => {
+                let next = self.session.injected(run, server, what, answer);
+                if what == Prelude::Wait {
+                    self.shared.metrics.waited(next == Next::Continue);
+                }
+                next
+            }
             Err(error) => {
                 tracing::debug!(backend = &*self.shared.address(server), %error, "backend lost");
                 self.topology.hint(server);
@@ -338,8 +392,10 @@ impl Driver {
     /// A backend could not be opened: the replica's reads go elsewhere, the primary's statements wait.
     fn not_connected(&mut self, run: &Run, error: &backends::OpenError) -> Result<Next, Refusal> {
         use crate::route::{Reason, Target};
-        self.topology.hint(run.route.server);
-        self.shared.metrics.server(run.route.server).error(Fault::Backend);
+        if error.is_of_server() {
+            self.topology.hint(run.route.server);
+            self.shared.metrics.server(run.route.server).error(Fault::Backend);
+        }
         if run.route.target == Target::Replica {
             return Ok(Next::ToPrimary(Reason::NoReplica));
         }
@@ -377,6 +433,18 @@ impl Driver {
             reason: run.route.reason.index(),
             elapsed: started.elapsed(),
         });
+    }
+
+    /// Counts what was asked of a statement; an attempt that is made again was counted.
+    fn count_asked(&self, run: &Run) {
+        if self.repeats > 0 {
+            return;
+        }
+        if let Some(rule) = &run.rule {
+            self.shared.metrics.rules().hit(rule);
+        }
+        let Hinted { obeyed, ignored, unknown } = run.hinted;
+        self.shared.metrics.hinted([obeyed, ignored, unknown]);
     }
 
     /// Keeps the registry's word for what binds the session.

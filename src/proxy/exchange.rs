@@ -1,6 +1,7 @@
 //! One command on a backend: sent as the server must see it, its answer passed on, its loss judged.
 
 use super::client::{Attempt, Driver, End, Outcome};
+use super::limit::Limit;
 use super::link::{InFlight, Incoming};
 use super::relay::{Relay, Stop};
 use super::upload::{Broken, Until, upload, whole};
@@ -82,12 +83,13 @@ impl Driver {
             return Ok(Attempt::Again(None));
         };
         let in_flight = InFlight::new(&self.shared.metrics, server);
-        let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run);
+        let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run, &self.shared.acknowledgements);
         if incoming.complete && incoming.buffered > 0 {
             relay.tracker = relay.tracker.in_sequence();
         }
+        let mut limit = Limit::new(&self.shared, &self.identity, relay.run.timeout);
         let stop = loop {
-            match relay.until_stop().await {
+            match limit.until_stop(&mut relay).await {
                 Stop::LocalInfile => {
                     relay.client.consume(std::mem::take(&mut incoming.buffered));
                     let sent = async {
@@ -153,7 +155,8 @@ impl Driver {
         }
         self.client.consume(std::mem::take(&mut incoming.buffered));
         let Some(seq) = next_seq else { return Err(End::Broken) };
-        let failure = Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
+        let unknown = || Failure::OutcomeUnknown { server: self.shared.address(server), how: how.to_owned() };
+        let failure = self.session.take_lost_transaction().unwrap_or_else(unknown);
         let told = self.client.fail(seq, &failure).await;
         if told.is_err() || state.is_err() { Err(End::Broken) } else { Ok(Attempt::Done) }
     }

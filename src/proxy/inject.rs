@@ -35,9 +35,7 @@ fn expectation(what: Prelude) -> Expect {
     match what {
         Prelude::Reset | Prelude::Schema => Expect::OnePacket,
         Prelude::Prepare => Expect::Prepared,
-        Prelude::Track | Prelude::Autocommit | Prelude::Charset | Prelude::LearnCharset | Prelude::Wait => {
-            Expect::Results
-        }
+        _ => Expect::Results,
     }
 }
 

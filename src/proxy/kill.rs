@@ -1,9 +1,10 @@
 //! KILL: the connection ids that clients know are the proxy's; what runs, runs under the servers' own ids.
 
+use super::Shared;
 use super::client::{Driver, End, fault};
 use super::inject;
 use super::link::{BackendLink, Counted};
-use crate::conn;
+use crate::conn::{self, Identity};
 use crate::session::{Answer, Failure, Prelude};
 use crate::sql::Kill;
 use crate::topology::ServerId;
@@ -31,7 +32,7 @@ pub(super) async fn kill(driver: &mut Driver, kill: Kill) -> Result<(), End> {
     }
     victim.mark_killed(!kill.query_only);
     for (server, thread_id) in row.backends {
-        if let Err(failure) = at_server(driver, server, thread_id, kill).await {
+        if let Err(failure) = at_server(&driver.shared, &driver.identity, server, thread_id, kill.query_only).await {
             victim.mark_killed(false);
             return answer(driver, Err(failure)).await;
         }
@@ -57,20 +58,26 @@ async fn answer(driver: &mut Driver, result: Result<(), Failure>) -> Result<(), 
 }
 
 /// A connection of its own, since the session's backends may be busy or in a transaction.
-async fn at_server(driver: &Driver, server: ServerId, thread_id: u32, kill: Kill) -> Result<(), Failure> {
-    let address = driver.shared.address(server);
+pub(super) async fn at_server(
+    shared: &Shared,
+    identity: &Identity,
+    server: ServerId,
+    thread_id: u32,
+    query_only: bool,
+) -> Result<(), Failure> {
+    let address = shared.address(server);
     let lost = |how: String| Failure::OutcomeUnknown { server: address.clone(), how };
     let login = conn::Login {
-        user: &driver.identity.user.name,
-        password: &driver.identity.user.password,
+        user: &identity.user.name,
+        password: &identity.user.password,
         schema: None,
         capabilities: Capabilities::DEPRECATE_EOF,
-        collation: driver.identity.collation,
-        max_packet: driver.identity.max_packet,
-        attributes: &driver.identity.attributes,
+        collation: identity.collation,
+        max_packet: identity.max_packet,
+        attributes: &identity.attributes,
     };
     let deadline = Instant::now() + DEADLINE;
-    let backend = conn::connect(&address, &driver.shared.backend_tls(), &login, deadline)
+    let backend = conn::connect(&address, &shared.backend_tls(), &login, deadline)
         .await
         .map_err(|error| error.refused().map_or_else(|| lost(error.to_string()), |err| Failure::Server(err.clone())))?;
     let mut link = BackendLink {
@@ -80,9 +87,9 @@ async fn at_server(driver: &Driver, server: ServerId, thread_id: u32, kill: Kill
         capabilities: backend.capabilities,
         ahead: Vec::new(),
         tail: Vec::new(),
-        _counted: Counted::new(&driver.shared.metrics, server),
+        _counted: Counted::new(&shared.metrics, server),
     };
-    let text = format!("KILL {} {thread_id}", if kill.query_only { "QUERY" } else { "CONNECTION" });
+    let text = format!("KILL {} {thread_id}", if query_only { "QUERY" } else { "CONNECTION" });
     let payload = wire::query_payload(&text, link.capabilities);
     match inject::inject(&mut link, Prelude::Track, &payload, DEADLINE).await {
         // It ended by itself meanwhile.

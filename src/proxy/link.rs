@@ -218,6 +218,15 @@ pub(super) struct BackendLink {
     pub(super) _counted: Counted,
 }
 
+/// How an idle server closed.
+pub(super) struct Gone {
+    /// What it said before.
+    pub(super) last_words: Vec<u8>,
+    /// By a reset, as MariaDB ends a connection that was idle too long. Clients tell the two apart: after a reset they cannot even
+    /// send the next command ("server has gone away"), else they miss its answer ("lost connection").
+    pub(super) reset: bool,
+}
+
 /// Counts an open connection to a server for as long as it lives.
 pub(super) struct Counted {
     metrics: Arc<Metrics>,
@@ -276,10 +285,10 @@ impl BackendLink {
     }
 
     /// Whether an idle server closed, or said something unasked (which is always that it closes).
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
-        match ready!(poll_chunk(&mut self.stream, cx, |_, bytes| bytes.to_vec())) {
-            Ok(said) => Poll::Ready(said),
-            Err(_) => Poll::Ready(Vec::new()),
-        }
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        Poll::Ready(match ready!(poll_chunk(&mut self.stream, cx, |_, bytes| bytes.to_vec())) {
+            Ok(last_words) => Gone { last_words, reset: false },
+            Err(error) => Gone { last_words: Vec::new(), reset: error.kind() == io::ErrorKind::ConnectionReset },
+        })
     }
 }

@@ -23,6 +23,7 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: impl Fu
             () = &mut shutdown => break,
             now = look_for_idle.tick() => {
                 shared.registry.end_idle(shared.live.load().limits.idle_timeout, now.into_std());
+                spare.refill();
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => admit(stream, peer, &shared),
@@ -80,8 +81,16 @@ impl Spare {
         if let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_millis(10), listener.accept()).await {
             turn_away(stream, Failure::TooManyClients).await;
         }
+        // At once: a session that wants a backend would take it.
+        self.refill();
         tokio::time::sleep(Duration::from_millis(5)).await;
-        self.0 = File::open("/dev/null").ok();
+    }
+
+    /// Gets it back when something else was faster.
+    fn refill(&mut self) {
+        if self.0.is_none() {
+            *self = Self::open();
+        }
     }
 }
 

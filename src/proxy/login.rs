@@ -10,7 +10,7 @@ use crate::telemetry::Refusal;
 use crate::topology::{Flavor, Hello, Topology};
 use crate::wire::{ErrPacket, HEADER_LEN, OkPacket, Status};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -89,7 +89,7 @@ fn refused(shared: &Shared, entry: &conn::Session, error: &LoginError) {
 
 fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client, hello: &(Hello, Flavor)) -> Driver {
     let conn::Client { stream, identity, next_seq } = client;
-    let session = new_session(shared, &identity, hello);
+    let session = new_session(shared, &identity, entry.client, hello);
     Driver {
         topology: shared.topology.clone(),
         entry: entry.clone(),
@@ -106,8 +106,13 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
     }
 }
 
-fn new_session(shared: &Shared, identity: &Identity, hello: &(Hello, Flavor)) -> Session {
+fn new_session(shared: &Shared, identity: &Identity, client: SocketAddr, hello: &(Hello, Flavor)) -> Session {
     let login = session::Login {
+        user: identity.user.name.clone(),
+        client: match client.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(ip) => ip.to_bits(),
+        },
         capabilities: identity.capabilities,
         collation: u16::from(identity.collation),
         schema: identity.schema.clone(),
@@ -116,7 +121,6 @@ fn new_session(shared: &Shared, identity: &Identity, hello: &(Hello, Flavor)) ->
     };
     let config = shared.live.load();
     let policy = session::Policy {
-        gtid_wait: config.routing.gtid_wait,
         prepared_text_max: config.limits.statement_buffer_bytes,
         prepared_text_total_max: PREPARED_TEXT_TOTAL_MAX,
         prepared_max: config.limits.max_prepared_statements as usize,
@@ -177,7 +181,9 @@ impl Driver {
             let (topology, config) = (self.topology.load(), self.shared.live.load());
             let load = |server| self.shared.load(server);
             let policy = &config.routing.policy;
-            self.session.login_route(&Moment { topology: &topology, policy, now, roll, load: &load })
+            let acknowledged = || self.shared.acknowledgements.so_far(&topology);
+            let moment = Moment { topology: &topology, policy, now, roll, load: &load, acknowledged: &acknowledged };
+            self.session.login_route(&moment)
         };
         // With no server at hand the login is taken on trust: statements will wait, and say why they fail.
         let Ok(route) = route else { return Ok(()) };
@@ -187,7 +193,9 @@ impl Driver {
                 Ok(())
             }
             Err(error) => {
-                self.topology.hint(route.server);
+                if error.is_of_server() {
+                    self.topology.hint(route.server);
+                }
                 error.refused().map_or(Ok(()), Err)
             }
         }
@@ -218,7 +226,7 @@ impl Driver {
             }
         };
         self.backends.clear();
-        self.session = new_session(&self.shared, &identity, &hello);
+        self.session = new_session(&self.shared, &identity, self.entry.client, &hello);
         (self.identity, self.login_seq) = (identity, next_seq);
         self.show_backends();
         self.accept_login().await

@@ -3,20 +3,30 @@
 //! Imports `conn`, `session`, `route`, `topology`, `wire`, `config`, `telemetry`. Never imports `control` or `admin`:
 //! it meets them in the [`crate::conn::TopologyWatch`] and the [`crate::conn::Registry`].
 
+mod acknowledgements;
 mod backends;
 mod client;
+mod doors;
 mod exchange;
+mod explain;
+mod hold;
 mod inject;
 mod kill;
+mod limit;
 mod link;
 mod listener;
 mod login;
 mod relay;
+mod structures;
 mod tunnel;
 mod upload;
 
+pub use acknowledgements::Acknowledgements;
+pub use doors::Doors;
+pub use explain::explanation;
 pub use listener::serve;
 pub use login::KnownSchemas;
+pub use structures::Structures;
 
 use crate::config::Live;
 use crate::conn::{BackendTls, Frontend, Registry, TopologyWatch};
@@ -41,14 +51,24 @@ pub struct Shared {
     pub frontend: Frontend,
     /// How servers are connected to; replaced on reload.
     pub backend_tls: ArcSwap<BackendTls>,
+    /// The lines in front of the servers.
+    pub doors: Doors,
     /// Schemas that a login was accepted with a moment ago.
     pub schemas: login::KnownSchemas,
+    /// What all clients together were told to be written.
+    pub acknowledgements: Acknowledgements,
 }
 
 impl Shared {
+    /// Takes over the names of the rules, at the start and on reload.
+    pub fn count_rules(&self) {
+        self.metrics.rules().set(self.live.load().routing.policy.rules.iter().map(|rule| &rule.name));
+    }
+
     /// Takes over what of a reloaded configuration is made into something else first: certificates. What cannot be read
     /// stays as it was, and is logged.
     pub fn reload(&self) {
+        self.count_rules();
         if let Err(error) = self.frontend.reload() {
             tracing::error!(%error, "the certificate shown to clients stays as it was");
         }

@@ -1,6 +1,7 @@
 //! An answer on its way from a server to the client: read, judged by header, passed on. Nothing is gathered: at most one
 //! chunk waits for a client that does not read, and then the server is not read from either.
 
+use super::Acknowledgements;
 use super::link::{BackendLink, ClientLink, poll_chunk};
 use crate::session::{Run, Session};
 use crate::wire::{HEADER_LEN, Header, Kind, Malformed, Tracker, frame};
@@ -29,6 +30,7 @@ pub(super) struct Relay<'a> {
     pub(super) backend: &'a mut BackendLink,
     pub(super) session: &'a mut Session,
     pub(super) run: &'a mut Run,
+    pub(super) acknowledgements: &'a Acknowledgements,
     pub(super) tracker: Tracker,
     /// Something of the answer has come.
     pub(super) answered: bool,
@@ -42,9 +44,10 @@ impl<'a> Relay<'a> {
         backend: &'a mut BackendLink,
         session: &'a mut Session,
         run: &'a mut Run,
+        acknowledgements: &'a Acknowledgements,
     ) -> Self {
         let tracker = Tracker::new(run.expect, backend.capabilities);
-        Self { client, backend, session, run, tracker, answered: false, next_seq: Some(1) }
+        Self { client, backend, session, run, acknowledgements, tracker, answered: false, next_seq: Some(1) }
     }
 
     /// Goes on until the answer is over or something else must happen. Cancel-safe: what was read is passed on or kept.
@@ -82,6 +85,7 @@ impl<'a> Relay<'a> {
             client: self.client,
             session: self.session,
             run: self.run,
+            acknowledgements: self.acknowledgements,
             tracker: &mut self.tracker,
             answered: self.answered,
             next_seq: &mut self.next_seq,
@@ -133,6 +137,7 @@ struct Pass<'a> {
     client: &'a mut ClientLink,
     session: &'a mut Session,
     run: &'a mut Run,
+    acknowledgements: &'a Acknowledgements,
     tracker: &'a mut Tracker,
     answered: bool,
     next_seq: &'a mut Option<u8>,
@@ -156,6 +161,9 @@ impl Pass<'_> {
                 return Ok((len, Passed::ShuttingDown));
             }
             let changed = self.session.on_packet(self.run, kind, payload).map_err(Broken::Backend)?;
+            if let Some(acknowledged) = self.run.acknowledged.take() {
+                self.acknowledgements.note(&acknowledged);
+            }
             if let Some(changed) = changed {
                 self.client.queue(&bytes[from..to]);
                 let seq = Header::peek(packet).map_or(0, |header| header.seq);

@@ -1,5 +1,6 @@
 //! Which of several replicas: the one that the session has, while it is fit and not much busier than another; else the
-//! better of two, drawn by weight.
+//! better of two, drawn by weight. One that is known to have what the read must see comes before one that must be waited
+//! for, and one that is further behind than a wait may last is not waited for.
 //!
 //! Two draws and a look at both keep the busiest server far less busy than one draw does (Mitzenmacher, "The power of two
 //! choices in randomized load balancing", 2001), and no draw needs to know what all servers have to do.
@@ -19,19 +20,61 @@ const COLD_PERCENT: u64 = 5;
 /// Weights are counted in these parts, so that a small weight can warm up in steps.
 const PARTS: u64 = 1000;
 
-/// The replica to read from, if there is one to read from.
-pub(super) fn choose_replica<'t>(view: &SessionView<'_>, moment: &Moment<'t>) -> Option<&'t Server> {
-    let candidates = Candidates::new(moment);
+/// What the choice is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Choice<'t> {
+    /// It has what the read must see.
+    Has(&'t Server),
+    /// It may have it, or get it while the read waits.
+    MayGet(&'t Server),
+    /// There are replicas, and none is near enough to be waited for.
+    Behind,
+    /// There is no replica to read from.
+    Nobody,
+}
+
+/// The replica to read from.
+pub(super) fn choose_replica<'t>(view: &SessionView<'_>, moment: &Moment<'t>) -> Choice<'t> {
+    let candidates = Candidates::new(view, moment);
     let kept = view.replica.and_then(|id| candidates.find(id));
-    match (kept, candidates.draw()) {
-        (Some(kept), Some(other)) if candidates.should_move(kept, other) => Some(other.server),
-        (Some(kept), _) => Some(kept.server),
-        (None, drawn) => drawn.map(|candidate| candidate.server),
+    if let Some(kept) = kept {
+        if !candidates.has(kept.server) {
+            if candidates.is_near(kept.server) {
+                return Choice::MayGet(kept.server);
+            }
+        } else {
+            return match candidates.draw(|server| candidates.has(server)) {
+                Some(other) if candidates.should_move(kept, other) => Choice::Has(other.server),
+                _ => Choice::Has(kept.server),
+            };
+        }
     }
+    if let Some(drawn) = candidates.draw(|server| candidates.has(server)) {
+        return Choice::Has(drawn.server);
+    }
+    match candidates.draw(|server| candidates.is_near(server)) {
+        Some(drawn) => Choice::MayGet(drawn.server),
+        None if candidates.iter().next().is_some() => Choice::Behind,
+        None => Choice::Nobody,
+    }
+}
+
+/// What can be expected of one replica; `None`: it may not be read from, whatever its weight.
+pub(super) fn judge<'t>(id: ServerId, view: &SessionView<'_>, moment: &Moment<'t>) -> Option<Choice<'t>> {
+    let candidates = Candidates { view, moment, weighted: false };
+    let server = candidates.find(id)?.server;
+    Some(if candidates.has(server) {
+        Choice::Has(server)
+    } else if candidates.is_near(server) {
+        Choice::MayGet(server)
+    } else {
+        Choice::Behind
+    })
 }
 
 /// The replicas that may be read from.
 struct Candidates<'m, 't> {
+    view: &'m SessionView<'m>,
     moment: &'m Moment<'t>,
     /// Only those with a weight, if any has one.
     weighted: bool,
@@ -44,15 +87,17 @@ struct Candidate<'t> {
 }
 
 impl<'m, 't> Candidates<'m, 't> {
-    fn new(moment: &'m Moment<'t>) -> Self {
-        let all = Self { moment, weighted: false };
+    fn new(view: &'m SessionView<'m>, moment: &'m Moment<'t>) -> Self {
+        let all = Self { view, moment, weighted: false };
         let weighted = all.iter().any(|candidate| candidate.weight > 0);
         Self { weighted, ..all }
     }
 
     fn iter(&self) -> impl Iterator<Item = Candidate<'t>> {
         let servers = self.moment.topology.servers.iter().map(|server| &**server);
-        let usable = servers.filter(|server| server.role == Role::Replica && server.takes_reads());
+        let usable = servers.filter(|server| {
+            server.role == Role::Replica && server.takes_reads() && self.is_within_demanded_lag(server)
+        });
         usable.map(|server| self.weigh(server)).filter(|candidate| !self.weighted || candidate.weight > 0)
     }
 
@@ -67,18 +112,36 @@ impl<'m, 't> Candidates<'m, 't> {
         self.iter().find(|candidate| candidate.server.id == id)
     }
 
-    /// Two different ones, each with the probability of its weight; of these the one with less to do for its weight.
-    fn draw(&self) -> Option<Candidate<'t>> {
-        let first = self.pick(self.moment.roll & 0xffff, None)?;
-        match self.pick(self.moment.roll >> 16, Some(first.server.id)) {
+    fn is_within_demanded_lag(&self, server: &Server) -> bool {
+        let within = |most: Duration| server.lag_ms.is_some_and(|lag| u128::from(lag) <= most.as_millis());
+        self.view.demand.max_lag.is_none_or(within)
+    }
+
+    /// Whether it is known to have what the read must see.
+    fn has(&self, server: &Server) -> bool {
+        let needs = self.view.needs;
+        let proven = || self.view.proven.filter(|(id, _)| *id == server.id).map(|(_, position)| position);
+        needs.met_by(server.gtid_executed.as_deref()) || proven().is_some_and(|position| needs.met_by(Some(position)))
+    }
+
+    /// Whether it can be expected to get there within the wait. Without a primary there is nobody else to ask.
+    fn is_near(&self, server: &Server) -> bool {
+        let wait = self.moment.policy.gtid_wait.as_millis();
+        self.moment.topology.primary().is_none() || server.lag_ms.is_none_or(|lag| u128::from(lag) <= wait)
+    }
+
+    /// Two different ones that fit, each with the probability of its weight; of these the one with less to do for its weight.
+    fn draw(&self, fits: impl Fn(&Server) -> bool) -> Option<Candidate<'t>> {
+        let first = self.pick(self.moment.roll & 0xffff, &fits)?;
+        match self.pick(self.moment.roll >> 16, |server| server.id != first.server.id && fits(server)) {
             Some(second) if self.is_less_busy(second, first) => Some(second),
             _ => Some(first),
         }
     }
 
     /// One of them, by 16 bits of dice.
-    fn pick(&self, dice: u32, without: Option<ServerId>) -> Option<Candidate<'t>> {
-        let others = || self.iter().filter(move |candidate| Some(candidate.server.id) != without);
+    fn pick(&self, dice: u32, fits: impl Fn(&Server) -> bool) -> Option<Candidate<'t>> {
+        let others = || self.iter().filter(|candidate| fits(candidate.server));
         // When no server has a weight they are all equal.
         let share = |candidate: &Candidate<'_>| if self.weighted { candidate.weight } else { 1 };
         let total: u64 = others().map(|candidate| share(&candidate)).sum();
@@ -128,8 +191,8 @@ fn warm(full: u64, since: Duration, warm_up: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::{Policy, Written};
-    use crate::topology::{Epoch, Health, Mark, Topology, Writes};
+    use crate::route::{Consistency, Frontier, Needs, Policy};
+    use crate::topology::{Epoch, Flavor, GtidSet, Health, Mark, Topology, Writes};
     use std::sync::Arc;
     use std::time::Instant;
 
@@ -152,15 +215,17 @@ mod tests {
         change(Arc::make_mut(&mut topology.servers[usize::from(id.0)]));
     }
 
-    fn view(replica: Option<ServerId>) -> SessionView<'static> {
+    fn view(replica: Option<ServerId>, needs: &Needs) -> SessionView<'_> {
         SessionView {
             in_transaction: false,
             autocommit: true,
             pin: None,
             last: None,
             replica,
-            written: Written::Nothing,
-            caught_up: None,
+            needs,
+            proven: None,
+            demand: crate::route::Demand::default(),
+            demanded_by: crate::route::Reason::Hint,
         }
     }
 
@@ -176,10 +241,10 @@ mod tests {
         let mut shares = [0; 2];
         for n in 0..4096_u32 {
             let roll = n.wrapping_mul(0x9e37_79b9);
-            let moment = Moment { topology, policy, now, roll, load: &load };
-            match choose_replica(&view(replica), &moment).map(|server| server.id) {
-                Some(A) => shares[0] += 1,
-                Some(B) => shares[1] += 1,
+            let moment = Moment { topology, policy, now, roll, load: &load, acknowledged: &Frontier::default };
+            match choose_replica(&view(replica, &Needs::default()), &moment) {
+                Choice::Has(server) if server.id == A => shares[0] += 1,
+                Choice::Has(server) if server.id == B => shares[1] += 1,
                 other => panic!("{other:?}"),
             }
         }
@@ -254,8 +319,48 @@ mod tests {
         for id in [A, B] {
             change(&mut topology, id, |server| server.mark = Mark::Drain);
         }
-        let (policy, load) = (Policy::default(), |_| Load::default());
-        let moment = Moment { topology: &topology, policy: &policy, now: Instant::now(), roll: 7, load: &load };
-        assert!(choose_replica(&view(None), &moment).is_none());
+        assert_eq!(chosen(&topology, None, &Frontier::default()), "Nobody");
+    }
+
+    fn chosen(topology: &Topology, replica: Option<ServerId>, own: &Frontier) -> String {
+        let policy = Policy { gtid_wait: Duration::from_millis(100), ..Policy::default() };
+        let (load, acknowledged) = (|_| Load::default(), &Frontier::default);
+        let moment = Moment { topology, policy: &policy, now: Instant::now(), roll: 7, load: &load, acknowledged };
+        let needs = Needs::of(Consistency::Session, own, &moment);
+        match choose_replica(&view(replica, &needs), &moment) {
+            Choice::Has(server) => format!("{} has", server.address),
+            Choice::MayGet(server) => format!("{} may get", server.address),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn position(text: &str) -> GtidSet {
+        GtidSet::parse(Flavor::MariaDb, text).unwrap()
+    }
+
+    /// What must be seen is `0-1-9`; A and B have these positions and lags.
+    fn behind(replica: Option<ServerId>, a: (&str, u64), b: (&str, u64)) -> String {
+        let mut topology = topology();
+        for (id, (executed, lag)) in [(A, a), (B, b)] {
+            let server = Arc::make_mut(&mut topology.servers[usize::from(id.0)]);
+            (server.gtid_executed, server.lag_ms) = (Some(Arc::new(position(executed))), Some(lag));
+        }
+        let mut own = Frontier::default();
+        own.note(&position("0-1-9"));
+        chosen(&topology, replica, &own)
+    }
+
+    #[test]
+    fn who_has_what_must_be_seen_comes_first_and_who_is_far_behind_is_not_waited_for() {
+        assert_eq!(behind(None, ("0-1-8", 0), ("0-1-9", 0)), "b:1 has");
+        assert_eq!(behind(None, ("0-1-8", 500), ("0-1-8", 50)), "b:1 may get");
+        assert_eq!(behind(None, ("0-1-8", 500), ("0-1-8", 101)), "Behind");
+    }
+
+    #[test]
+    fn a_session_waits_on_its_own_replica_rather_than_change_it() {
+        assert_eq!(behind(Some(A), ("0-1-8", 50), ("0-1-9", 0)), "a:1 may get");
+        assert_eq!(behind(Some(A), ("0-1-8", 500), ("0-1-9", 0)), "b:1 has");
+        assert_eq!(behind(Some(A), ("0-1-8", 500), ("0-1-8", 50)), "b:1 may get");
     }
 }

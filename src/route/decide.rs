@@ -1,9 +1,9 @@
 //! The decision.
 
-use super::balance::choose_replica;
-use super::{Moment, Reason, Refusal, Route, SessionView, Target, Written};
+use super::balance::{Choice, choose_replica, judge};
+use super::{Demand, Moment, Place, Reason, Refusal, Route, SessionView, Target};
 use crate::sql::{Effect, Facts};
-use crate::topology::{GtidSet, Role, Server, Topology, Writes};
+use crate::topology::{Role, Server, ServerId, Topology, Writes};
 
 /// Decides where a statement runs.
 ///
@@ -17,17 +17,44 @@ pub fn decide(facts: &Facts, view: &SessionView<'_>, moment: &Moment<'_>) -> Res
     if facts.effect == Effect::Diagnostics {
         return last_server(view, topology);
     }
-    if matches!(view.written, Written::Untracked) {
-        return primary(topology, Reason::OwnWriteUntracked);
+    if let Some(reason) = view.needs.untracked() {
+        return primary(topology, reason);
     }
-    let Some(server) = choose_replica(view, moment) else {
-        return primary(topology, Reason::NoReplica);
-    };
-    let wait = match view.written {
-        Written::Nothing | Written::Untracked => false,
-        Written::Upto(written) => view.caught_up != Some(server.id) && !has(server, written),
-    };
-    Ok(Route { server: server.id, target: Target::Replica, epoch: topology.epoch, reason: Reason::PlainRead, wait })
+    let Demand { place, max_lag } = view.demand;
+    match place {
+        Some(Place::Primary) => return primary(topology, view.demanded_by),
+        Some(Place::Server(id)) => {
+            if let Some(route) = at_server(id, view, moment) {
+                return Ok(route);
+            }
+        }
+        Some(Place::Replica) | None => {}
+    }
+    let reason = if place == Some(Place::Replica) { view.demanded_by } else { Reason::PlainRead };
+    match choose_replica(view, moment) {
+        Choice::Has(server) => Ok(replica(server, reason, false, topology)),
+        Choice::MayGet(server) => Ok(replica(server, reason, true, topology)),
+        Choice::Behind => primary(topology, Reason::ReplicaBehind),
+        Choice::Nobody if max_lag.is_some() => primary(topology, Reason::NoFreshReplica),
+        Choice::Nobody => primary(topology, Reason::NoReplica),
+    }
+}
+
+fn replica(server: &Server, reason: Reason, wait: bool, topology: &Topology) -> Route {
+    Route { server: server.id, target: Target::Replica, epoch: topology.epoch, reason, wait }
+}
+
+/// The server that is asked for, if it takes reads and has what must be seen, or may get it.
+fn at_server(id: ServerId, view: &SessionView<'_>, moment: &Moment<'_>) -> Option<Route> {
+    let topology = moment.topology;
+    if topology.primary().is_some_and(|primary| primary.id == id) {
+        return primary(topology, view.demanded_by).ok();
+    }
+    match judge(id, view, moment)? {
+        Choice::Has(server) => Some(replica(server, view.demanded_by, false, topology)),
+        Choice::MayGet(server) => Some(replica(server, view.demanded_by, true, topology)),
+        Choice::Behind | Choice::Nobody => None,
+    }
 }
 
 /// The primary, for this reason.
@@ -76,6 +103,101 @@ fn last_server(view: &SessionView<'_>, topology: &Topology) -> Result<Route, Ref
     }
 }
 
-fn has(server: &Server, written: &GtidSet) -> bool {
-    server.gtid_executed.as_ref().is_some_and(|executed| executed.covers(written))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{Frontier, Load, Needs, Policy};
+    use crate::topology::{Health, Mark};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    const A: ServerId = ServerId(1);
+
+    fn topology() -> Topology {
+        let mut topology = Topology::unseen("main".into(), &["p:1".into(), "a:1".into(), "b:1".into()]);
+        topology.writes = Writes::Primary(ServerId(0));
+        for (n, server) in topology.servers.iter_mut().enumerate() {
+            let server = Arc::make_mut(server);
+            (server.role, server.health) = (if n == 0 { Role::Primary } else { Role::Replica }, Health::Up);
+            server.lag_ms = Some(1000 * n as u64);
+        }
+        topology
+    }
+
+    /// Where a statement with this demand goes, and why: a read, unless `bound`.
+    fn goes(demand: Demand, bound: bool, topology: &Topology) -> (u16, &'static str) {
+        let needs = Needs::default();
+        let view = SessionView {
+            in_transaction: bound,
+            autocommit: true,
+            pin: None,
+            last: None,
+            replica: None,
+            needs: &needs,
+            proven: None,
+            demand,
+            demanded_by: Reason::Hint,
+        };
+        let lexis = crate::sql::Lexis {
+            charset: crate::sql::CharsetFamily::AsciiSafe,
+            no_backslash_escapes: false,
+            ansi_quotes: false,
+            flavor: crate::sql::Flavor::MySql,
+        };
+        let facts = crate::sql::classify(b"SELECT 1", lexis);
+        let (policy, load) = (Policy::default(), |_| Load::default());
+        let acknowledged = &Frontier::default;
+        let moment = Moment { topology, policy: &policy, now: Instant::now(), roll: 0, load: &load, acknowledged };
+        let route = decide(&facts, &view, &moment).unwrap();
+        (route.server.0, route.reason.as_str())
+    }
+
+    fn at(place: Place) -> Demand {
+        Demand { place: Some(place), max_lag: None }
+    }
+
+    #[test]
+    fn a_demand_is_met_by_the_server_that_it_names() {
+        let topology = topology();
+        assert_eq!(goes(at(Place::Primary), false, &topology), (0, "hint"));
+        assert_eq!(goes(at(Place::Replica), false, &topology), (1, "hint"));
+        assert_eq!(goes(at(Place::Server(ServerId(2))), false, &topology), (2, "hint"));
+        assert_eq!(goes(at(Place::Server(ServerId(0))), false, &topology), (0, "hint"));
+    }
+
+    #[test]
+    fn what_is_bound_to_the_primary_stays_there() {
+        for place in [Place::Replica, Place::Server(A)] {
+            assert_eq!(goes(at(place), true, &topology()), (0, "transaction"));
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_no_reads_is_not_asked_whoever_wants_it() {
+        for spoil in [
+            |server: &mut Server| server.health = Health::Unfit("lag".to_owned()),
+            |server: &mut Server| server.mark = Mark::Maintenance,
+            |server: &mut Server| server.role = Role::Unknown,
+        ] {
+            let mut topology = topology();
+            spoil(Arc::make_mut(&mut topology.servers[1]));
+            assert_eq!(goes(at(Place::Server(A)), false, &topology), (2, "plain_read"));
+            assert_eq!(goes(at(Place::Server(ServerId(9))), false, &topology), (2, "plain_read"));
+        }
+    }
+
+    #[test]
+    fn a_replica_further_behind_than_asked_is_not_for_the_read() {
+        let lag = |seconds| Demand { place: None, max_lag: Some(Duration::from_secs(seconds)) };
+        let mut topology = topology();
+        assert_eq!(goes(lag(1), false, &topology), (1, "plain_read"));
+        assert_eq!(goes(lag(0), false, &topology), (0, "no_fresh_replica"));
+        assert_eq!(
+            goes(Demand { place: Some(Place::Server(ServerId(2))), ..lag(1) }, false, &topology),
+            (1, "plain_read")
+        );
+        // What is not known is not fresh.
+        Arc::make_mut(&mut topology.servers[1]).lag_ms = None;
+        assert_eq!(goes(lag(1), false, &topology), (0, "no_fresh_replica"));
+    }
 }

@@ -5,14 +5,18 @@
 
 mod balance;
 mod decide;
+mod frontier;
 mod policy;
+mod rule;
 
 pub use decide::{decide, primary};
+pub use frontier::{Consistency, Frontier, Needs};
 pub use policy::{Policy, WEIGHT_USUAL};
+pub use rule::{Action, Fault, Kind, Matcher, Network, Origin, Rule, first_match};
 
 use crate::sql::{Hold, Why};
 use crate::topology::{Epoch, GtidSet, ServerId, Topology};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is so at the time of a decision, for whoever asks.
 #[derive(Clone, Copy)]
@@ -27,6 +31,8 @@ pub struct Moment<'a> {
     pub roll: u32,
     /// What a server has to do already.
     pub load: &'a dyn Fn(ServerId) -> Load,
+    /// What this proxy has acknowledged to any client so far.
+    pub acknowledged: &'a dyn Fn() -> Frontier,
 }
 
 /// What a server has to do.
@@ -51,21 +57,34 @@ pub struct SessionView<'a> {
     pub last: Option<ServerId>,
     /// The replica that the session reads from so far.
     pub replica: Option<ServerId>,
-    /// What the session wrote.
-    pub written: Written<'a>,
-    /// The replica that is proven to have all of it.
-    pub caught_up: Option<ServerId>,
+    /// What the read must see.
+    pub needs: &'a Needs,
+    /// A replica that is proven to have reached a position.
+    pub proven: Option<(ServerId, &'a GtidSet)>,
+    /// What is asked of the read, and the reason for going where it asks.
+    pub demand: Demand,
+    /// [`Reason::Rule`] or [`Reason::Hint`].
+    pub demanded_by: Reason,
 }
 
-/// What a session wrote, as far as a replica must have it before the session reads there.
-#[derive(Clone, Copy, Debug)]
-pub enum Written<'a> {
-    /// Nothing.
-    Nothing,
-    /// Up to this position.
-    Upto(&'a GtidSet),
-    /// Something, at a position that the server did not tell.
-    Untracked,
+/// What is asked of a proven read, besides the freshness that it needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Demand {
+    /// Where it is to run.
+    pub place: Option<Place>,
+    /// A replica that is further behind, or of which that is not known, is not for it.
+    pub max_lag: Option<Duration>,
+}
+
+/// Where a proven read is to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// On the primary.
+    Primary,
+    /// On any replica.
+    Replica,
+    /// On this server.
+    Server(ServerId),
 }
 
 /// Where to, and why.
@@ -79,7 +98,7 @@ pub struct Route {
     pub epoch: Epoch,
     /// Why.
     pub reason: Reason,
-    /// The replica is not known to have the session's writes: it must be asked first.
+    /// The replica is not known to have what the read must see: it must be asked first.
     pub wait: bool,
 }
 
@@ -101,6 +120,8 @@ pub enum Reason {
     LastServer,
     /// A transaction is open.
     Transaction,
+    /// A transaction that only reads, on one replica throughout.
+    ReadOnlyTransaction,
     /// `autocommit` is off: every statement is in a transaction.
     AutocommitOff,
     /// The session has state that lives on its primary backend only.
@@ -111,10 +132,20 @@ pub enum Reason {
     ReplicaBehind,
     /// The session wrote, and the server told no GTID to wait for.
     OwnWriteUntracked,
+    /// Somebody wrote through this proxy, and the server told no GTID to wait for; the read must see all writes.
+    WriteUntracked,
+    /// The replica that the session read from was lost, and what it had shown is not known.
+    ReplicaLost,
     /// The statement is no proven read; the word says what was found.
     NotRead(Why),
     /// A command that is no statement.
     Command,
+    /// A hint in the statement asks for it.
+    Hint,
+    /// A rule of the operator's asks for it.
+    Rule,
+    /// No replica is as near to the primary as a hint or rule asks.
+    NoFreshReplica,
 }
 
 /// No server can take it now.
@@ -143,13 +174,19 @@ impl Reason {
             Self::PlainRead => "plain_read",
             Self::LastServer => "last_server",
             Self::Transaction => "transaction",
+            Self::ReadOnlyTransaction => "read_only_transaction",
             Self::AutocommitOff => "autocommit_off",
             Self::Pinned(_) => "pinned",
             Self::NoReplica => "no_replica",
             Self::ReplicaBehind => "replica_behind",
             Self::OwnWriteUntracked => "own_write_untracked",
+            Self::WriteUntracked => "write_untracked",
+            Self::ReplicaLost => "replica_lost",
             Self::NotRead(why) => why.as_str(),
             Self::Command => "command",
+            Self::Hint => "hint",
+            Self::Rule => "rule",
+            Self::NoFreshReplica => "no_fresh_replica",
         }
     }
 }

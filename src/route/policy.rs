@@ -1,6 +1,9 @@
 //! What the operator wants of routing; `config` makes it.
 
+use super::{Consistency, Rule};
 use crate::topology::ServerId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The weight of a server that is given none.
@@ -13,6 +16,14 @@ pub struct Policy {
     pub weights: Vec<u32>,
     /// How long a server that returns takes to get its whole share; zero: at once.
     pub warm_up: Duration,
+    /// How fresh reads are, where neither the statement, the session nor the account says otherwise.
+    pub consistency: Consistency,
+    /// The same for the accounts that have their own.
+    pub consistencies: BTreeMap<Arc<str>, Consistency>,
+    /// The operator's rules, in their order.
+    pub rules: Vec<Rule>,
+    /// How long a read waits on a replica for what it must see.
+    pub gtid_wait: Duration,
 }
 
 impl Policy {

@@ -33,6 +33,15 @@ pub enum Next {
     Lost(&'static str),
 }
 
+/// What a server acknowledged to a client.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Acknowledged {
+    /// Writes up to this position.
+    Upto(GtidSet),
+    /// A write whose position the server did not tell.
+    Untracked,
+}
+
 impl Session {
     /// A packet of the answer that may change what is known of the session. `payload` is without header.
     /// Returns what the client gets instead; `None`: the packet as it is.
@@ -44,19 +53,22 @@ impl Session {
             Kind::Ok(status) => {
                 self.on_status(run, status);
                 run.saw_eof = false;
-                if status.has(Status::SESSION_STATE_CHANGED) {
-                    return self.on_changes(run, payload).map(Some);
-                }
-                Ok(None)
+                let changed = status.has(Status::SESSION_STATE_CHANGED);
+                let shown = if changed { Some(self.on_changes(run, payload)?) } else { None };
+                self.follow_writes(run);
+                Ok(shown)
             }
             Kind::Eof(status) => {
                 self.on_status(run, status);
                 run.saw_eof = true;
+                self.follow_writes(run);
                 Ok(self.eof_shown_to_client(status, payload))
             }
             Kind::Err => {
                 run.saw_error = true;
-                Ok(None)
+                let shown = self.refused_in_transaction(run, payload);
+                run.saw_refused = shown.is_some();
+                Ok(shown.or_else(|| run.limit_error(self.flavor)))
             }
             Kind::LocalInfile => Ok(None),
             Kind::PrepareOk => self.on_prepare_ok(run, payload).map(Some),
@@ -64,11 +76,11 @@ impl Session {
     }
 
     fn on_status(&mut self, run: &mut Run, status: Status) {
-        if run.route.target == Target::Primary {
+        if run.has_session_state() && !self.is_elsewhere(run) {
             self.state.status = status;
-            if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
-                backend.autocommit = status.has(Status::AUTOCOMMIT);
-            }
+        }
+        if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
+            backend.autocommit = status.has(Status::AUTOCOMMIT);
         }
         run.saw_cursor |= status.has(Status::CURSOR_EXISTS);
     }
@@ -100,7 +112,7 @@ impl Session {
     /// The OK as the client would have had it without our own tracking.
     fn shown_to_client(&self, ok: &OkPacket<'_>) -> Result<Vec<u8>, Malformed> {
         let mut shown = Vec::new();
-        let own_settings = self.state.pin == Some(Hold::SessionTracking);
+        let own_settings = self.state.pins.has(Hold::SessionTracking);
         ok.encode_keeping(self.capabilities, &mut shown, |change| match change {
             // We ask for schemas, which is the servers' default too, and never for transactions: what is told of them is told
             // to everybody (MySQL 9.7 does so by default).
@@ -115,7 +127,7 @@ impl Session {
 
     /// An EOF says that state changed, and cannot say which; the client is not told of what only we asked for.
     fn eof_shown_to_client(&self, status: Status, payload: &[u8]) -> Option<Vec<u8>> {
-        let asked_for = self.state.pin == Some(Hold::SessionTracking);
+        let asked_for = self.state.pins.has(Hold::SessionTracking);
         if asked_for || !status.has(Status::SESSION_STATE_CHANGED) {
             return None;
         }
@@ -136,7 +148,7 @@ impl Session {
                 self.charset_changed(run);
             }
             b"autocommit" => {}
-            _ => self.pin(Hold::SessionVariable),
+            _ => self.variable_reported(run, name, value),
         }
     }
 
@@ -164,8 +176,15 @@ impl Session {
         }
         let parsed = std::str::from_utf8(text).ok().and_then(|text| GtidSet::parse(self.flavor, text).ok());
         match parsed {
-            Some(position) => self.state.writes.reached(&position),
-            None => self.state.writes.lost_track(),
+            Some(position) => {
+                self.state.frontier.note(&position);
+                match &mut run.acknowledged {
+                    Some(Acknowledged::Upto(known)) => known.merge(&position),
+                    Some(Acknowledged::Untracked) => {}
+                    none => *none = Some(Acknowledged::Upto(position)),
+                }
+            }
+            None => self.wrote_untracked(run),
         }
     }
 
@@ -176,6 +195,7 @@ impl Session {
         let prepared = Prepared {
             text: self.preparing.take(),
             facts: run.facts.unwrap_or(super::plan::READ),
+            asked: run.asked,
             params: ok.params,
             types: None,
             on: vec![on],
@@ -189,12 +209,6 @@ impl Session {
             place.copy_from_slice(&id.to_le_bytes());
         }
         Ok(shown)
-    }
-
-    fn pin(&mut self, hold: Hold) {
-        if self.state.pin.is_none() || hold == Hold::SessionTracking {
-            self.state.pin = Some(hold);
-        }
     }
 
     /// The run's answer is over (or its command has none).
@@ -211,15 +225,18 @@ impl Session {
             Command::SetOption if !run.saw_error => self.multi_statements(payload.get(1) == Some(&0)),
             _ => {}
         }
-        if run.route.target == Target::Replica {
+        if super::moves(&run.route, run) || (run.begins_on_replica && run.route.target == Target::Replica) {
             self.state.replica = Some(server);
+        }
+        // What is done elsewhere while a transaction is open on a replica is no part of it.
+        if !run.has_session_state() || self.is_elsewhere(run) {
             return;
         }
         if !matches!(run.command, Command::StmtPrepare | Command::ResetConnection) {
             self.hold_on(run);
-            self.follow_writes(run);
         }
-        self.state.holder = if self.state.pin.is_some() || self.in_transaction() { Some(server) } else { None };
+        self.transaction_moved(run);
+        self.state.holder = if !self.state.pins.is_empty() || self.in_transaction() { Some(server) } else { None };
     }
 
     /// Long data is used up by an execute; a cursor stays until the next execute or reset.
@@ -229,44 +246,46 @@ impl Session {
         }
     }
 
+    fn is_elsewhere(&self, run: &Run) -> bool {
+        self.state.transactions.on_replica.is_some_and(|replica| replica != run.route.server)
+    }
+
     fn reset_done(&mut self, run: &Run) {
         self.reset();
         let resets = self.state.resets;
         if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
-            (backend.resets, backend.charset, backend.tracks) = (resets, 0, false);
+            backend.reset(resets);
         }
     }
 
-    /// What the statement leaves behind that no other backend can be given.
-    fn hold_on(&mut self, run: &Run) {
-        let Some(facts) = run.facts else {
-            if run.saw_state_change && run.command != Command::InitDb {
-                self.pin(Hold::Unclassified);
-            }
-            return;
-        };
-        // These may have done part of their work before an error.
-        let despite_error = [Hold::Routine, Hold::MultiStatement, Hold::Unclassified, Hold::TextPrepared];
-        match facts.hold {
-            Some(hold) if !run.saw_error || despite_error.contains(&hold) => self.pin(hold),
-            Some(_) => {}
-            None if run.saw_state_change && facts.effect != Effect::SessionState => self.pin(Hold::Unclassified),
-            None => {}
-        }
-    }
-
-    /// A write of which no position is known makes every replica unfit for this session's reads.
-    fn follow_writes(&mut self, run: &Run) {
-        let Some(facts) = run.facts else { return };
-        let writes = matches!(facts.effect, Effect::Write | Effect::Unknown)
-            || matches!(facts.why, Why::SideEffectFunction | Why::Admin);
-        if !writes || run.saw_error || run.saw_gtid || self.in_transaction() {
+    /// A write of which no position is known makes every replica unfit for this session's reads, until a look at the primary
+    /// that began later shows it.
+    fn follow_writes(&mut self, run: &mut Run) {
+        if run.route.target == Target::Replica || matches!(run.command, Command::StmtPrepare | Command::ResetConnection)
+        {
             return;
         }
+        if run.saw_gtid {
+            self.state.unreported = false;
+            return;
+        }
+        let writes = run.facts.is_some_and(|facts| {
+            matches!(facts.effect, Effect::Write | Effect::Unknown)
+                || matches!(facts.why, Why::SideEffectFunction | Why::Admin)
+        });
         // A result set that ended in an EOF packet could not carry the position; a server without GTIDs has none.
-        if run.saw_eof || !run.gtids {
-            self.state.writes.lost_track();
+        let untold = run.saw_eof || !run.gtids || self.state.pins.has(Hold::SessionTracking);
+        if self.in_transaction() {
+            self.state.unreported |= writes && untold;
+        } else if (writes || self.state.unreported) && untold {
+            self.state.unreported = false;
+            self.wrote_untracked(run);
         }
+    }
+
+    fn wrote_untracked(&mut self, run: &mut Run) {
+        self.state.frontier.note_untracked(Reason::OwnWriteUntracked);
+        run.acknowledged = Some(Acknowledged::Untracked);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::state::CharsetVariables;
 use super::{Answer, Failure, Next, Run, Session};
 use crate::route::{Reason, Target};
+use crate::sql::Hold;
 use crate::topology::{Flavor, GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Status};
 
@@ -12,10 +13,27 @@ pub(super) struct Backend {
     pub(super) server: ServerId,
     pub(super) schema: Option<Vec<u8>>,
     pub(super) charset: u32,
+    pub(super) variables: u32,
+    /// Up to where it has the user variables: a replica needs none for a plain read.
+    pub(super) user_variables: u32,
+    pub(super) roles: u32,
+    /// Up to where it was asked for characteristics of its next transaction.
+    pub(super) asked: u32,
+    /// What must be ended on it before it does anything else.
+    pub(super) leftover: Option<Leftover>,
     pub(super) resets: u32,
     /// It reports changes of session state.
     pub(super) tracks: bool,
     pub(super) autocommit: bool,
+}
+
+/// What a backend still has of a transaction that the session has no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leftover {
+    /// A transaction that only read.
+    Transaction,
+    /// Characteristics of a next transaction, which began elsewhere.
+    Characteristics,
 }
 
 /// What must happen next for a run.
@@ -32,6 +50,8 @@ pub enum Step {
         /// The command's payload.
         payload: Vec<u8>,
     },
+    /// Not on this replica: on the primary, for this reason.
+    ToPrimary(Reason),
     /// Close the backend at this server, call [`Session::backend_closed`], and ask again.
     Reopen,
     /// Send the client's command.
@@ -53,20 +73,43 @@ pub enum Prelude {
     LearnCharset,
     /// Set it.
     Charset,
+    /// Ask for the values of variables that the session changed.
+    LearnVariables,
+    /// Set them.
+    Variables,
+    /// Take on the session's roles.
+    Role,
+    /// End what a transaction has left there.
+    Settle,
+    /// Ask for the characteristics of the next transaction.
+    NextTransaction,
+    /// Begin a read-only transaction again that had begun on a replica.
+    Begin,
     /// Change the default schema.
     Schema,
     /// Prepare the statement that is to be executed.
     Prepare,
-    /// Wait for the session's own write.
+    /// Ask a replica that the session leaves how far it is.
+    Position,
+    /// Wait for what the read must see.
     Wait,
 }
 
 const TRACK_MYSQL: &str = "SET session_track_gtids=OWN_GTID, session_track_schema=1, session_track_state_change=1, \
      session_track_system_variables='autocommit,character_set_client,character_set_connection,\
-     character_set_results,collation_connection,time_zone'";
+     character_set_results,collation_connection,time_zone,sql_mode,transaction_isolation,\
+     transaction_read_only'";
 const TRACK_MARIADB: &str = "SET session_track_schema=1, session_track_state_change=1, \
      session_track_system_variables='autocommit,character_set_client,character_set_connection,\
-     character_set_results,collation_connection,time_zone,last_gtid'";
+     character_set_results,collation_connection,time_zone,sql_mode,last_gtid'";
+
+impl Backend {
+    /// COM_RESET_CONNECTION was answered.
+    pub(super) fn reset(&mut self, resets: u32) {
+        (self.resets, self.tracks, self.leftover, self.asked) = (resets, false, None, 0);
+        (self.charset, self.variables, self.user_variables, self.roles) = (0, 0, 0, 0);
+    }
+}
 
 impl Session {
     /// A backend was opened at that server with [`Session::schema`] as default schema and the client's login otherwise.
@@ -75,8 +118,21 @@ impl Session {
         self.backends.retain(|backend| backend.server != server);
         let schema = self.state.schema.clone();
         let autocommit = status.has(Status::AUTOCOMMIT);
-        self.backends.push(Backend { server, schema, charset: 0, resets: 0, tracks: false, autocommit });
-        if primary {
+        let fresh = Backend {
+            server,
+            schema,
+            charset: 0,
+            variables: 0,
+            user_variables: 0,
+            roles: 0,
+            asked: 0,
+            leftover: None,
+            resets: 0,
+            tracks: false,
+            autocommit,
+        };
+        self.backends.push(fresh);
+        if primary && self.state.transactions.on_replica.is_none() {
             // The session's own choice outlives a backend.
             let kept = self.state.status.0 & Status::AUTOCOMMIT.0;
             self.state.status = Status(status.0 & !Status::AUTOCOMMIT.0 | kept);
@@ -86,6 +142,9 @@ impl Session {
     /// The next step of a run.
     pub fn next_step(&self, run: &Run, topology: &Topology) -> Step {
         let server = run.route.server;
+        if let Some(step) = self.lost_step(run).or_else(|| self.leftover_step(run)).or_else(|| self.leaving_step(run)) {
+            return step;
+        }
         let Some(backend) = self.backends.iter().find(|backend| backend.server == server) else {
             return Step::Connect;
         };
@@ -93,17 +152,20 @@ impl Session {
         if backend.resets != self.state.resets {
             return inject(Prelude::Reset, vec![Command::ResetConnection as u8]);
         }
-        if run.route.target == Target::Primary && !backend.tracks {
+        if run.has_session_state() && !backend.tracks {
             let text = match self.flavor {
                 Flavor::MySql => TRACK_MYSQL,
                 Flavor::MariaDb => TRACK_MARIADB,
             };
             return inject(Prelude::Track, self.query(text));
         }
-        if let Some(text) = self.autocommit_statement(run, backend) {
+        if let Some(text) = self.autocommit_statement(backend) {
             return inject(Prelude::Autocommit, self.query(text));
         }
-        if let Some(step) = self.charset_step(backend) {
+        if let Some(role) = self.state.role.as_deref().filter(|_| backend.roles != self.state.roles) {
+            return inject(Prelude::Role, self.query(&format!("SET ROLE {role}")));
+        }
+        if let Some(step) = self.charset_step(backend).or_else(|| self.variables_step(run, backend)) {
             return step;
         }
         if backend.schema != self.state.schema {
@@ -113,16 +175,40 @@ impl Session {
         if let Some(step) = self.prepare_step(run) {
             return step;
         }
-        match self.wait_statement(run, topology) {
-            Some(text) => inject(Prelude::Wait, self.query(&text)),
+        if let Some(text) = self.wait_statement(run, topology) {
+            return inject(Prelude::Wait, self.query(&text));
+        }
+        if let Some(text) = self.next_transaction(run, backend.asked) {
+            return inject(Prelude::NextTransaction, self.query(&text));
+        }
+        match run.begin_first {
+            Some(text) => inject(Prelude::Begin, self.query(text)),
             None => Step::Go,
         }
     }
 
-    fn autocommit_statement(&self, run: &Run, backend: &Backend) -> Option<&'static str> {
+    /// The transaction that the run belongs to is gone with its backend.
+    fn lost_step(&self, run: &Run) -> Option<Step> {
+        let here = self.state.transactions.on_replica == Some(run.route.server) || run.begins_on_replica;
+        let gone = run.route.reason == Reason::ReadOnlyTransaction && !here;
+        gone.then_some(Step::Fail(Failure::ReadOnlyTransactionLost))
+    }
+
+    /// A transaction that the session has no more is ended at once: it holds back what its replica may purge or change. Other
+    /// things can wait until the backend is needed.
+    fn leftover_step(&self, run: &Run) -> Option<Step> {
+        let due = |backend: &&Backend| match backend.leftover {
+            Some(Leftover::Transaction) => true,
+            Some(Leftover::Characteristics) => backend.server == run.route.server,
+            None => false,
+        };
+        let backend = self.backends.iter().find(due)?;
+        Some(Step::Inject { server: backend.server, what: Prelude::Settle, payload: self.query("COMMIT") })
+    }
+
+    fn autocommit_statement(&self, backend: &Backend) -> Option<&'static str> {
         let wanted = self.state.status.has(Status::AUTOCOMMIT);
-        let differs = run.route.target == Target::Primary && backend.autocommit != wanted;
-        differs.then_some(if wanted { "SET autocommit=1" } else { "SET autocommit=0" })
+        (backend.autocommit != wanted).then_some(if wanted { "SET autocommit=1" } else { "SET autocommit=0" })
     }
 
     fn query(&self, text: &str) -> Vec<u8> {
@@ -140,6 +226,16 @@ impl Session {
             (None, None) => return None,
         };
         Some(Step::Inject { server, what, payload })
+    }
+
+    fn variables_step(&self, run: &Run, backend: &Backend) -> Option<Step> {
+        let variables = &self.state.variables;
+        let user = run.has_session_state().then_some(backend.user_variables);
+        let (server, what, text) = match variables.question(backend.variables) {
+            Some((home, question)) => (home, Prelude::LearnVariables, question),
+            None => (backend.server, Prelude::Variables, variables.statement(backend.variables, user)?),
+        };
+        Some(Step::Inject { server, what, payload: self.query(&text) })
     }
 
     fn prepare_step(&self, run: &Run) -> Option<Step> {
@@ -160,40 +256,96 @@ impl Session {
         Some(Step::Inject { server, what: Prelude::Prepare, payload })
     }
 
+    /// The session must not see less at its next replica than at this one.
+    fn leaving_step(&self, run: &Run) -> Option<Step> {
+        let server = run.leaving.filter(|_| run.route.target == Target::Replica)?;
+        if !self.backends.iter().any(|backend| backend.server == server) {
+            return Some(Step::ToPrimary(Reason::ReplicaLost));
+        }
+        let text = match self.flavor {
+            Flavor::MySql => "SELECT @@global.gtid_executed",
+            Flavor::MariaDb => "SELECT @@global.gtid_slave_pos",
+        };
+        Some(Step::Inject { server, what: Prelude::Position, payload: self.query(text) })
+    }
+
     /// <https://dev.mysql.com/doc/refman/8.4/en/gtid-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/master_gtid_wait>
     fn wait_statement(&self, run: &Run, topology: &Topology) -> Option<String> {
-        if !run.route.wait || self.state.writes.caught_up == Some(run.route.server) {
+        let (server, awaits) = (run.route.server, run.awaits.as_ref()?);
+        let executed = topology.server(server).and_then(|server| server.gtid_executed.as_deref());
+        let proven = self.state.proven.as_ref().filter(|(proven, _)| *proven == server).map(|(_, position)| position);
+        let reached = executed.into_iter().chain(proven).any(|position| position.covers(awaits));
+        if run.route.target == Target::Primary || reached {
             return None;
         }
-        let crate::route::Written::Upto(written) = self.state.writes.view() else { return None };
-        let executed = topology.server(run.route.server).and_then(|server| server.gtid_executed.as_ref());
-        if executed.is_some_and(|executed| executed.covers(written)) {
-            return None;
-        }
-        let seconds = self.policy.gtid_wait.as_secs_f64();
-        Some(match written {
+        let seconds = run.wait_max.as_secs_f64();
+        Some(match awaits {
             GtidSet::MySql(set) => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', {seconds:.3})"),
             GtidSet::MariaDb(position) => format!("SELECT MASTER_GTID_WAIT('{position}', {seconds:.3})"),
         })
     }
 
+    /// Where the replica that was left is: the next one must have that, too.
+    fn left_at(&mut self, run: &mut Run, answer: &Answer) -> Next {
+        run.leaving = None;
+        let text = match answer {
+            Answer::Row(row) => row.first().and_then(Option::as_deref).and_then(|text| std::str::from_utf8(text).ok()),
+            _ => None,
+        };
+        let Some(position) = text.and_then(|text| GtidSet::parse(self.flavor, text).ok()) else {
+            self.state.frontier.note_untracked(Reason::ReplicaLost);
+            return Next::ToPrimary(Reason::ReplicaLost);
+        };
+        if !position.is_empty() {
+            self.state.frontier.note(&position);
+            match &mut run.awaits {
+                Some(awaits) => awaits.merge(&position),
+                None => run.awaits = Some(position),
+            }
+        }
+        Next::Continue
+    }
+
     /// An injected command was answered.
     pub fn injected(&mut self, run: &mut Run, at: ServerId, what: Prelude, answer: Answer) -> Next {
+        if what == Prelude::Position {
+            return self.left_at(run, &answer);
+        }
         let primary = run.route.target == Target::Primary;
         let autocommit = self.state.status.has(Status::AUTOCOMMIT);
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == at) else {
             return Next::Continue;
         };
         let (resets, charset, schema) = (self.state.resets, self.state.charset.version, self.state.schema.clone());
+        let (variables, roles) = (self.state.variables.version(), self.state.roles);
+        let asked = self.state.transactions.asked();
         match (what, answer) {
             (Prelude::Prepare | Prelude::Schema | Prelude::Wait, Answer::Err(_)) if !primary => {
                 return Next::ToPrimary(Reason::ReplicaBehind);
             }
+            (Prelude::Variables | Prelude::Role | Prelude::LearnVariables, Answer::Err(_)) if !primary => {
+                return self.not_carried();
+            }
+            (Prelude::Settle, _) => backend.leftover = None,
             (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),
-            (Prelude::Reset, _) => (backend.resets, backend.charset, backend.tracks) = (resets, 0, false),
+            (Prelude::Reset, _) => backend.reset(resets),
             (Prelude::Track, _) => backend.tracks = true,
             (Prelude::Autocommit, _) => backend.autocommit = autocommit,
             (Prelude::Charset, _) => backend.charset = charset,
+            (Prelude::Variables, _) => {
+                backend.variables = variables;
+                if run.has_session_state() {
+                    backend.user_variables = variables;
+                }
+            }
+            (Prelude::Role, _) => backend.roles = roles,
+            (Prelude::NextTransaction, _) => backend.asked = asked,
+            (Prelude::Begin, _) => run.begin_first = None,
+            (Prelude::LearnVariables, Answer::Row(row)) => {
+                if self.state.variables.answered(&row).is_err() {
+                    return if primary { Next::Lost(Hold::SessionVariable.as_str()) } else { self.not_carried() };
+                }
+            }
             (Prelude::Schema, _) => backend.schema = schema,
             (Prelude::LearnCharset, Answer::Row(row)) => match CharsetVariables::from_row(&row) {
                 Some(known) => self.state.charset.known = Some(known),
@@ -201,12 +353,20 @@ impl Session {
             },
             (Prelude::Prepare, Answer::Prepared(ok)) => self.prepared_again(run, at, ok),
             (Prelude::Wait, Answer::Row(row)) if row.first() == Some(&Some(b"0".to_vec())) => {
-                self.state.writes.caught_up = Some(at);
+                self.state.proven = run.awaits.take().map(|position| (at, position));
             }
             (Prelude::Wait, _) => return Next::ToPrimary(Reason::ReplicaBehind),
-            (Prelude::LearnCharset | Prelude::Prepare, _) => return Next::Lost("answer of another kind"),
+            (Prelude::LearnCharset | Prelude::LearnVariables | Prelude::Prepare | Prelude::Position, _) => {
+                return Next::Lost("answer of another kind");
+            }
         }
         Next::Continue
+    }
+
+    /// A replica cannot be given what the session set: it stays where it set it.
+    fn not_carried(&mut self) -> Next {
+        self.pin(Hold::SessionVariable);
+        Next::ToPrimary(Reason::Pinned(Hold::SessionVariable))
     }
 
     fn prepared_again(&mut self, run: &Run, at: ServerId, ok: wire::PrepareOk) {
@@ -219,8 +379,12 @@ impl Session {
     pub(super) fn reset(&mut self) {
         self.statements.clear();
         self.state.resets = self.state.resets.wrapping_add(1);
-        self.state.pin = None;
+        self.state.consistency = None;
+        self.state.pins.clear();
         self.state.holder = None;
+        self.state.transactions.reset();
+        self.state.variables.clear();
+        self.state.role = None;
         self.state.charset.version = 0;
         self.state.charset.home = None;
         self.state.charset.known = None;

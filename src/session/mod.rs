@@ -14,33 +14,43 @@
 //! Imports `wire`, `sql`, `route`, `topology`.
 
 mod answer;
+mod asked;
 mod backend;
+mod explain;
+mod follow;
+mod own;
+mod pins;
 mod plan;
 mod reply;
 mod state;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod transaction;
+mod variables;
 
-pub use answer::{Answer, Next};
+pub use answer::{Acknowledged, Answer, Next};
+pub use asked::Hinted;
 pub use backend::{Prelude, Step};
+pub use explain::{Explained, Outcome, Standing};
 pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
 
-use crate::route::{Moment, Refusal, Route, SessionView, Target};
-use crate::sql::{CharsetFamily, Effect, Lexis};
-use crate::topology::{Flavor, ServerId, Topology};
-use crate::wire::{Capabilities, Status};
+use crate::route::{Consistency, Frontier, Moment, Needs, Reason, Refusal, Route, SessionView, Target};
+use crate::sql::{CharsetFamily, Effect, Hold, Lexis};
+use crate::topology::{Flavor, GtidSet, Health, ServerId, Topology};
+use crate::wire::{Capabilities, Command, Expect, Status};
 use backend::Backend;
-use state::{Charset, OwnWrites, State};
+use pins::Pins;
+use state::{Charset, State};
 use statements::Statements;
-use std::time::Duration;
+use std::sync::Arc;
+use transaction::Transactions;
+use variables::Variables;
 
 /// What the machine may do, from the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// Longest wait on a replica for the session's own write.
-    pub gtid_wait: Duration,
     /// Most bytes of a statement's text kept to prepare it again elsewhere.
     pub prepared_text_max: usize,
     /// Most bytes of text kept for all prepared statements of one session.
@@ -54,6 +64,10 @@ pub struct Policy {
 /// What a client's login settled.
 #[derive(Clone, Debug)]
 pub struct Login {
+    /// The account.
+    pub user: Arc<str>,
+    /// Where the client connects from, as in [`crate::route::Network`].
+    pub client: u128,
     /// The capabilities in force between client and proxy, and so between proxy and servers.
     pub capabilities: Capabilities,
     /// The client's collation, as in its login.
@@ -66,10 +80,28 @@ pub struct Login {
     pub flavor: Flavor,
 }
 
+/// A decision, and what goes before the statement because of it.
+struct Decided {
+    route: Route,
+    /// What the replica must have first.
+    awaits: Option<GtidSet>,
+    /// The replica that the session read from so far: it is asked how far it is, so that the next one is not behind it.
+    leaving: Option<ServerId>,
+}
+
+/// Whether the route makes its server the replica that the session reads from: not if it was asked for by its name.
+fn moves(route: &Route, run: &Run) -> bool {
+    let named =
+        matches!(asked::demand(run).0.place, Some(crate::route::Place::Server(server)) if server == route.server);
+    route.target == Target::Replica && route.reason != Reason::LastServer && !named
+}
+
 /// One client's session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     policy: Policy,
+    user: Arc<str>,
+    client: u128,
     capabilities: Capabilities,
     flavor: Flavor,
     state: State,
@@ -91,15 +123,24 @@ impl Session {
                 known: None,
                 family: CharsetFamily::of_collation(login.collation),
             },
+            variables: Variables::default(),
+            role: None,
+            roles: 0,
             resets: 0,
-            pin: None,
+            pins: Pins::default(),
             holder: None,
             last: None,
             replica: None,
-            writes: OwnWrites::default(),
+            transactions: Transactions::default(),
+            frontier: Frontier::default(),
+            proven: None,
+            unreported: false,
+            consistency: None,
         };
         Self {
             policy,
+            user: login.user,
+            client: login.client,
             capabilities: login.capabilities,
             flavor: login.flavor,
             state,
@@ -132,9 +173,10 @@ impl Session {
 
     /// Why the session is bound to its primary backend, in a word.
     pub fn bound(&self) -> Option<&'static str> {
-        match self.state.pin {
+        match self.state.pins.first() {
             Some(hold) => Some(hold.as_str()),
             None if self.in_transaction() => Some("transaction"),
+            None if self.state.transactions.awaits_next() => Some(Hold::NextTransaction.as_str()),
             None => None,
         }
     }
@@ -148,23 +190,102 @@ impl Session {
     ///
     /// # Errors
     /// When no server can be used.
-    pub fn login_route(&self, moment: &Moment<'_>) -> Result<Route, Refusal> {
-        crate::route::primary(moment.topology, crate::route::Reason::Command)
-            .or_else(|_| self.decide(&plan::READ, moment))
+    pub fn login_route(&mut self, moment: &Moment<'_>) -> Result<Route, Refusal> {
+        crate::route::primary(moment.topology, Reason::Command).or_else(|_| {
+            let run = Run::new(Command::Query, Expect::Results);
+            self.decide(&plan::READ, None, &run, moment).map(|decided| decided.route)
+        })
     }
 
-    fn decide(&self, facts: &crate::sql::Facts, moment: &Moment<'_>) -> Result<Route, Refusal> {
+    /// What keeps a statement on the primary backend.
+    fn pinned(&self) -> Option<Hold> {
+        let next = self.state.transactions.awaits_next().then_some(Hold::NextTransaction);
+        self.state.pins.first().or(next)
+    }
+
+    fn decide(
+        &mut self,
+        facts: &crate::sql::Facts,
+        pin: Option<Hold>,
+        run: &Run,
+        moment: &Moment<'_>,
+    ) -> Result<Decided, Refusal> {
+        let facts = if facts.effect == Effect::Read && self.in_system_schema() { &plan::SERVER_STATE } else { facts };
+        let consistency = run.asked.consistency.unwrap_or_else(|| self.consistency(moment.policy));
+        let (demand, demanded_by) = asked::demand(run);
+        let needs = if facts.effect == Effect::Read {
+            self.state.frontier.settle(moment.topology, moment.now);
+            Needs::of(consistency, &self.state.frontier, moment)
+        } else {
+            Needs::default()
+        };
         let view = SessionView {
             in_transaction: self.in_transaction(),
             autocommit: self.state.status.has(Status::AUTOCOMMIT),
-            pin: self.state.pin,
+            pin,
             last: self.state.last,
             replica: self.state.replica,
-            written: self.state.writes.view(),
-            caught_up: self.state.writes.caught_up,
+            needs: &needs,
+            proven: self.state.proven.as_ref().map(|(server, position)| (*server, position)),
+            demand,
+            demanded_by,
         };
-        let facts = if facts.effect == Effect::Read && self.in_system_schema() { &plan::SERVER_STATE } else { facts };
-        crate::route::decide(facts, &view, moment)
+        let route = crate::route::decide(facts, &view, moment)?;
+        let leaving = match self.state.replica {
+            Some(left) if left != route.server && moves(&route, run) && consistency != Consistency::Eventual => {
+                Some(left)
+            }
+            _ => None,
+        };
+        match leaving {
+            Some(left) if !self.can_be_asked(left, moment.topology) => self.leave_unasked(left, route, &needs, moment),
+            _ => Ok(Decided { route, awaits: if route.wait { needs.position() } else { None }, leaving }),
+        }
+    }
+
+    /// How fresh its reads are, where the statement does not say otherwise.
+    fn consistency(&self, policy: &crate::route::Policy) -> Consistency {
+        let own = self.state.consistency;
+        own.or_else(|| policy.consistencies.get(&self.user).copied()).unwrap_or(policy.consistency)
+    }
+
+    /// Whether a replica that the session leaves can tell how far it is.
+    fn can_be_asked(&self, server: ServerId, topology: &Topology) -> bool {
+        let up = topology.server(server).is_some_and(|server| !matches!(server.health, Health::Down(_)));
+        up && self.backends.iter().any(|backend| backend.server == server)
+    }
+
+    /// What the lost replica had shown is not known; all that the primary has by now contains it. Without a primary the next
+    /// replica must have what the lost one was last seen to have, and without positions the reads go on where they can.
+    fn leave_unasked(
+        &mut self,
+        left: ServerId,
+        route: Route,
+        needs: &Needs,
+        moment: &Moment<'_>,
+    ) -> Result<Decided, Refusal> {
+        self.state.replica = None;
+        let tracked = moment.topology.server(left).is_some_and(|server| server.gtid_executed.is_some());
+        match crate::route::primary(moment.topology, Reason::ReplicaLost) {
+            Ok(primary) if tracked => {
+                self.state.frontier.note_untracked(Reason::ReplicaLost);
+                self.state.frontier.settle(moment.topology, moment.now);
+                Ok(Decided { route: primary, awaits: None, leaving: None })
+            }
+            _ => {
+                // The best that is known of it.
+                let known = moment.topology.server(left).and_then(|server| server.gtid_executed.clone());
+                let mut awaits = needs.position();
+                if let Some(position) = known {
+                    self.state.frontier.note(&position);
+                    match &mut awaits {
+                        Some(awaits) => awaits.merge(&position),
+                        None => awaits = Some(GtidSet::clone(&position)),
+                    }
+                }
+                Ok(Decided { route, awaits, leaving: None })
+            }
+        }
     }
 
     /// A table named without its schema may then be one that shows a server's own state.
@@ -173,11 +294,21 @@ impl Session {
         self.schema().is_some_and(|schema| own.iter().any(|name| schema.eq_ignore_ascii_case(name)))
     }
 
-    fn lexis(&self, topology: &Topology) -> Lexis {
+    /// Whether double quotes are those of names: as the session chose, else as the servers have it. `None`: not known.
+    fn ansi_quotes(&self, topology: &Topology) -> Option<bool> {
+        if let Some(mode) = self.state.variables.system("sql_mode") {
+            return mode.map(|mode| mode.contains("ANSI_QUOTES"));
+        }
+        let mut servers = topology.servers.iter().map(|server| server.ansi_quotes);
+        let first = servers.next().unwrap_or_default();
+        servers.all(|other| other == first).then_some(first)
+    }
+
+    fn lexis(&self, ansi_quotes: bool) -> Lexis {
         Lexis {
             charset: self.state.charset.family,
             no_backslash_escapes: self.state.status.has(Status::NO_BACKSLASH_ESCAPES),
-            ansi_quotes: topology.servers.iter().any(|server| server.ansi_quotes),
+            ansi_quotes,
             flavor: match self.flavor {
                 Flavor::MySql => crate::sql::Flavor::MySql,
                 Flavor::MariaDb => crate::sql::Flavor::MariaDb,
@@ -192,7 +323,10 @@ impl Session {
     /// When an open transaction, or state that cannot be given to another backend, is lost.
     pub fn backend_closed(&mut self, server: ServerId) -> Result<(), &'static str> {
         self.backends.retain(|backend| backend.server != server);
+        // It may come back as another server, or with less than it had.
+        self.state.proven.take_if(|(proven, _)| *proven == server);
         let cursor = self.statements.backend_closed(server);
+        let told_later = self.state.pins.is_empty() && self.lost_on_replica(server);
         let charset = self.state.charset.home == Some(server) && self.state.charset.known.is_none();
         if self.state.holder == Some(server) {
             let bound = self.bound();
@@ -205,7 +339,10 @@ impl Session {
         if charset {
             return Err("character_set");
         }
-        if cursor { Err("cursor") } else { Ok(()) }
+        if self.state.variables.lives_on(server) {
+            return Err(Hold::SessionVariable.as_str());
+        }
+        if cursor && !told_later { Err("cursor") } else { Ok(()) }
     }
 
     /// Whether the answer of a run may have changed what binds the session: for the shell's books.

@@ -1,26 +1,43 @@
 //! From a client's command to a plan: answer it, run it somewhere, or say why not.
 
+use super::asked::{Asked, Hinted};
+use super::pins::Leaves;
 use super::statements::Prepared;
-use super::{Failure, Session};
-use crate::route::{self, Moment, Reason, Refusal, Route, Target};
-use crate::sql::{self, Effect, Facts, Why};
-use crate::topology::{ServerId, Topology};
+use super::transaction::Inside;
+use super::{Acknowledged, Decided, Failure, Session};
+use crate::route::{self, Demand, Moment, Reason, Refusal, Route, Target};
+use crate::sql::{self, Assignment, Effect, Facts, StatementKind, Why};
+use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The facts of a proven read, for decisions that are about none in particular.
-pub(super) const READ: Facts =
-    Facts { effect: Effect::Read, why: Why::PlainRead, hold: None, sets_charset: false, kill: None, transaction: None };
+pub(super) const READ: Facts = Facts {
+    effect: Effect::Read,
+    why: Why::PlainRead,
+    hold: None,
+    sets_charset: false,
+    kill: None,
+    transaction: None,
+    kind: StatementKind::Select,
+    has_where: false,
+    has_limit: false,
+};
 
 /// A read of what belongs to one server.
 pub(super) const SERVER_STATE: Facts = Facts { effect: Effect::Admin, why: Why::ServerState, ..READ };
 
 /// What to do with a command.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one per command, moved once; a box would be an allocation per command")]
 pub enum Plan {
     /// Run it.
     Run(Run),
     /// Answer OK without asking anybody.
     Ok,
+    /// Answer with these packets without asking anybody.
+    Answer(Vec<u8>),
     /// Answer nothing, there is nothing to do.
     Nothing,
     /// Close these statements at these backends, answer nothing.
@@ -59,7 +76,37 @@ pub struct Run {
     pub repeatable: bool,
     /// From here on the connection is the client's alone, until it closes (a replication stream).
     pub tunnel: bool,
+    /// What the answer acknowledged since this was last taken: to be noted for everybody before the client is told.
+    pub acknowledged: Option<Acknowledged>,
+    /// What became of its hints.
+    pub hinted: Hinted,
+    /// The rule that was applied to it.
+    pub rule: Option<Arc<str>>,
+    /// How long it may run, by that rule.
+    pub timeout: Option<Duration>,
+    /// It ran longer than that, and is being ended.
+    pub(super) over_limit: bool,
+    /// Where that rule wants it.
+    pub(super) ruled: Demand,
+    /// What its hints ask for.
+    pub(super) asked: Asked,
+    /// What the replica must have before the command runs there, ...
+    pub(super) awaits: Option<GtidSet>,
+    /// ... and how long it may take to get it.
+    pub(super) wait_max: Duration,
+    /// The replica that the session leaves, which is to be asked first how far it is.
+    pub(super) leaving: Option<ServerId>,
     pub(super) facts: Option<Facts>,
+    /// What it assigns, if it is a SET that is understood.
+    pub(super) assigns: Option<Vec<Assignment>>,
+    /// What it leaves behind by name.
+    pub(super) leaves: Leaves,
+    /// It begins a read-only transaction, if it comes to run on a replica.
+    pub(super) begins_on_replica: bool,
+    /// Begins the transaction first in which it is to run.
+    pub(super) begin_first: Option<&'static str>,
+    /// How many changes of variables there were before it.
+    pub(super) variables_before: u32,
     /// The client's statement id that it names, or will get.
     pub(super) statement: Option<u32>,
     /// The primary reports GTIDs.
@@ -70,6 +117,8 @@ pub struct Run {
     pub(super) saw_error: bool,
     /// The answer ended in a packet that cannot carry session state.
     pub(super) saw_eof: bool,
+    /// It was a write in a read-only transaction.
+    pub(super) saw_refused: bool,
     /// The answer left a cursor open.
     pub(super) saw_cursor: bool,
     /// State of the session changed, and no change that was named explains it.
@@ -101,6 +150,12 @@ impl Session {
         let Some(command) = payload.first().and_then(|byte| Command::from_byte(*byte)) else {
             return Ok(Plan::Fail(Failure::UnknownCommand));
         };
+        let quiet = [Command::Quit, Command::Ping, Command::ChangeUser, Command::ResetConnection, Command::StmtClose];
+        if !quiet.contains(&command)
+            && let Some(failure) = self.take_lost_transaction()
+        {
+            return Ok(Plan::Fail(failure));
+        }
         Ok(match command {
             Command::Quit => Plan::Quit,
             Command::Ping => Plan::Ok,
@@ -114,6 +169,9 @@ impl Session {
             Command::ProcessKill => {
                 let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
                 let id = reader.u32_le("connection id")?;
+                if self.state.transactions.on_replica.is_some() && id < self.policy.connection_ids_from {
+                    return Ok(Plan::Fail(Failure::UnknownThread(u64::from(id))));
+                }
                 if id >= self.policy.connection_ids_from {
                     Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
                 } else {
@@ -138,25 +196,58 @@ impl Session {
         if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
             return Ok(Plan::Kill(kill));
         }
-        let run = Run { facts: Some(facts), ..Run::new(Command::Query, Expect::Results) };
+        if let Some(plan) = self.plan_own(text, &facts, moment.policy) {
+            return Ok(plan);
+        }
+        let mut run = Run::new(Command::Query, Expect::Results);
+        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
+        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+            return Ok(refused);
+        }
+        if complete {
+            self.look_again(&mut run, &facts, text, moment.topology);
+        }
         Ok(self.plan_routed(run, &facts, moment))
     }
 
-    fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
-        if complete {
-            sql::classify(text, self.lexis(topology))
-        } else {
-            let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
-            sql::classify_prefix(text, self.lexis(topology), may_be_multi)
+    pub(super) fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
+        let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
+        self.facts_of(topology, text, |lexis| match complete {
+            true => sql::classify(text, lexis),
+            false => sql::classify_prefix(text, lexis, may_be_multi),
+        })
+    }
+
+    /// What a statement leaves behind is read from its text, if the facts say that it leaves anything.
+    fn look_again(&self, run: &mut Run, facts: &Facts, text: &[u8], topology: &Topology) {
+        run.assigns = self.assigns(facts, text, topology);
+        if run.assigns.is_none() {
+            run.leaves = self.leaves(facts, text, topology);
         }
     }
 
     /// Takes the decision and everything that hangs on it.
     fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
-        match self.decide(facts, moment) {
-            Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
-            Ok(route) => {
+        run.variables_before = self.state.variables.version();
+        // To prepare a statement does nothing of what it does.
+        let executed = (run.command != Command::StmtPrepare).then_some(facts);
+        match self.within_transaction(executed, &mut run, moment.topology) {
+            Some(Inside::Run(route)) => return Plan::Run(Run { route, ..run }),
+            Some(Inside::Fail(failure)) => return Plan::Fail(failure),
+            None => {}
+        }
+        run.begins_on_replica = executed.is_some_and(|facts| self.begins_on_replica(facts));
+        let decided = if run.begins_on_replica {
+            self.decide(&READ, None, &run, moment).map(Decided::for_transaction)
+        } else {
+            self.decide(facts, self.pinned(), &run, moment)
+        };
+        match decided {
+            Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
+            Ok(Decided { route, awaits, leaving }) => {
                 run.route = route;
+                run.hinted = run.asked.fate(&route, facts.effect == Effect::Read);
+                (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
@@ -166,6 +257,13 @@ impl Session {
     }
 
     fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
+        run.variables_before = self.state.variables.version();
+        let facts = run.facts;
+        match self.within_transaction(facts.as_ref(), &mut run, topology) {
+            Some(Inside::Run(route)) => return Plan::Run(Run { route, ..run }),
+            Some(Inside::Fail(failure)) => return Plan::Fail(failure),
+            None => {}
+        }
         match route::primary(topology, Reason::Command) {
             Ok(route) if self.holder_conflict(&route) => self.abandon_holder(route.server),
             Ok(route) => {
@@ -180,7 +278,7 @@ impl Session {
     fn abandon_holder(&mut self, primary: ServerId) -> Plan {
         let server = self.state.holder.unwrap_or(primary);
         let failure = Failure::PrimaryChanged { bound: self.bound().unwrap_or("transaction") };
-        Plan::Abandon { server, failure, fatal: self.state.pin.is_some() }
+        Plan::Abandon { server, failure, fatal: !self.state.pins.is_empty() }
     }
 
     fn plan_prepare(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Plan {
@@ -192,7 +290,11 @@ impl Session {
         let facts = self.classify(text, complete, moment.topology);
         let room = self.policy.prepared_text_total_max.saturating_sub(self.statements.text_bytes());
         let keep = complete && text.len() <= self.policy.prepared_text_max.min(room);
-        let run = Run { facts: Some(facts), ..Run::new(Command::StmtPrepare, Expect::Prepared) };
+        let mut run = Run::new(Command::StmtPrepare, Expect::Prepared);
+        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
+        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+            return refused;
+        }
         self.preparing = keep.then(|| text.into());
         // A text that is not kept can run only where it is prepared: where anything can.
         if keep { self.plan_routed(run, &facts, moment) } else { self.plan_on_primary(run, moment.topology) }
@@ -205,7 +307,14 @@ impl Session {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
-        let run = Run { facts: Some(facts), statement: Some(id), ..Run::new(command, Expect::Results) };
+        let mut run = Run { asked: prepared.asked, ..Run::new(command, Expect::Results) };
+        (run.facts, run.statement) = (Some(facts), Some(id));
+        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+            return Ok(refused);
+        }
+        if let Some(text) = self.statements.find(id).and_then(|prepared| prepared.text.as_deref()) {
+            self.look_again(&mut run, &facts, text, moment.topology);
+        }
         if bound {
             return Ok(self.plan_on_primary(run, moment.topology));
         }
@@ -292,8 +401,24 @@ impl Prepared {
     }
 }
 
+impl Decided {
+    /// The same for the statement that begins a transaction on the replica.
+    fn for_transaction(mut self) -> Self {
+        if self.route.target == Target::Replica {
+            self.route.reason = Reason::ReadOnlyTransaction;
+        }
+        self
+    }
+}
+
 impl Run {
-    fn new(command: Command, expect: Expect) -> Self {
+    /// It runs where the session's transaction and the state of its own are, or will be: on the primary, or on the replica of
+    /// a read-only transaction.
+    pub(super) fn has_session_state(&self) -> bool {
+        self.route.target == Target::Primary || self.route.reason == Reason::ReadOnlyTransaction
+    }
+
+    pub(super) fn new(command: Command, expect: Expect) -> Self {
         let nowhere = Route {
             server: ServerId(0),
             target: Target::Primary,
@@ -307,12 +432,28 @@ impl Run {
             expect,
             repeatable: false,
             tunnel: matches!(command, Command::BinlogDump | Command::BinlogDumpGtid),
+            acknowledged: None,
+            hinted: Hinted::default(),
+            rule: None,
+            timeout: None,
+            over_limit: false,
+            ruled: Demand::default(),
+            asked: Asked::default(),
+            awaits: None,
+            wait_max: Duration::ZERO,
+            leaving: None,
             facts: None,
+            assigns: None,
+            leaves: Leaves::default(),
+            begins_on_replica: false,
+            begin_first: None,
+            variables_before: 0,
             statement: None,
             gtids: false,
             saw_gtid: false,
             saw_error: false,
             saw_eof: false,
+            saw_refused: false,
             saw_cursor: false,
             saw_state_change: false,
             prepared: None,

@@ -5,6 +5,7 @@
 
 use crate::topology::Flavor;
 use crate::wire::{ErrPacket, Malformed};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a statement or a client was refused, or cut off.
@@ -19,6 +20,17 @@ pub enum Failure {
         /// How long the statement waited.
         waited: Duration,
         /// What was seen.
+        why: String,
+    },
+    /// Nobody takes writes, and as many statements wait for that to change as may.
+    HeldTooMany {
+        /// Configured name.
+        cluster: String,
+        /// The limit's key.
+        key: &'static str,
+        /// What it is.
+        limit: u64,
+        /// Why nobody takes writes.
         why: String,
     },
     /// Several servers are writable.
@@ -47,6 +59,10 @@ pub enum Failure {
         /// What bound the session to the old one.
         bound: &'static str,
     },
+    /// The replica was lost on which a read-only transaction was open.
+    ReadOnlyTransactionLost,
+    /// It cannot be done in a read-only transaction on a replica.
+    NotOnReplica,
     /// No such prepared statement.
     UnknownStatement {
         /// As the client named it.
@@ -56,6 +72,24 @@ pub enum Failure {
         /// Whose message it is.
         flavor: Flavor,
     },
+    /// A rule of the operator's refuses it.
+    Rejected {
+        /// The rule's name.
+        rule: Arc<str>,
+        /// What the rule says.
+        message: Arc<str>,
+    },
+    /// It ran longer than a rule of the operator's allows, and was ended.
+    OverLimit {
+        /// The rule's name.
+        rule: Arc<str>,
+        /// What it allows.
+        limit: Duration,
+        /// Whose message it is.
+        flavor: Flavor,
+    },
+    /// No value of `dbproxy_consistency`.
+    WrongConsistency(String),
     /// No such command.
     UnknownCommand,
     /// Bytes that are no packet of the protocol.
@@ -101,6 +135,7 @@ impl Failure {
     pub fn fault(&self) -> Fault {
         match self {
             Self::UnknownStatement { .. }
+            | Self::WrongConsistency(_)
             | Self::UnknownCommand
             | Self::Malformed(_)
             | Self::OutOfOrder
@@ -110,12 +145,19 @@ impl Failure {
             | Self::ConnectionKilled(_) => Fault::Client,
             Self::Server(_)
             | Self::NoPrimary { .. }
+            | Self::HeldTooMany { .. }
             | Self::Conflict { .. }
             | Self::OutcomeUnknown { .. }
             | Self::StateLost { .. }
             | Self::PrimaryChanged { .. }
+            | Self::ReadOnlyTransactionLost
             | Self::ServerMalformed { .. } => Fault::Backend,
-            Self::TooManyClients | Self::ShuttingDown | Self::Limit(..) => Fault::Proxy,
+            Self::NotOnReplica
+            | Self::TooManyClients
+            | Self::ShuttingDown
+            | Self::Limit(..)
+            | Self::Rejected { .. }
+            | Self::OverLimit { .. } => Fault::Proxy,
         }
     }
 
@@ -123,12 +165,18 @@ impl Failure {
         match self {
             Self::Server(err) => (err.code, b"HY000"),
             // ER_READ_ONLY_MODE: what a server says that takes no writes now.
-            Self::NoPrimary { .. } | Self::Conflict { .. } => (1836, b"HY000"),
+            Self::NoPrimary { .. } | Self::HeldTooMany { .. } | Self::Conflict { .. } => (1836, b"HY000"),
             // CR_SERVER_LOST: what a client library says of a connection that was lost during a statement.
             Self::OutcomeUnknown { .. } | Self::StateLost { .. } | Self::ServerMalformed { .. } => (2013, b"HY000"),
             // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
-            Self::PrimaryChanged { .. } => (1213, b"40001"),
+            Self::PrimaryChanged { .. } | Self::ReadOnlyTransactionLost | Self::NotOnReplica => (1213, b"40001"),
             Self::UnknownStatement { .. } => (1243, b"HY000"),
+            // ER_NOT_ALLOWED_COMMAND
+            Self::Rejected { .. } => (1148, b"42000"),
+            // ER_QUERY_TIMEOUT, ER_STATEMENT_TIMEOUT
+            Self::OverLimit { flavor: Flavor::MySql, .. } => (3024, b"HY000"),
+            Self::OverLimit { flavor: Flavor::MariaDb, .. } => (1969, b"70100"),
+            Self::WrongConsistency(_) => (1231, b"42000"),
             Self::UnknownCommand => (1047, b"08S01"),
             Self::Malformed(_) => (1835, b"HY000"),
             Self::OutOfOrder => (1156, b"08S01"),
@@ -148,6 +196,9 @@ impl Failure {
             Self::NoPrimary { cluster, waited, why } => {
                 format!("dbproxy: cluster {cluster} has had no primary for {:.1} s: {why}", waited.as_secs_f64())
             }
+            Self::HeldTooMany { cluster, key, limit, why } => format!(
+                "dbproxy: cluster {cluster} has no primary ({why}), and no more statements may wait for one: {key} is {limit}"
+            ),
             Self::Conflict { cluster, servers } => format!(
                 "dbproxy: writes to cluster {cluster} are stopped: {} are all writable; \
                  set read_only=1 on those that are not the primary",
@@ -163,12 +214,25 @@ impl Failure {
                 "dbproxy: the primary changed; what this session held on the old one ({bound}) was rolled back or lost; \
                  try restarting transaction"
             ),
+            Self::ReadOnlyTransactionLost => {
+                "dbproxy: the replica of this read-only transaction was lost; try restarting transaction".to_owned()
+            }
+            Self::NotOnReplica => "dbproxy: the statement could lock, write or leave something on the replica of this read-only \
+                 transaction, which was rolled back; this session's next ones run on the primary; try restarting transaction"
+                .to_owned(),
             Self::UnknownStatement { id, command, flavor } => {
                 let function = match flavor {
                     Flavor::MySql => "mysql_stmt_precheck",
                     Flavor::MariaDb => command,
                 };
                 format!("Unknown prepared statement handler ({id}) given to {function}")
+            }
+            Self::Rejected { rule, message } => format!("dbproxy: {message} (rule {rule})"),
+            Self::OverLimit { rule, limit, .. } => {
+                format!("dbproxy: query execution was interrupted: rule {rule} allows {} ms", limit.as_millis())
+            }
+            Self::WrongConsistency(value) => {
+                format!("Variable 'dbproxy_consistency' can't be set to the value of '{value}'")
             }
             Self::UnknownCommand => "Unknown command".to_owned(),
             Self::OutOfOrder => "Got packets out of order".to_owned(),

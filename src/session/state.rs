@@ -1,7 +1,10 @@
 //! What a session's statements left behind, as the servers reported it: typed, so that another backend can be given it.
 
-use crate::route::Written;
-use crate::sql::{CharsetFamily, Hold};
+use super::pins::Pins;
+use super::transaction::Transactions;
+use super::variables::Variables;
+use crate::route::{Consistency, Frontier};
+use crate::sql::CharsetFamily;
 use crate::topology::{GtidSet, ServerId};
 use crate::wire::Status;
 
@@ -14,18 +17,32 @@ pub(super) struct State {
     pub(super) schema: Option<Vec<u8>>,
     /// Character set and collation.
     pub(super) charset: Charset,
+    /// Variables that it changed.
+    pub(super) variables: Variables,
+    /// What follows `SET ROLE` in the last one that succeeded.
+    pub(super) role: Option<Box<str>>,
+    /// SET ROLEs so far.
+    pub(super) roles: u32,
+    /// Its transactions.
+    pub(super) transactions: Transactions,
     /// COM_RESET_CONNECTIONs so far: a backend that has seen fewer is behind.
     pub(super) resets: u32,
     /// Why the session must stay on its primary backend.
-    pub(super) pin: Option<Hold>,
+    pub(super) pins: Pins,
     /// The server whose backend holds the open transaction, or what pins.
     pub(super) holder: Option<ServerId>,
     /// The server that ran the previous statement.
     pub(super) last: Option<ServerId>,
     /// The replica that the session reads from.
     pub(super) replica: Option<ServerId>,
-    /// What it wrote.
-    pub(super) writes: OwnWrites,
+    /// What it must see: its own writes, and what it saw on a replica that it left.
+    pub(super) frontier: Frontier,
+    /// A replica that has proven to have reached a position.
+    pub(super) proven: Option<(ServerId, GtidSet)>,
+    /// The open transaction wrote, and its end will not tell the position.
+    pub(super) unreported: bool,
+    /// `dbproxy_consistency`, once set.
+    pub(super) consistency: Option<Consistency>,
 }
 
 /// The character set of a session. The servers report names of character sets, not the collation that `SET NAMES ... COLLATE`
@@ -50,42 +67,6 @@ pub(super) struct CharsetVariables {
     pub(super) collation: String,
 }
 
-/// The session's own writes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OwnWrites {
-    position: Option<GtidSet>,
-    untracked: bool,
-    /// The replica that is proven to have them.
-    pub(super) caught_up: Option<ServerId>,
-}
-
-impl OwnWrites {
-    /// The server reported a position.
-    pub(super) fn reached(&mut self, position: &GtidSet) {
-        match &mut self.position {
-            Some(known) => known.merge(position),
-            None => self.position = Some(position.clone()),
-        }
-        self.untracked = false;
-        self.caught_up = None;
-    }
-
-    /// Something may have been written, and no position was reported.
-    pub(super) fn lost_track(&mut self) {
-        self.untracked = true;
-        self.caught_up = None;
-    }
-
-    /// For the decision.
-    pub(super) fn view(&self) -> Written<'_> {
-        match (&self.position, self.untracked) {
-            (_, true) => Written::Untracked,
-            (Some(position), false) => Written::Upto(position),
-            (None, false) => Written::Nothing,
-        }
-    }
-}
-
 impl CharsetVariables {
     /// From the answer to [`CharsetVariables::QUERY`].
     pub(super) fn from_row(row: &[Option<Vec<u8>>]) -> Option<Self> {
@@ -98,9 +79,9 @@ impl CharsetVariables {
         }
     }
 
-    /// Asks a backend for them.
-    pub(super) const QUERY: &'static str =
-        "SELECT @@character_set_client, @@character_set_results, @@collation_connection";
+    /// Asks a backend for them; as bytes, whatever character set results are in.
+    pub(super) const QUERY: &'static str = "SELECT CAST(@@character_set_client AS BINARY), CAST(@@character_set_results AS BINARY), \
+         CAST(@@collation_connection AS BINARY)";
 
     /// Gives them to a backend.
     pub(super) fn statement(&self) -> String {

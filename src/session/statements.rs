@@ -11,6 +11,8 @@ pub(super) struct Prepared {
     pub(super) text: Option<Box<[u8]>>,
     /// What it does when executed.
     pub(super) facts: Facts,
+    /// What its hints ask for.
+    pub(super) asked: super::asked::Asked,
     /// Parameters.
     pub(super) params: u16,
     /// Parameter types as the client sent them last.

@@ -1,11 +1,15 @@
 //! Scripts: a command, where it goes, what the server answers, and what that changes for the next command.
 
+mod carried;
+mod pins;
+mod transaction;
+
 use super::*;
 use crate::route::Reason;
 use crate::topology::{Epoch, GtidSet, Health, Role, Server, Writes};
 use crate::wire::{Command, Kind, Malformed, OkPacket, put_lenenc_bytes};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const PRIMARY: ServerId = ServerId(0);
 const REPLICA: ServerId = ServerId(1);
@@ -32,14 +36,24 @@ fn topology(replica_executed: &str) -> Topology {
 
 fn session() -> Session {
     let policy = Policy {
-        gtid_wait: Duration::from_millis(100),
         prepared_text_max: 1000,
         prepared_text_total_max: 2000,
         prepared_max: 3,
         connection_ids_from: 0x4000_0000,
     };
     let capabilities = Capabilities::PROTOCOL_41 | Capabilities::DEPRECATE_EOF;
-    Session::new(policy, Login { capabilities, collation: 45, schema: None, status: AUTOCOMMIT, flavor: Flavor::MySql })
+    Session::new(
+        policy,
+        Login {
+            user: "app".into(),
+            client: 0,
+            capabilities,
+            collation: 45,
+            schema: None,
+            status: AUTOCOMMIT,
+            flavor: Flavor::MySql,
+        },
+    )
 }
 
 fn query(text: &str) -> Vec<u8> {
@@ -47,9 +61,11 @@ fn query(text: &str) -> Vec<u8> {
 }
 
 fn plan(session: &mut Session, payload: &[u8], complete: bool, topology: &Topology) -> Result<Plan, Malformed> {
-    let policy = crate::route::Policy::default();
+    let policy = crate::route::Policy { gtid_wait: Duration::from_millis(100), ..crate::route::Policy::default() };
     let load = |_| crate::route::Load::default();
-    session.plan(payload, complete, &Moment { topology, policy: &policy, now: Instant::now(), roll: 0, load: &load })
+    let acknowledged = &Frontier::default;
+    let moment = Moment { topology, policy: &policy, now: Instant::now(), roll: 0, load: &load, acknowledged };
+    session.plan(payload, complete, &moment)
 }
 
 fn planned(session: &mut Session, payload: &[u8], topology: &Topology) -> Run {
@@ -323,8 +339,91 @@ fn a_result_set_without_room_for_a_position_keeps_the_reads_on_the_primary() {
     prepared(&mut session, &mut run, &topology);
     answered(&mut session, &mut run, &payload, &(Kind::Eof(AUTOCOMMIT), vec![0xfe, 0, 0, 2, 0]));
     assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).1, Reason::OwnWriteUntracked);
-    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &topology);
+    // A look at the primary that began later shows the write.
+    let looked = looked(topology);
+    let (server, _, injected) = ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &looked);
+    assert_eq!((server, injected), (REPLICA, vec![Prelude::Wait]));
+}
+
+/// The same after another look at the primary.
+fn looked(mut topology: Topology) -> Topology {
+    Arc::make_mut(&mut topology.servers[0]).looked = Some(Instant::now());
+    topology
+}
+
+#[test]
+fn a_commit_whose_position_a_server_does_not_tell_is_a_write() {
+    let (mut session, mut topology) = (session(), topology(""));
+    Arc::make_mut(&mut topology.servers[0]).gtid_executed = None;
+    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
+    ran(&mut session, "INSERT INTO t VALUES (1)", IN_TRANS, &[], &topology);
+    ran(&mut session, "COMMIT", AUTOCOMMIT, &[], &topology);
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).1, Reason::OwnWriteUntracked);
+}
+
+#[test]
+fn a_transaction_that_only_read_leaves_the_replicas_as_they_are() {
+    let (mut session, mut topology) = (session(), topology(""));
+    Arc::make_mut(&mut topology.servers[0]).gtid_executed = None;
+    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
+    ran(&mut session, "SELECT 1", IN_TRANS, &[], &topology);
+    ran(&mut session, "COMMIT", AUTOCOMMIT, &[], &topology);
     assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).0, REPLICA);
+}
+
+const OTHER: ServerId = ServerId(2);
+
+fn with_other(mut topology: Topology) -> Topology {
+    topology.servers.push(server(OTHER, Role::Replica, ""));
+    topology
+}
+
+fn drained(mut topology: Topology) -> Topology {
+    Arc::make_mut(&mut topology.servers[1]).mark = crate::topology::Mark::Drain;
+    topology
+}
+
+#[test]
+fn a_replica_that_is_left_is_asked_how_far_it_is_so_that_the_next_is_not_behind_it() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology);
+    let topology = drained(with_other(topology));
+    let payload = query("SELECT 1");
+    let mut run = planned(&mut session, &payload, &topology);
+    assert_eq!(run.route.server, OTHER);
+    let Step::Inject { server: REPLICA, what: Prelude::Position, .. } = session.next_step(&run, &topology) else {
+        panic!("not asked")
+    };
+    let at = Answer::Row(vec![Some(WRITTEN.into())]);
+    assert_eq!(session.injected(&mut run, REPLICA, Prelude::Position, at), Next::Continue);
+    assert_eq!(prepared(&mut session, &mut run, &topology), [Prelude::Wait]);
+    answered(&mut session, &mut run, &payload, &ok(AUTOCOMMIT, &[]));
+    // Once is enough.
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology), (OTHER, Reason::PlainRead, vec![]));
+}
+
+#[test]
+fn after_a_replica_was_lost_the_primary_answers_until_it_is_known_what_that_could_have_shown() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology);
+    session.backend_closed(REPLICA).expect("nothing is lost");
+    let topology = drained(with_other(topology));
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).1, Reason::ReplicaLost);
+    let topology = looked(topology);
+    let (server, _, injected) = ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology);
+    assert_eq!((server, injected), (OTHER, vec![Prelude::Wait]));
+}
+
+#[test]
+fn a_write_that_is_gone_is_not_waited_for() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &topology);
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).2, vec![Prelude::Wait]);
+    session.state.proven = None;
+    // The look that comes next finds nothing of it: RESET, or a failover that lost it.
+    let mut reset = looked(topology);
+    Arc::make_mut(&mut reset.servers[0]).gtid_executed = reset.servers[1].gtid_executed.clone();
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &reset), (REPLICA, Reason::PlainRead, vec![]));
 }
 
 #[test]
@@ -346,4 +445,29 @@ proptest::proptest! {
             session.finished(&run, &payload);
         }
     }
+}
+
+#[test]
+fn the_consistency_of_a_session_is_its_own_to_set_and_to_ask_for() {
+    let (mut session, topology) = (session(), topology(""));
+    let mut answer = |text: &str| plan(&mut session, &query(text), true, &topology).expect("a command");
+    let shows = |plan: &Plan, word: &str| {
+        let Plan::Answer(bytes) = plan else { return false };
+        bytes.windows(word.len()).any(|part| part == word.as_bytes())
+    };
+    assert!(shows(&answer("SELECT @@dbproxy_consistency"), "session"));
+    assert!(matches!(answer("SET dbproxy_consistency = 'eventual'"), Plan::Ok));
+    assert!(shows(&answer("SELECT @@dbproxy_consistency"), "eventual"));
+    assert!(matches!(answer("SET dbproxy_consistency = 'no'"), Plan::Fail(Failure::WrongConsistency(_))));
+    assert!(matches!(answer("SET dbproxy_consistency = DEFAULT"), Plan::Ok));
+    assert!(shows(&answer("SELECT @@dbproxy_consistency"), "session"));
+}
+
+#[test]
+fn an_eventual_read_waits_for_nothing() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &topology);
+    let set = plan(&mut session, &query("SET dbproxy_consistency = eventual"), true, &topology).expect("a command");
+    assert!(matches!(set, Plan::Ok));
+    assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology), (REPLICA, Reason::PlainRead, vec![]));
 }

@@ -1,10 +1,11 @@
 //! SHOW, EXPLAIN, DESCRIBE and ANALYZE.
 
+use super::kind::of_verb;
 use super::lexer::Kind;
 use super::scan::Scan;
 use super::statement::{insert, query, simple, unread, write};
 use super::words::Key;
-use super::{Effect, Why};
+use super::{Effect, StatementKind, Why};
 
 /// SHOW of what a replica has as its primary has it is a read; of what the previous statement left, diagnostics; of
 /// anything else, the state of one server.
@@ -81,8 +82,8 @@ pub(super) fn explain(scan: &mut Scan<'_>) {
         next = scan.advance();
     }
     match next.key() {
-        _ if next.kind == Kind::Open => query(scan),
-        Key::Select | Key::With | Key::Values | Key::Table => query(scan),
+        _ if next.kind == Kind::Open => planned(scan),
+        Key::Select | Key::With | Key::Values | Key::Table => planned(scan),
         // Only planned; the plan that matters is that of the server which would run it.
         Key::Update | Key::Delete | Key::Insert | Key::Replace => {
             let run = if matches!(next.key(), Key::Insert | Key::Replace) { insert } else { write };
@@ -93,6 +94,12 @@ pub(super) fn explain(scan: &mut Scan<'_>) {
         Key::For => simple(scan, Effect::Admin, Why::ServerState, None),
         _ => describe_table(scan),
     }
+}
+
+/// A query that is explained and not run.
+fn planned(scan: &mut Scan<'_>) {
+    query(scan);
+    scan.verb = StatementKind::Explain;
 }
 
 /// `DESC [schema.]table [column | 'pattern']`. A table whose name is a word that begins statements is not believed.
@@ -124,8 +131,14 @@ pub(super) fn analyze(scan: &mut Scan<'_>) {
     match next.key() {
         _ if next.kind == Kind::Open => query(scan),
         Key::Select | Key::With | Key::Values => query(scan),
-        Key::Insert | Key::Replace => insert(scan),
-        Key::Update | Key::Delete => write(scan),
+        Key::Insert | Key::Replace => {
+            scan.verb = of_verb(next.key());
+            insert(scan);
+        }
+        Key::Update | Key::Delete => {
+            scan.verb = of_verb(next.key());
+            write(scan);
+        }
         _ => simple(scan, Effect::Admin, Why::Admin, None),
     }
 }

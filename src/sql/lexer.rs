@@ -158,6 +158,11 @@ impl<'a> Lexer<'a> {
         self.sql.get(token.start..token.end).unwrap_or_default()
     }
 
+    /// Bytes from one offset to another.
+    pub(super) fn between(&self, from: usize, to: usize) -> &'a [u8] {
+        self.sql.get(from..to).unwrap_or_default()
+    }
+
     /// Whether an unquoted word is this one, given in lower case.
     pub(super) fn is_word(&self, token: &Token, word: &str) -> bool {
         token.kind == Kind::Word && self.text(token).eq_ignore_ascii_case(word.as_bytes())

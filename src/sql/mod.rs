@@ -6,7 +6,8 @@
 //!
 //! `lexer` cuts the bytes as the servers do, `words` knows keywords and functions, `scan` walks the tokens once and keeps
 //! the verdict, `statement`, `describe`, `transaction` and `session_state` know the statements by their first words. `hint`
-//! reads what the client asks of the proxy in a comment.
+//! reads what the client asks of the proxy in a comment, `assign` what a SET assigns, `holds`
+//! what a session holds by name.
 //!
 //! Text alone cannot show what a view or a table's default calls: a read through a view that calls a writing function is
 //! taken for a plain read. The replica refuses it (error 1290, `read_only`), and nothing has run.
@@ -35,25 +36,40 @@ macro_rules! spoken {
     };
 }
 
+mod assign;
 mod charset;
 mod describe;
+mod digest;
 mod hint;
+mod holds;
+mod keywords;
+mod kind;
 mod lexer;
+mod objection;
+mod own;
 mod scan;
 mod session_state;
 mod statement;
+mod structure;
+mod tables;
 mod transaction;
 mod words;
 
+pub use assign::{Assigned, AssignedValue, Assignment, assignments};
 pub use charset::CharsetFamily;
+pub use digest::{DigestKey, digest_key, digest_text};
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
+pub use holds::{HoldChange, hold_changes, only_reads_user_variables};
+pub use kind::Kind as StatementKind;
+pub use own::{OwnStatement, own_statement};
+pub use structure::{STACK_BYTES, Structure, TableUse, Tables, Touch, objection_to, structure};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
 
 use scan::Scan;
 use words::Key;
 
 /// How the bytes of a string literal or comment are to be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lexis {
     /// Character set family of `character_set_client`.
     pub charset: CharsetFamily,
@@ -123,6 +139,8 @@ spoken! {
         Unclassified => "unclassified",
         /// SET of a session variable, SET ROLE, SET TRANSACTION.
         SessionVariable => "session_variable",
+        /// SET TRANSACTION, until the next transaction is over.
+        NextTransaction => "next_transaction",
         /// SET of a `session_track_` variable: from now on the server may not say what changed.
         SessionTracking => "session_tracking",
     }
@@ -205,6 +223,12 @@ pub struct Facts {
     pub kill: Option<Kill>,
     /// What it asks of the session's transactions.
     pub transaction: Option<Transaction>,
+    /// Its verb.
+    pub kind: StatementKind,
+    /// It has a WHERE, other than in a subquery. Of a statement that was too long only the head was looked at.
+    pub has_where: bool,
+    /// It has a LIMIT, other than in a subquery; as above.
+    pub has_limit: bool,
 }
 
 /// Classifies one statement (or packet of statements). Never panics, never allocates, one pass over the bytes.
@@ -223,8 +247,10 @@ pub fn classify(sql: &[u8], lexis: Lexis) -> Facts {
 #[must_use]
 pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
     let mut scan = Scan::new(head, lexis);
+    let first = scan.advance().key();
+    scan.verb = kind::of_verb(first);
     let known = !may_be_multi
-        && match scan.advance().key() {
+        && match first {
             Key::Insert | Key::Replace => {
                 statement::insert(&mut scan);
                 true
@@ -251,5 +277,8 @@ pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
         sets_charset: true,
         kill: None,
         transaction: None,
+        kind: StatementKind::Unknown,
+        has_where: false,
+        has_limit: false,
     }
 }

@@ -1,8 +1,9 @@
 //! One walk over the tokens of a statement, gathering what keeps it from being a plain read.
 
+use super::kind::of_verb;
 use super::lexer::{Hazard, Kind, Lexer, Token};
 use super::words::{Call, Key};
-use super::{Effect, Facts, Hold, Kill, Lexis, Transaction, Why};
+use super::{Effect, Facts, Hold, Kill, Lexis, StatementKind, Transaction, Why};
 
 /// Whether what is found decides the statement's effect, or only what it leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,13 @@ pub(super) struct Scan<'a> {
     /// The statement began with WITH, so that it may end as a write.
     pub(super) with: bool,
     several: bool,
+    /// See [`Facts::kind`].
+    pub(super) verb: StatementKind,
+    /// After `MATCH column, ...`, whose AGAINST is to come.
+    matching: bool,
+    depth: u32,
+    has_where: bool,
+    has_limit: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -56,6 +64,11 @@ impl<'a> Scan<'a> {
             inserting: false,
             with: false,
             several: false,
+            verb: StatementKind::Unknown,
+            matching: false,
+            depth: 0,
+            has_where: false,
+            has_limit: false,
         }
     }
 
@@ -139,7 +152,11 @@ impl<'a> Scan<'a> {
     /// Looks at the current token.
     pub(super) fn look(&mut self) {
         match self.token.kind {
-            Kind::Open => self.look_at_call(),
+            Kind::Open => {
+                self.depth += 1;
+                self.look_at_call();
+            }
+            Kind::Close => self.depth = self.depth.saturating_sub(1),
             Kind::UserVariable => {
                 self.note(Effect::Admin, Why::UserVariable);
                 self.hold(Hold::UserVariable);
@@ -169,6 +186,10 @@ impl<'a> Scan<'a> {
             Key::Sequence => self.note(Effect::Admin, Why::SideEffectFunction),
             Key::SqlCalcFoundRows => self.note(Effect::Admin, Why::Diagnostics),
             Key::Procedure | Key::Call => self.look_at_stranger(),
+            // Reserved, so a name only after a dot.
+            Key::Match => self.matching = self.before.kind != Kind::Dot && self.lexer.peek().is_name(),
+            Key::Where => self.has_where |= self.depth == 0,
+            Key::Limit => self.has_limit |= self.depth == 0,
             _ => {}
         }
     }
@@ -176,6 +197,7 @@ impl<'a> Scan<'a> {
     /// A word of a writing statement within what began as a read.
     fn look_at_write(&mut self) {
         if self.with {
+            self.verb = of_verb(self.token.key());
             self.note(Effect::Write, Why::Write);
         } else {
             self.look_at_stranger();
@@ -203,8 +225,10 @@ impl<'a> Scan<'a> {
             _ if self.before_that.key() == Key::As => {}
             Call::Keyword | Call::Pure => {}
             Call::PureTight if name.end == self.token.start => {}
+            Call::PureWithArguments if self.lexer.peek().kind != Kind::Close => {}
+            Call::PureWithTwo if self.has_two_arguments() => {}
             Call::Query if matches!(self.lexer.peek().key(), Key::Select | Key::With) => {}
-            Call::AfterClose if self.before_that.kind == Kind::Close => {}
+            Call::AfterClose if self.before_that.kind == Kind::Close || self.matching => self.matching = false,
             Call::AfterFrom if matches!(self.before_that.key(), Key::From | Key::Join) => {}
             Call::AfterText if self.before_that.kind == Kind::Text => {}
             Call::UserLock => {
@@ -223,6 +247,25 @@ impl<'a> Scan<'a> {
     fn unknown_call(&mut self) {
         self.note(Effect::Unknown, Why::UnknownFunction);
         self.hold(Hold::Routine);
+    }
+
+    /// Looked at no further than a call of this kind reaches that anybody writes.
+    fn has_two_arguments(&self) -> bool {
+        let mut ahead = self.lexer;
+        let (mut depth, mut commas, mut before) = (0_u32, 0, Kind::Comma);
+        for _ in 0..ARGUMENT_TOKENS_MAX {
+            let kind = ahead.next().kind;
+            match kind {
+                Kind::Open => depth += 1,
+                Kind::Close if depth == 0 => return commas == 1 && before != Kind::Comma,
+                Kind::Close => depth -= 1,
+                Kind::Comma if depth == 0 => commas += 1,
+                Kind::End => return false,
+                _ => {}
+            }
+            before = kind;
+        }
+        false
     }
 
     /// `WITH name (column, ...) AS (`: no call can be followed by `AS (`.
@@ -281,6 +324,7 @@ impl<'a> Scan<'a> {
             self.give_up();
             self.why = hazard.why();
         }
+        let kind = self.kind();
         let kill = if self.effect == Effect::Kill { self.kill } else { None };
         // Of several statements, or of one that was not read to its end, nothing is told.
         let transaction = if self.effect == Effect::Unknown { None } else { self.transaction };
@@ -291,6 +335,17 @@ impl<'a> Scan<'a> {
             sets_charset: self.sets_charset,
             kill,
             transaction,
+            kind,
+            has_where: self.has_where,
+            has_limit: self.has_limit,
+        }
+    }
+
+    fn kind(&self) -> StatementKind {
+        match () {
+            () if self.lexer.hazard.is_some() => StatementKind::Unknown,
+            () if self.several => StatementKind::Several,
+            () => self.verb,
         }
     }
 
@@ -301,6 +356,9 @@ impl<'a> Scan<'a> {
         }
     }
 }
+
+/// Tokens between the parentheses of a call whose arguments are counted.
+const ARGUMENT_TOKENS_MAX: usize = 64;
 
 /// Tables of information_schema that say of a replica what they say of its primary. The others describe one server or one
 /// session (PROCESSLIST, INNODB_*, *_STATUS, *_VARIABLES, OPTIMIZER_TRACE, EVENTS, PLUGINS...).
@@ -371,7 +429,7 @@ fn weight(hold: Hold) -> u8 {
         Hold::TemporaryTable => 4,
         Hold::TextPrepared => 5,
         Hold::UserVariable => 6,
-        Hold::SessionVariable => 7,
+        Hold::SessionVariable | Hold::NextTransaction => 7,
         Hold::SessionTracking => 8,
         Hold::Routine => 9,
         Hold::MultiStatement => 10,

@@ -44,7 +44,7 @@ fn whole_statement(scan: &mut Scan<'_>, first: &Token) {
         simple(scan, Effect::SessionState, Why::SessionState, Some(Hold::SessionVariable));
     } else if is_any(scan, first, &["transaction"]) {
         scan.settle(Effect::Transaction, Why::Transaction);
-        scan.hold(Hold::SessionVariable);
+        scan.hold(Hold::NextTransaction);
         scan.advance();
         characteristics(scan, TransactionVerb::SetNext);
     } else {

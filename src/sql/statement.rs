@@ -4,7 +4,7 @@ use super::lexer::{Kind, Token};
 use super::scan::Scan;
 use super::transaction::{self, TransactionVerb};
 use super::words::Key;
-use super::{Effect, Hold, Kill, Why, describe, session_state};
+use super::{Effect, Hold, Kill, StatementKind, Why, describe, kind, session_state};
 
 /// Reads the statement that `scan` stands before.
 pub(super) fn read(scan: &mut Scan<'_>) {
@@ -12,6 +12,7 @@ pub(super) fn read(scan: &mut Scan<'_>) {
     if first.kind == Kind::Open {
         return query(scan);
     }
+    scan.verb = kind::of_verb(first.key());
     match first.key() {
         Key::Select | Key::With | Key::Values | Key::Table => query(scan),
         Key::Show => describe::show(scan),
@@ -37,7 +38,7 @@ pub(super) fn read(scan: &mut Scan<'_>) {
         Key::Alter | Key::Truncate | Key::Rename | Key::Import => simple(scan, Effect::Write, Why::Ddl, None),
         Key::Flush => flush(scan),
         Key::Lock => simple(scan, Effect::Admin, Why::Admin, Some(Hold::TableLock)),
-        Key::Unlock | Key::Admin => simple(scan, Effect::Admin, Why::Admin, None),
+        Key::Unlock | Key::Admin | Key::Grant | Key::Revoke => simple(scan, Effect::Admin, Why::Admin, None),
         Key::Backup => backup(scan),
         Key::Handler => handler(scan),
         Key::Prepare | Key::Deallocate => {
@@ -75,6 +76,7 @@ pub(super) fn query(scan: &mut Scan<'_>) {
         Key::Select | Key::Values | Key::Table => {}
         _ => return unread(scan),
     }
+    scan.verb = StatementKind::Select;
     scan.assume_read();
     scan.expressions();
 }
@@ -200,6 +202,7 @@ fn create(scan: &mut Scan<'_>) {
 /// DROP; `DROP PREPARE` ends a prepared text.
 fn drop(scan: &mut Scan<'_>) {
     if scan.advance().key() == Key::Prepare {
+        scan.verb = StatementKind::Prepare;
         simple(scan, Effect::SessionState, Why::SessionState, Some(Hold::TextPrepared));
     } else {
         simple(scan, Effect::Write, Why::Ddl, None);

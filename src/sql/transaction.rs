@@ -6,7 +6,7 @@ use super::lexer::Kind;
 use super::scan::Scan;
 use super::statement::{simple, unread};
 use super::words::Key;
-use super::{Effect, Hold, Why};
+use super::{Effect, Hold, StatementKind, Why};
 
 /// What a statement asks of the session's transactions. Only what was read to the last word is told: where a part is not
 /// understood, or may be run or not (executable comments), there is none.
@@ -93,6 +93,7 @@ pub(super) fn start(scan: &mut Scan<'_>) {
         scan.advance();
         characteristics(scan, TransactionVerb::Start);
     } else if is_any(scan, &["slave", "replica", "all", "group_replication"]) {
+        scan.verb = StatementKind::Admin;
         simple(scan, Effect::Admin, Why::Admin, None);
     } else {
         unread(scan);

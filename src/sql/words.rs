@@ -4,7 +4,7 @@
 //! and the built-in wins over a stored function of the same name. That was checked on MySQL 9.7.4 and MariaDB 10.11.19 by
 //! creating a stored function of every listed name and seeing that no way of writing the call ever reached it.
 
-use super::Flavor;
+use super::{Flavor, keywords};
 
 /// Keywords that a scan looks at. What is only ever compared in one place is compared by text instead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,11 +14,12 @@ pub(super) enum Key {
     // First words.
     Select, With, Values, Table, Insert, Replace, Update, Delete, Load, Call, Do, Begin, Start, Commit, Rollback,
     Savepoint, Release, Xa, Use, Kill, Show, Explain, Analyze, Create, Alter, Drop, Truncate, Rename, Import, Flush, Lock,
-    Unlock, Backup, Handler, Prepare, Execute, Deallocate, Get, Set, Binlog,
+    Unlock, Backup, Handler, Prepare, Execute, Deallocate, Get, Set, Binlog, Grant, Revoke,
     /// Administration without anything special to it.
     Admin,
     // Words within.
     Recursive, Value, Into, For, Share, As, Procedure, SqlCalcFoundRows, Sequence, Character, From, Join,
+    Where, Limit, Match,
 }
 
 /// What a word followed by `(` means.
@@ -41,6 +42,10 @@ pub(super) enum Call {
     /// As [`Call::Pure`], but only with nothing between the name and `(`: else a stored function of that name is called.
     /// <https://dev.mysql.com/doc/refman/8.4/en/function-resolution.html>
     PureTight,
+    /// As [`Call::Pure`], but only with at least one argument.
+    PureWithArguments,
+    /// As [`Call::Pure`], but only with two arguments.
+    PureWithTwo,
     /// Takes a user lock.
     UserLock,
     /// Reads what belongs to one server or one connection.
@@ -58,10 +63,12 @@ pub(super) struct Word {
     pub(super) key: Key,
     pub(super) call: Call,
     flavors: u8,
+    /// One of the servers' keywords: in a digest its case does not matter.
+    pub(super) keyword: bool,
 }
 
 /// A word that nothing is known of.
-pub(super) static UNLISTED: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0 };
+pub(super) static UNLISTED: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0, keyword: false };
 
 const MYSQL: u8 = 1;
 const MARIADB: u8 = 2;
@@ -115,7 +122,7 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("check", Key::Admin, Call::Unknown),
     ("checksum", Key::Admin, Call::Unknown),
     ("clone", Key::Admin, Call::Unknown),
-    ("grant", Key::Admin, Call::Unknown),
+    ("grant", Key::Grant, Call::Unknown),
     ("help", Key::Admin, Call::Unknown),
     ("install", Key::Admin, Call::Unknown),
     ("optimize", Key::Admin, Call::Unknown),
@@ -124,7 +131,7 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("reset", Key::Admin, Call::Unknown),
     ("resignal", Key::Admin, Call::Unknown),
     ("restart", Key::Admin, Call::Unknown),
-    ("revoke", Key::Admin, Call::Unknown),
+    ("revoke", Key::Revoke, Call::Unknown),
     ("shutdown", Key::Admin, Call::Unknown),
     ("signal", Key::Admin, Call::Unknown),
     ("stop", Key::Admin, Call::Unknown),
@@ -144,6 +151,9 @@ const KEYS: &[(&str, Key, Call)] = &[
     ("character", Key::Character, Call::Unknown),
     ("from", Key::From, Call::Keyword),
     ("join", Key::Join, Call::Keyword),
+    ("where", Key::Where, Call::Keyword),
+    ("limit", Key::Limit, Call::Keyword),
+    ("match", Key::Match, Call::Keyword),
 ];
 
 /// Reserved in both products, or with a production of their own that comes before a call.
@@ -151,9 +161,9 @@ const KEYS: &[(&str, Key, Call)] = &[
 const KEYWORDS: &[&str] = &[
     "all", "and", "between", "by", "case", "collate", "cross", "dec", "decimal", "distinct", "distinctrow", "div",
     "else", "exists", "force", "group", "having", "ignore", "in", "index", "inner", "interval", "int", "integer",
-    "is", "key", "like", "limit", "match", "natural", "not", "numeric", "on", "or", "order", "outer", "over",
+    "is", "key", "like", "natural", "not", "numeric", "on", "or", "order", "outer", "over",
     "partition", "primary", "regexp", "rlike", "row", "straight_join", "then", "union", "using", "varbinary",
-    "varchar", "when", "where", "xor", "binary", "float", "double", "real", "bigint", "smallint", "tinyint",
+    "varchar", "when", "xor", "binary", "float", "double", "real", "bigint", "smallint", "tinyint",
     "mediumint",
 ];
 
@@ -173,7 +183,7 @@ const PURE_BOTH: &[&str] = &[
     "greatest", "hex", "hour", "if", "ifnull", "inet6_aton", "inet6_ntoa", "inet_aton", "inet_ntoa", "instr",
     "is_ipv4", "is_ipv4_compat", "is_ipv4_mapped", "is_ipv6", "isnull", "json_array", "json_array_append",
     "json_array_insert", "json_contains", "json_contains_path", "json_depth", "json_extract", "json_insert",
-    "json_keys", "json_length", "json_merge_patch", "json_merge_preserve", "json_object", "json_quote",
+    "json_keys", "json_length", "json_merge", "json_merge_patch", "json_merge_preserve", "json_object", "json_quote",
     "json_remove", "json_replace", "json_search", "json_set", "json_type", "json_unquote", "json_valid", "last_day",
     "lcase", "least", "left", "length", "ln", "localtime", "localtimestamp", "locate", "log", "log10", "log2",
     "lower", "lpad", "ltrim", "make_set", "makedate", "maketime", "microsecond", "minute", "mod", "month",
@@ -194,7 +204,10 @@ const PURE_BOTH: &[&str] = &[
     "st_linefromtext", "st_numgeometries", "st_numinteriorrings", "st_numpoints", "st_overlaps", "st_pointfromtext",
     "st_pointn", "st_polyfromtext", "st_srid", "st_startpoint", "st_symdifference", "st_touches", "st_union",
     "st_within", "st_x", "st_y", "mbrcontains", "mbrdisjoint", "mbrequals", "mbrintersects", "mbroverlaps",
-    "mbrtouches", "mbrwithin",
+    "mbrtouches", "mbrwithin", "st_geomcollfromwkb", "st_geometrycollectionfromtext", "st_geometryfromtext",
+    "st_geometryfromwkb", "st_linefromwkb", "st_linestringfromtext", "st_linestringfromwkb", "st_mlinefromtext",
+    "st_mpointfromtext", "st_mpolyfromtext", "st_multilinestringfromtext", "st_multipointfromtext",
+    "st_multipolygonfromtext", "st_pointfromwkb", "st_polyfromwkb", "st_polygonfromtext", "st_polygonfromwkb",
 ];
 
 /// Names that the lexer itself makes functions, if `(` follows at once.
@@ -215,7 +228,10 @@ const PURE_MYSQL: &[&str] = &[
     "json_storage_size", "json_value", "random_bytes", "regexp_like", "st_geohash", "st_isvalid",
     "st_latfromgeohash", "st_latitude", "st_longfromgeohash", "st_longitude", "st_makeenvelope",
     "st_pointfromgeohash", "st_simplify", "st_swapxy", "st_transform", "st_validate", "statement_digest",
-    "statement_digest_text", "uuid_to_bin",
+    "statement_digest_text", "uuid_to_bin", "geomcollection", "geometrycollection", "mbrcoveredby", "mbrcovers",
+    "st_buffer_strategy", "st_geomcollfromtxt", "st_geometrycollectionfromwkb", "st_mlinefromwkb",
+    "st_mpointfromwkb", "st_mpolyfromwkb", "st_multilinestringfromwkb", "st_multipointfromwkb",
+    "st_multipolygonfromwkb", "st_numinteriorring",
 ];
 
 #[rustfmt::skip]
@@ -224,6 +240,24 @@ const PURE_MARIADB: &[&str] = &[
     "md5", "sha", "sha1", "column_check", "column_create", "column_exists", "column_get", "column_json",
     "column_list", "decode_histogram", "json_compact", "json_detailed", "json_exists", "json_loose", "json_query",
     "json_value", "nvl", "nvl2", "st_boundary", "st_isring", "st_pointonsurface", "st_relate", "current_role",
+    "chr", "column_add", "column_delete", "lengthb", "mbrequal",
+    // Geometry by its names without a prefix.
+    "area", "asbinary", "astext", "aswkb", "aswkt", "boundary", "buffer", "centroid", "convexhull", "crosses",
+    "dimension", "disjoint", "endpoint", "envelope", "equals", "exteriorring", "geomcollfromtext",
+    "geomcollfromwkb", "geometrycollectionfromtext", "geometrycollectionfromwkb", "geometryfromtext",
+    "geometryfromwkb", "geometryn", "geometrytype", "geomfromtext", "geomfromwkb", "glength", "interiorringn",
+    "intersects", "isclosed", "isempty", "isring", "issimple", "linefromtext", "linefromwkb", "linestringfromtext",
+    "linestringfromwkb", "mlinefromtext", "mlinefromwkb", "mpointfromtext", "mpointfromwkb", "mpolyfromtext",
+    "mpolyfromwkb", "multilinestringfromtext", "multipointfromtext", "multipolygonfromtext", "numgeometries",
+    "numinteriorrings", "numpoints", "overlaps", "pointfromtext", "pointfromwkb", "pointn", "pointonsurface",
+    "polyfromtext", "polyfromwkb", "polygonfromtext", "polygonfromwkb", "srid", "startpoint", "touches", "within",
+    "x", "y",
+];
+
+/// Constructors of MariaDB's grammar, which lets a call without arguments through to a stored function.
+#[rustfmt::skip]
+const PURE_WITH_ARGUMENTS_MARIADB: &[&str] = &[
+    "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection",
 ];
 
 #[rustfmt::skip]
@@ -261,7 +295,7 @@ const SERVER_STATE_MARIADB: &[&str] = &[
     "binlog_gtid_pos", "wsrep_last_seen_gtid", "wsrep_last_written_gtid",
 ];
 
-const SIZE: usize = 2048;
+const SIZE: usize = 4096;
 
 /// Start of a word's hash.
 pub(super) const HASH_SEED: u32 = 0x811C_9DC5;
@@ -272,7 +306,18 @@ pub(super) const fn hash_step(hash: u32, byte: u8) -> u32 {
 }
 
 const fn slot_of(hash: u32) -> usize {
-    (hash.wrapping_mul(0x9E37_79B1) >> 21) as usize
+    (hash.wrapping_mul(0x9E37_79B1) >> 20) as usize
+}
+
+const fn hash_of(name: &str) -> u32 {
+    let bytes = name.as_bytes();
+    let mut hash = HASH_SEED;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = hash_step(hash, bytes[at]);
+        at += 1;
+    }
+    hash
 }
 
 struct Table {
@@ -282,21 +327,30 @@ struct Table {
 impl Table {
     /// A word that means something else in each product has two slots.
     const fn put(&mut self, name: &'static str, key: Key, call: Call, flavors: u8) {
-        let bytes = name.as_bytes();
-        let mut hash = HASH_SEED;
-        let mut at = 0;
-        while at < bytes.len() {
-            hash = hash_step(hash, bytes[at]);
-            at += 1;
-        }
-        let mut slot = slot_of(hash);
+        let mut slot = slot_of(hash_of(name));
         while !self.slots[slot].name.is_empty() {
             if same(self.slots[slot].name, name) {
                 assert!(self.slots[slot].flavors & flavors == 0, "a word is listed twice");
             }
             slot = (slot + 1) % SIZE;
         }
-        self.slots[slot] = Word { name, key, call, flavors };
+        self.slots[slot] = Word { name, key, call, flavors, keyword: false };
+    }
+
+    /// Marks the word as a keyword, and lists it if it is not.
+    const fn mark(&mut self, name: &'static str) {
+        let mut slot = slot_of(hash_of(name));
+        let mut listed = false;
+        while !self.slots[slot].name.is_empty() {
+            if same(self.slots[slot].name, name) {
+                self.slots[slot].keyword = true;
+                listed = true;
+            }
+            slot = (slot + 1) % SIZE;
+        }
+        if !listed {
+            self.slots[slot] = Word { name, key: Key::None, call: Call::Unknown, flavors: BOTH, keyword: true };
+        }
     }
 
     const fn put_all(&mut self, names: &[&'static str], call: Call, flavors: u8) {
@@ -318,7 +372,7 @@ const fn same(a: &str, b: &str) -> bool {
 }
 
 static TABLE: Table = {
-    const EMPTY: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0 };
+    const EMPTY: Word = Word { name: "", key: Key::None, call: Call::Unknown, flavors: 0, keyword: false };
     let mut table = Table { slots: [EMPTY; SIZE] };
     let mut at = 0;
     while at < KEYS.len() {
@@ -336,6 +390,8 @@ static TABLE: Table = {
     table.put_all(PURE_MYSQL, Call::Pure, MYSQL);
     table.put_all(PURE_MARIADB, Call::Pure, MARIADB);
     table.put_all(PURE_TIGHT_MARIADB, Call::PureTight, MARIADB);
+    table.put_all(PURE_WITH_ARGUMENTS_MARIADB, Call::PureWithArguments, MARIADB);
+    table.put("point", Key::None, Call::PureWithTwo, MARIADB);
     table.put("get_lock", Key::None, Call::UserLock, BOTH);
     table.put("found_rows", Key::None, Call::Diagnostics, BOTH);
     table.put("row_count", Key::None, Call::Diagnostics, BOTH);
@@ -345,8 +401,18 @@ static TABLE: Table = {
     table.put_all(SIDE_EFFECT_BOTH, Call::SideEffect, BOTH);
     table.put_all(SIDE_EFFECT_MYSQL, Call::SideEffect, MYSQL);
     table.put_all(SIDE_EFFECT_MARIADB, Call::SideEffect, MARIADB);
+    let mut at = 0;
+    while at < keywords::KEYWORDS.len() {
+        table.mark(keywords::KEYWORDS[at]);
+        at += 1;
+    }
     table
 };
+
+/// What is known of a word in that product.
+pub(super) fn named(name: &str, flavor: Flavor) -> &'static Word {
+    find(hash_of(name), name.as_bytes(), flavor)
+}
 
 /// What is known of a word in that product, by its hash and its bytes in whatever case.
 pub(super) fn find(hash: u32, text: &[u8], flavor: Flavor) -> &'static Word {

@@ -69,8 +69,22 @@ pub(super) const QUERY_SECONDS: Metric = Metric {
 };
 pub(super) const RUNNING: Metric =
     gauge("dbproxy_proxy_queries_running", &["server"], "Commands sent to the server and not answered to the end.");
+pub(super) const HELD: Metric =
+    gauge("dbproxy_proxy_statements_held", &[], "Statements that wait for a primary, while there is none.");
 pub(super) const DECISIONS: Metric =
     counter("dbproxy_route_decisions_total", &["role", "reason"], "Routing decisions, by role and reason.");
+pub(super) const RULE_HITS: Metric =
+    counter("dbproxy_route_rule_hits_total", &["rule"], "Statements that a rule was applied to.");
+pub(super) const HINTS: Metric = counter(
+    "dbproxy_route_hints_total",
+    &["outcome"],
+    "Hints in statements: obeyed, ignored (it could not be followed, or not safely), unknown (no hint, or no such server).",
+);
+pub(super) const WAITS: Metric = counter(
+    "dbproxy_route_waits_total",
+    &["outcome"],
+    "Reads that waited on a replica for what they must see: reached, or given up and sent to the primary.",
+);
 pub(super) const CONNECTIONS: Metric = gauge(
     "dbproxy_conn_backend_connections",
     &["server"],
@@ -113,7 +127,11 @@ pub const METRICS: &[Metric] = &[
     QUERIES,
     QUERY_SECONDS,
     RUNNING,
+    HELD,
     DECISIONS,
+    RULE_HITS,
+    HINTS,
+    WAITS,
     CONNECTIONS,
     OPENED,
     ERRORS,

@@ -95,7 +95,7 @@ impl Label for Fault {
 }
 
 /// The reasons that are no word of `Why`.
-const OWN_REASONS: [&str; 9] = [
+const OWN_REASONS: [&str; 15] = [
     "plain_read",
     "last_server",
     "transaction",
@@ -105,6 +105,12 @@ const OWN_REASONS: [&str; 9] = [
     "replica_behind",
     "own_write_untracked",
     "command",
+    "write_untracked",
+    "replica_lost",
+    "read_only_transaction",
+    "hint",
+    "rule",
+    "no_fresh_replica",
 ];
 /// How many there are with the words of `Why` that are not among them.
 const REASON_COUNT: usize = {
@@ -172,6 +178,12 @@ impl Label for Reason {
             Self::ReplicaBehind => 6,
             Self::OwnWriteUntracked => 7,
             Self::Command => 8,
+            Self::WriteUntracked => 9,
+            Self::ReplicaLost => 10,
+            Self::ReadOnlyTransaction => 11,
+            Self::Hint => 12,
+            Self::Rule => 13,
+            Self::NoFreshReplica => 14,
             Self::NotRead(why) => REASONS.1.get(why as usize).copied().unwrap_or(usize::MAX),
         }
     }
@@ -221,12 +233,18 @@ mod tests {
             Reason::PlainRead,
             Reason::LastServer,
             Reason::Transaction,
+            Reason::ReadOnlyTransaction,
             Reason::AutocommitOff,
             Reason::Pinned(Hold::Xa),
             Reason::NoReplica,
             Reason::ReplicaBehind,
             Reason::OwnWriteUntracked,
             Reason::Command,
+            Reason::WriteUntracked,
+            Reason::ReplicaLost,
+            Reason::Hint,
+            Reason::Rule,
+            Reason::NoFreshReplica,
         ];
         for reason in own.into_iter().chain(Why::ALL.iter().map(|why| Reason::NotRead(*why))) {
             assert_eq!(reason.word(), reason.as_str());

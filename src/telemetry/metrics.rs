@@ -5,11 +5,12 @@ use super::export::{self, Registrar};
 use super::labels::{Fault, Label, Labels, Refusal};
 use super::meter::{Buckets, Meter, Shard};
 use super::rate::Rate;
+use super::rules::RuleHits;
 use crate::route::Target;
 use crate::topology::{Health, Role, ServerId, Topology};
 use ::metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -22,9 +23,14 @@ pub struct Metrics {
     labels: Labels,
     started: Instant,
     clients: AtomicU32,
+    held: AtomicU32,
+    held_bytes: AtomicU64,
     accepted: Counter,
     failed: Box<[Counter]>,
     refused: Box<[Counter]>,
+    hints: [Counter; 3],
+    waits: [Counter; 2],
+    rules: RuleHits,
     reloads_applied: Counter,
     reloads_refused: Counter,
     servers: Box<[ServerMetrics]>,
@@ -51,6 +57,7 @@ pub struct ServerMetrics {
 struct Shown {
     uptime: Gauge,
     clients: Gauge,
+    held: Gauge,
     bytes_in: Counter,
     bytes_out: Counter,
     /// By target, then command.
@@ -78,9 +85,14 @@ impl Metrics {
             labels,
             started: now,
             clients: AtomicU32::new(0),
+            held: AtomicU32::new(0),
+            held_bytes: AtomicU64::new(0),
             failed: Fault::WORDS.iter().map(|word| series.counter(&m::FAILED, &[word])).collect(),
             accepted: series.counter(&m::ACCEPTED, &[]),
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
+            hints: ["obeyed", "ignored", "unknown"].map(|word| series.counter(&m::HINTS, &[word])),
+            waits: ["reached", "given_up"].map(|word| series.counter(&m::WAITS, &[word])),
+            rules: RuleHits::default(),
             reloads_applied: series.counter(&m::RELOADS, &["applied"]),
             reloads_refused: series.counter(&m::RELOADS, &["refused"]),
             servers: servers.iter().map(|server| ServerMetrics::new(&series, server)).collect(),
@@ -124,6 +136,22 @@ impl Metrics {
         self.clients.load(Relaxed)
     }
 
+    /// A statement of which so many bytes are kept waits for a primary; how many do now, it included, and of how many bytes.
+    pub fn hold(&self, bytes: u64) -> (u32, u64) {
+        (self.held.fetch_add(1, Relaxed) + 1, self.held_bytes.fetch_add(bytes, Relaxed) + bytes)
+    }
+
+    /// It does not wait any more.
+    pub fn release(&self, bytes: u64) {
+        self.held.fetch_sub(1, Relaxed);
+        self.held_bytes.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Statements that wait for a primary.
+    pub fn held(&self) -> u32 {
+        self.held.load(Relaxed)
+    }
+
     /// A client logged in.
     pub fn client_accepted(&self) {
         self.accepted.increment(1);
@@ -132,6 +160,25 @@ impl Metrics {
     /// A client was refused.
     pub fn client_refused(&self, refusal: Refusal) {
         self.refused[refusal.index()].increment(1);
+    }
+
+    /// A statement had so many hints that were obeyed, ignored, unknown.
+    pub fn hinted(&self, counts: [u32; 3]) {
+        for (counter, count) in self.hints.iter().zip(counts) {
+            if count > 0 {
+                counter.increment(u64::from(count));
+            }
+        }
+    }
+
+    /// A read waited on a replica, and got there or not.
+    pub fn waited(&self, reached: bool) {
+        self.waits[usize::from(!reached)].increment(1);
+    }
+
+    /// The rules that are counted.
+    pub fn rules(&self) -> &RuleHits {
+        &self.rules
     }
 
     /// The configuration was reloaded.
@@ -186,6 +233,7 @@ impl Metrics {
         self.show(now);
         self.show_topology(topology);
         let mut out = self.handle.render();
+        self.rules.render(&mut out);
         export::latency_head(&mut out);
         for target in [Target::Primary, Target::Replica] {
             for (n, command) in self.labels.commands.iter().enumerate() {
@@ -202,6 +250,7 @@ impl Metrics {
     fn show(&self, now: Instant) {
         self.shown.uptime.set(now.saturating_duration_since(self.started).as_secs_f64());
         self.shown.clients.set(f64::from(self.clients()));
+        self.shown.held.set(f64::from(self.held()));
         let (bytes_in, bytes_out) = self.bytes();
         self.shown.bytes_in.absolute(bytes_in);
         self.shown.bytes_out.absolute(bytes_out);
@@ -284,6 +333,7 @@ impl Shown {
         Self {
             uptime: series.gauge(&m::UPTIME, &[]),
             clients: series.gauge(&m::CLIENTS, &[]),
+            held: series.gauge(&m::HELD, &[]),
             bytes_in: series.counter(&m::BYTES, &["in"]),
             bytes_out: series.counter(&m::BYTES, &["out"]),
             decisions,

@@ -13,9 +13,11 @@ mod log;
 mod meter;
 mod metrics;
 mod rate;
+mod rules;
 
 pub use catalogue::{METRICS, Metric, Type};
 pub use labels::{Fault, LABELS, Label, Labels, Refusal, command_label};
 pub use log::{LogError, LogHandle};
 pub use meter::{BOUNDS_NS, Meter, Query};
 pub use metrics::{Metrics, ServerMetrics};
+pub use rules::RuleHits;

@@ -18,6 +18,7 @@ mod reader;
 mod session_state;
 mod statement;
 mod status;
+mod text_row;
 mod tracker;
 
 pub use answer::{OwnAnswer, read_answer};
@@ -38,4 +39,5 @@ pub use statement::{
     wants_cursor,
 };
 pub use status::Status;
+pub use text_row::text_row;
 pub use tracker::{Expect, Kind, Scan, Tracker};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use dbproxy::sql::{Access, CharsetFamily, Facts, Flavor, Isolation, Lexis, Transaction, classify};
+use dbproxy::sql::{Access, CharsetFamily, Effect, Facts, Flavor, Isolation, Lexis, Transaction, classify};
 use serde::Deserialize;
 
 /// One file.
@@ -38,6 +38,8 @@ pub struct Case {
     no_backslash_escapes: bool,
     #[serde(default)]
     ansi_quotes: bool,
+    /// Where it goes from a session in which nothing happened yet: see [`target`].
+    target: Option<String>,
     effect: Option<String>,
     why: Option<String>,
     hold: Option<String>,
@@ -48,6 +50,9 @@ pub struct Case {
     query_only: bool,
     /// What it asks of transactions: verb, access, isolation, snapshot, chain.
     transaction: Option<String>,
+    kind: Option<String>,
+    /// `where`, `limit`, or both.
+    clauses: Option<String>,
 }
 
 impl Table {
@@ -132,6 +137,7 @@ impl Case {
     }
 
     fn expect(&mut self, facts: &Facts) {
+        self.target = Some(target(facts).to_owned());
         self.effect = Some(facts.effect.as_str().to_owned());
         self.why = Some(facts.why.as_str().to_owned());
         self.hold = facts.hold.map(|hold| hold.as_str().to_owned());
@@ -139,6 +145,13 @@ impl Case {
         self.kill = facts.kill.map(|kill| kill.id);
         self.query_only = facts.kill.is_some_and(|kill| kill.query_only);
         self.transaction = facts.transaction.map(|asked| words_of(&asked));
+        self.kind = Some(facts.kind.as_str().to_owned());
+        self.clauses = match (facts.has_where, facts.has_limit) {
+            (true, true) => Some("where limit".to_owned()),
+            (true, false) => Some("where".to_owned()),
+            (false, true) => Some("limit".to_owned()),
+            (false, false) => None,
+        };
     }
 
     fn write(&self, text: &mut String) {
@@ -149,6 +162,9 @@ impl Case {
             ("escaped", &self.escaped),
             ("flavor", &self.flavor),
             ("charset", &self.charset),
+            ("kind", &self.kind),
+            ("clauses", &self.clauses),
+            ("target", &self.target),
             ("effect", &self.effect),
             ("why", &self.why),
             ("hold", &self.hold),
@@ -171,6 +187,16 @@ impl Case {
         if let Some(id) = self.kill {
             writeln!(text, "kill = {id}").expect("a string");
         }
+    }
+}
+
+/// `replica`, `primary`, `last_server` (the one that ran the previous statement), `owner` (where the session to kill is).
+pub fn target(facts: &Facts) -> &'static str {
+    match facts.effect {
+        Effect::Read => "replica",
+        Effect::Diagnostics => "last_server",
+        Effect::Kill => "owner",
+        _ => "primary",
     }
 }
 

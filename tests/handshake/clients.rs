@@ -3,8 +3,7 @@
 use super::front::{Front, NO_PASSWORD, USER};
 use super::support::Install;
 use dbproxy::topology::Flavor;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
 use std::process::{Command, Stdio};
 
 const PLUGINS: [&str; 3] = ["mysql_native_password", "caching_sha2_password", "client_ed25519"];
@@ -31,23 +30,19 @@ fn programs() -> Vec<Program> {
         None => eprintln!("NOT TESTED with the mariadb client: none in PATH"),
     }
     match Install::find(Flavor::MySql) {
-        Ok(install) => programs.push(Program {
-            name: "mysql",
-            argv: mysql_client(install),
-            tls: &["--ssl-mode=REQUIRED"],
-            plain: &["--ssl-mode=DISABLED", "--get-server-public-key"],
-        }),
+        Ok(install) => match install.client("mysql") {
+            Some(mysql) => programs.push(Program {
+                name: "mysql",
+                argv: std::iter::once(mysql.get_program()).chain(mysql.get_args()).map(OsStr::to_owned).collect(),
+                tls: &["--ssl-mode=REQUIRED"],
+                plain: &["--ssl-mode=DISABLED", "--get-server-public-key"],
+            }),
+            None => eprintln!("NOT TESTED with the mysql client: the server came without it"),
+        },
         Err(reason) => eprintln!("NOT TESTED with the mysql client: {reason}"),
     }
     assert!(!programs.is_empty(), "no client program on this machine: run scripts/setup-servers.sh");
     programs
-}
-
-/// Beside the server's program.
-fn mysql_client(install: &Install) -> Vec<OsString> {
-    let (server, loader) = install.server.split_last().expect("a program");
-    let usr: PathBuf = PathBuf::from(server).parent().and_then(|sbin| sbin.parent()).expect("usr/sbin").to_owned();
-    loader.iter().cloned().chain([usr.join("bin/mysql").into_os_string()]).collect()
 }
 
 impl Program {

@@ -2,8 +2,9 @@
 
 use super::reaper::Reaper;
 use super::reserve::{Ports, Slot, scratch_dir};
+use super::server::Place;
 use super::template::Template;
-use super::{Flavor, Install, Server, install};
+use super::{Flavor, Install, Network, Server, install};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -23,18 +24,31 @@ pub struct Options {
     pub replicas: usize,
     /// Sync at every commit, as a production server does; off, a commit still survives `kill9`.
     pub durable: bool,
+    /// Replicate semi-synchronously, waiting for one replica for ever; and let the monitor's account do all that a failover
+    /// needs.
+    pub semi_sync: bool,
     /// The servers' `max_connections`.
     pub max_connections: u32,
     /// Lines for every server's option file, each ended by a newline; they win over the harness's own.
     pub server_options: String,
     /// How long the servers live.
     pub lifetime: Lifetime,
+    /// Each server in a network namespace of its own; see [`Cluster::network`].
+    pub namespaces: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let server_options = String::new();
-        Self { replicas: 2, durable: false, max_connections: 500, server_options, lifetime: Lifetime::Scope }
+        Self {
+            replicas: 2,
+            durable: false,
+            semi_sync: false,
+            max_connections: 500,
+            server_options,
+            lifetime: Lifetime::Scope,
+            namespaces: false,
+        }
     }
 }
 
@@ -51,7 +65,8 @@ pub struct Cluster {
     pub dir: PathBuf,
     /// How long it took from the template to running replication, waiting for a slot left out.
     pub started_in: Duration,
-    // Dropped in this order, after the servers: directory, ports, the right to run.
+    // Dropped in this order, after the servers: network, directory, ports, the right to run.
+    network: Option<Network>,
     reaper: Option<Reaper>,
     ports: Option<Ports>,
     slot: Option<Slot>,
@@ -64,7 +79,8 @@ impl Cluster {
         let ports = Ports::reserve(options.replicas + 1);
         let dir = scratch_dir(install::key(flavor));
         let reaper = Reaper::watch(&dir);
-        let mut cluster = Self::start_in(flavor, &options, &dir, &ports.numbers());
+        let network = options.namespaces.then(|| Network::build(options.replicas + 1).expect("network namespaces"));
+        let mut cluster = Self::start_with(flavor, &options, &dir, &ports.numbers(), network);
         cluster.reaper = Some(reaper);
         cluster.ports = Some(ports);
         cluster.slot = Some(slot);
@@ -73,10 +89,14 @@ impl Cluster {
 
     /// Starts a cluster in a given directory on given ports, one a server.
     pub fn start_in(flavor: Flavor, options: &Options, dir: &Path, ports: &[u16]) -> Self {
+        Self::start_with(flavor, options, dir, ports, None)
+    }
+
+    fn start_with(flavor: Flavor, options: &Options, dir: &Path, ports: &[u16], network: Option<Network>) -> Self {
         let install = Install::find(flavor).unwrap_or_else(|reason| panic!("{reason}"));
         let template = Template::of(install);
         let began = Instant::now();
-        let servers = lay_out(install, &template, options, dir, ports);
+        let servers = lay_out(install, &template, options, dir, ports, network.as_ref());
         let (primary, replicas) = servers.split_first().expect("at least a primary");
         for server in &servers {
             server.start();
@@ -87,8 +107,14 @@ impl Cluster {
             replica.replicate_from(primary);
             replica.wait_until_replicating();
         });
+        if options.semi_sync {
+            for server in &servers {
+                server.allow_failover();
+            }
+            primary.wait_for_acknowledgements();
+        }
         let started_in = began.elapsed();
-        Self { flavor, servers, dir: dir.to_owned(), started_in, reaper: None, ports: None, slot: None }
+        Self { flavor, servers, dir: dir.to_owned(), started_in, network, reaper: None, ports: None, slot: None }
     }
 
     /// The server that began as the primary.
@@ -99,6 +125,11 @@ impl Cluster {
     /// The servers that began as replicas.
     pub fn replicas(&self) -> &[Server] {
         &self.servers[1..]
+    }
+
+    /// The network, of a cluster that was asked to have one.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("a cluster with namespaces")
     }
 
     /// The addresses as a proxy is given them.
@@ -171,9 +202,13 @@ fn lay_out(
     options: &Options,
     dir: &Path,
     ports: &[u16],
+    network: Option<&Network>,
 ) -> Vec<Server> {
-    let numbered: Vec<(u32, u16)> = (1..).zip(ports.iter().copied()).collect();
-    at_once(&numbered, |&(id, port)| Server::lay_out(install, template, &dir.join(format!("s{id}")), id, port, options))
+    let numbered: Vec<(u32, Place)> =
+        (1..).zip(ports.iter().enumerate().map(|(index, &port)| Place::new(port, index, network))).collect();
+    at_once(&numbered, |&(id, place)| {
+        Server::lay_out(install, template, &dir.join(format!("s{id}")), id, place, options)
+    })
 }
 
 /// Does the same for all of them at the same time.

@@ -65,6 +65,20 @@ impl Install {
         found.as_ref().map_err(String::as_str)
     }
 
+    /// A client program that came with the server (`mysql`, `mysqldump`; `mariadb`, `mariadb-dump`), if it is there.
+    pub fn client(&self, name: &str) -> Option<Command> {
+        let (server, loader) = self.server.split_last()?;
+        let beside = Path::new(server).parent()?.parent()?.join("bin").join(name);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::iter::once(beside).chain(std::env::split_paths(&path).map(|dir| dir.join(name)));
+        let program = places.find(|program| program.exists())?;
+        let mut command = Command::new(loader.first().unwrap_or(&program.clone().into_os_string()));
+        if !loader.is_empty() {
+            command.args(&loader[1..]).arg(program);
+        }
+        Some(command)
+    }
+
     /// A command that runs the server program.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.server[0]);

@@ -24,9 +24,12 @@
 
 mod background;
 mod cluster;
+mod crowd;
 mod install;
+mod network;
 mod proxy;
 mod reaper;
+mod relay;
 mod replication;
 mod reserve;
 mod server;
@@ -34,9 +37,12 @@ mod sql;
 mod template;
 
 pub use cluster::{Cluster, Lifetime, Options};
+pub use crowd::{Crowd, Guest, Tally};
 pub use dbproxy::topology::Flavor;
 pub use install::{Install, flavors};
+pub use network::Network;
 pub use proxy::{Proxy, configuration};
+pub use relay::{Relay, Way, Weather};
 pub use reserve::{Ports, scratch_dir};
 pub use server::Server;
 pub use sql::{Client, Login, ServerError};

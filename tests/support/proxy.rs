@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -60,14 +60,7 @@ impl Proxy {
         std::fs::create_dir(&dir).expect("a directory for the proxy");
         let config = dir.join("dbproxy.toml");
         std::fs::write(&config, edit(configuration(servers, port, admin_port, http_port))).expect("dbproxy.toml");
-        let log = File::create(dir.join("dbproxy.log")).expect("dbproxy.log");
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program()).args(["run", "--config"]).arg(&config);
-        command.current_dir(&dir).stdin(Stdio::null());
-        command.stdout(log.try_clone().expect("a second handle")).stderr(log);
-        let process =
-            background::spawn(command).unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
-        std::fs::write(dir.join("pid"), process.id().to_string()).expect("pid file");
+        let process = launch(&config);
         Self { port, admin_port, http_port, config, process, reaper, ports }
     }
 
@@ -104,11 +97,20 @@ impl Proxy {
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("/status ({status}) is not JSON: {error}\n{body}"))
     }
 
-    /// Runs another `dbproxy` command to its end, with this proxy's `--config FILE` put after it.
+    /// Runs another `dbproxy` command to its end, with this proxy's `--config FILE` put after it. One that takes longer than
+    /// 100 s is killed, and so has failed.
     pub fn command(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(program());
+        let mut command = Command::new("timeout");
+        command.args(["--signal=KILL", "100"]).arg(program());
         command.arg(arguments[0]).arg("--config").arg(&self.config).args(&arguments[1..]).stdin(Stdio::null());
         command.output().unwrap_or_else(|error| panic!("cannot run {}: {error}", program().display()))
+    }
+
+    /// Kills the process, as a crash does, and starts another with the same configuration, ports and directory. Returns at once.
+    pub fn crash_and_start(&mut self) {
+        self.process.kill().expect("a child of ours");
+        self.process.wait().expect("a child of ours");
+        self.process = launch(&self.config);
     }
 
     /// Sends a signal.
@@ -155,6 +157,20 @@ impl Drop for Proxy {
             eprintln!("the proxy's log is kept in {}", kept.display());
         }
     }
+}
+
+/// Starts a proxy in the directory of its configuration, with its log at the end of `dbproxy.log`.
+fn launch(config: &Path) -> Child {
+    let dir = config.parent().expect("a file in a directory");
+    let log = File::options().create(true).append(true).open(dir.join("dbproxy.log")).expect("dbproxy.log");
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program()).args(["run", "--config"]).arg(config);
+    command.current_dir(dir).stdin(Stdio::null());
+    command.stdout(log.try_clone().expect("a second handle")).stderr(log);
+    let process =
+        background::spawn(command).unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
+    std::fs::write(dir.join("pid"), process.id().to_string()).expect("pid file");
+    process
 }
 
 /// The binary under test: `DBPROXY_TEST_BINARY` (a release build, say), or cargo's, which it names to integration tests only.

@@ -2,26 +2,47 @@
 
 use super::sql::{Client, Login, Rows, ServerError};
 use super::template::{Template, as_root};
-use super::{Flavor, Install, Lifetime, Options, background, wait_for};
+use super::{Flavor, Install, Lifetime, Network, Options, background, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 
-/// A mysqld or mariadbd of this harness, on 127.0.0.1. All methods take `&self`: tests share servers with their threads.
+/// Where a server is to be found.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    host: Ipv4Addr,
+    port: u16,
+    /// A process in the network namespace that it runs in; `None` is this one.
+    namespace: Option<u32>,
+}
+
+impl Place {
+    /// On this port: of loopback, or in the namespace of the server of this index.
+    pub fn new(port: u16, index: usize, network: Option<&Network>) -> Self {
+        let host = network.map_or(Ipv4Addr::LOCALHOST, |network| network.address(index));
+        Self { host, port, namespace: network.map(|network| network.namespace(index)) }
+    }
+}
+
+/// A mysqld or mariadbd of this harness, on 127.0.0.1 or in a namespace of its own. All methods take `&self`: tests share servers with their threads.
 #[derive(Debug)]
 pub struct Server {
     /// Product.
     pub flavor: Flavor,
     /// `server_id`: 1 for the first primary, then 2, 3, ...
     pub id: u32,
-    /// Port on 127.0.0.1.
+    /// 127.0.0.1, or its address in a network of its own.
+    pub host: Ipv4Addr,
+    /// Port there.
     pub port: u16,
     /// Its files: `my.cnf`, `error.log`, `data/`.
     pub dir: PathBuf,
     install: &'static Install,
     lifetime: Lifetime,
+    namespace: Option<u32>,
     process: Mutex<Option<Child>>,
     root: Mutex<Option<Client>>,
 }
@@ -33,18 +54,20 @@ impl Server {
         template: &Template,
         dir: &Path,
         id: u32,
-        port: u16,
+        place: Place,
         options: &Options,
     ) -> Self {
         let tmp = dir.join("tmp");
         std::fs::create_dir_all(&tmp).unwrap_or_else(|error| panic!("cannot make {}: {error}", tmp.display()));
         template.copy_to(&dir.join("data"));
-        let text = configuration(install, template, dir, id, port, options);
+        let text = configuration(install, template, dir, id, place, options);
         std::fs::write(dir.join("my.cnf"), text).expect("my.cnf of a server");
         Self {
             flavor: install.flavor,
             id,
-            port,
+            host: place.host,
+            port: place.port,
+            namespace: place.namespace,
             dir: dir.to_owned(),
             install,
             lifetime: options.lifetime,
@@ -58,9 +81,9 @@ impl Server {
         self.install
     }
 
-    /// `127.0.0.1:port`.
+    /// `host:port`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 
     /// The rows of a statement run as root; panics when it fails. The connection is kept between calls.
@@ -71,8 +94,9 @@ impl Server {
     /// The rows of a statement run as root, or the server's error.
     pub fn try_sql(&self, sql: &str) -> Result<Rows, ServerError> {
         let mut root = self.root.lock().expect("nobody panics holding it");
-        if root.is_none() {
-            *root = Some(self.connect(("root", ""))?);
+        // Whoever fences a server kills its connections, ours too.
+        if root.as_mut().is_none_or(|kept| kept.try_query("DO 0").is_err()) {
+            *root = Some(Client::connect(&self.root_login())?);
         }
         let outcome = root.as_mut().expect("just connected").try_query(sql);
         // An error that no server sent: the connection is broken, the next statement opens another.
@@ -87,6 +111,20 @@ impl Server {
         let rows = self.sql(sql);
         let cell = rows.first().and_then(|row| row.first()).unwrap_or_else(|| panic!("{sql}: no row"));
         cell.clone().unwrap_or_else(|| "NULL".to_owned())
+    }
+
+    /// As root, past any proxy.
+    pub fn root_login(&self) -> Login {
+        // Into a namespace the way is by the socket; on loopback root is known by its address.
+        let socket = self.namespace.map(|_| self.dir.join("data/mysqld.sock"));
+        Login { socket, ..Login::new(self.port, "root", "") }
+    }
+
+    /// Adds a line to the server's option file: in effect from its next start on.
+    pub fn set_option(&self, line: &str) {
+        let path = self.dir.join("my.cnf");
+        let options = std::fs::read_to_string(&path).expect("my.cnf of a server");
+        std::fs::write(&path, format!("{options}{line}\n")).expect("my.cnf of a server");
     }
 
     /// A new connection as `(user, password)`, past any proxy.
@@ -122,6 +160,18 @@ impl Server {
     /// Ends the process at once, as a crash does.
     pub fn kill9(&self) {
         self.end(Signal::KILL);
+    }
+
+    /// Waits for a process that ends by itself.
+    pub fn wait_for_end(&self) {
+        wait_for("the end of a server", || {
+            self.child()
+                .as_mut()
+                .is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
+                .then_some(())
+        });
+        *self.child() = None;
+        *self.root.lock().expect("nobody panics holding it") = None;
     }
 
     /// Shuts the server down in order.
@@ -174,7 +224,7 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let server = self.install.command();
+        let server = self.in_namespace(self.install.command());
         let mut command = match self.lifetime {
             // The kernel kills the server when the process that started it is gone.
             Lifetime::Scope => {
@@ -190,6 +240,17 @@ impl Server {
         };
         command.arg(format!("--defaults-file={}/my.cnf", self.dir.display())).args(as_root());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn in_namespace(&self, server: Command) -> Command {
+        let Some(process) = self.namespace else { return server };
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net=/proc/{process}/ns/net"))
+            .arg("--")
+            .arg(server.get_program())
+            .args(server.get_args());
         command
     }
 
@@ -229,10 +290,18 @@ fn pid_of(pid: u32) -> Pid {
 
 /// The option file of one server. The socket is relative, so that the length of the directory's name does not matter.
 /// The temporary directory is its own: a MariaDB server that starts deletes others' temporary tables from a shared one.
-fn configuration(install: &Install, template: &Template, dir: &Path, id: u32, port: u16, options: &Options) -> String {
+fn configuration(
+    install: &Install,
+    template: &Template,
+    dir: &Path,
+    id: u32,
+    place: Place,
+    options: &Options,
+) -> String {
+    let Place { host, port, .. } = place;
     let mut text = format!(
         "[mysqld]\ndatadir={dir}/data\ntmpdir={dir}/tmp\nlog_error={dir}/error.log\npid_file={dir}/mysqld.pid\nsocket=mysqld.sock\n\
-         port={port}\nbind_address=127.0.0.1\nserver_id={id}\nreport_host=127.0.0.1\nreport_port={port}\n\
+         port={port}\nbind_address={host}\nserver_id={id}\nreport_host={host}\nreport_port={port}\n\
          ssl_ca={tls}/ca.pem\nssl_cert={tls}/server-cert.pem\nssl_key={tls}/server-key.pem\n{COMMON}",
         dir = dir.display(),
         tls = template.tls().display(),
@@ -246,6 +315,12 @@ fn configuration(install: &Install, template: &Template, dir: &Path, id: u32, po
         Flavor::MySql => MYSQL,
         Flavor::MariaDb => MARIADB,
     });
+    if options.semi_sync {
+        text.push_str(match install.flavor {
+            Flavor::MySql => MYSQL_SEMI_SYNC,
+            Flavor::MariaDb => MARIADB_SEMI_SYNC,
+        });
+    }
     // The first server is the primary; the others come up closed for writes, also after a restart.
     if id > 1 {
         text.push_str(match install.flavor {
@@ -304,4 +379,24 @@ gtid_strict_mode=ON
 log_slave_updates=ON
 innodb_log_file_size=32M
 plugin_load_add=auth_ed25519
+";
+
+/// Servers come up as replicas that acknowledge; a primary is made to wait once it has them.
+const MYSQL_SEMI_SYNC: &str = "\
+plugin_load_add=semisync_source.so
+plugin_load_add=semisync_replica.so
+plugin_load_add=mysql_clone.so
+rpl_semi_sync_source_timeout=1000000000000000000
+rpl_semi_sync_replica_enabled=ON
+relay_log_recovery=OFF
+sync_relay_log=1
+replica_net_timeout=10
+";
+
+const MARIADB_SEMI_SYNC: &str = "\
+rpl_semi_sync_master_timeout=9223372036854775807
+rpl_semi_sync_master_wait_point=AFTER_SYNC
+rpl_semi_sync_slave_enabled=ON
+sync_relay_log=1
+slave_net_timeout=10
 ";

@@ -14,6 +14,8 @@ pub type Rows = Vec<Vec<Option<String>>>;
 pub struct Login {
     /// Port on 127.0.0.1.
     pub port: u16,
+    /// A socket to use instead of the port: it reaches a server in another network namespace.
+    pub socket: Option<PathBuf>,
     /// Account.
     pub user: String,
     /// Its password.
@@ -27,7 +29,8 @@ pub struct Login {
 impl Login {
     /// A plain-text login without a schema.
     pub fn new(port: u16, user: &str, password: &str) -> Self {
-        Self { port, user: user.to_owned(), password: password.to_owned(), database: None, tls_ca: None }
+        let (user, password) = (user.to_owned(), password.to_owned());
+        Self { port, socket: None, user, password, database: None, tls_ca: None }
     }
 
     /// The same with a schema to begin in.
@@ -36,7 +39,8 @@ impl Login {
         self
     }
 
-    fn opts(&self) -> Opts {
+    /// For a client that is not [`Client`].
+    pub fn opts(&self) -> Opts {
         let tls = self.tls_ca.clone().map(|ca| SslOpts::default().with_root_certs(vec![ca.into()]));
         // With these two given, the client asks the server nothing of its own after the login.
         let quiet = OptsBuilder::default().max_allowed_packet(Some(64 << 20)).wait_timeout(Some(28_800));
@@ -47,6 +51,7 @@ impl Login {
             .pass(Some(&self.password))
             .db_name(self.database.as_ref())
             .ssl_opts(tls)
+            .socket(self.socket.as_ref().map(|socket| socket.display().to_string()))
             .prefer_socket(false)
             .into()
     }
@@ -104,6 +109,20 @@ impl Client {
         let statement = sql.to_owned();
         let (conn, outcome) = background::block_on(async move {
             match tokio::time::timeout(PATIENCE, run(&mut conn, statement)).await {
+                Ok(outcome) => (Some(conn), outcome.map_err(ServerError::from)),
+                Err(_) => (None, Err(lost("no answer"))),
+            }
+        });
+        self.conn = conn;
+        outcome
+    }
+
+    /// Runs a statement by the protocol of prepared statements, with one number for its one parameter. It stays prepared.
+    pub fn try_execute(&mut self, sql: &str, number: u64) -> Result<(), ServerError> {
+        let mut conn = self.conn.take().ok_or_else(|| lost("given up earlier"))?;
+        let statement = sql.to_owned();
+        let (conn, outcome) = background::block_on(async move {
+            match tokio::time::timeout(PATIENCE, conn.exec_drop(statement, (number,))).await {
                 Ok(outcome) => (Some(conn), outcome.map_err(ServerError::from)),
                 Err(_) => (None, Err(lost("no answer"))),
             }

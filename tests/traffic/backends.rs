@@ -2,6 +2,7 @@
 
 use super::peer::{Lost, Peer, warm};
 use super::support::{Cluster, Options, Proxy, Server, accounts, flavors, wait_for};
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 fn each(run: impl Fn(&Cluster, &Proxy)) {
@@ -57,7 +58,7 @@ fn a_transaction_ends_with_its_backend_as_at_a_server() {
             ("a transaction", "BEGIN"),
             ("a temporary table", "CREATE TEMPORARY TABLE tmp (a INT)"),
             ("a lock", "SELECT GET_LOCK('l', 1)"),
-            ("a variable", "SET @v = 1"),
+            ("a variable whose value only the server knows", "SET @v = 1 + 1"),
         ] {
             let killed = |port: u16| {
                 let mut peer = Peer::app(port, super::peer::USUAL, Some("app"));
@@ -82,6 +83,22 @@ fn servers_that_time_idle_connections_out_are_not_noticed() {
             std::thread::sleep(Duration::from_millis(1300));
         }
         assert_eq!(peer.value("SELECT n FROM t"), "2");
+    });
+}
+
+#[test]
+fn a_session_that_was_idle_too_long_ends_in_the_servers_way() {
+    each(|cluster, proxy| {
+        let last = |port: u16| {
+            let mut peer = Peer::app(port, super::peer::USUAL, Some("app"));
+            peer.ok("CREATE TEMPORARY TABLE held (a INT)");
+            peer.ok("SET SESSION wait_timeout = 1");
+            let mut words = Vec::new();
+            // In order or by a reset: clients report another error for each.
+            let end = peer.stream.read_to_end(&mut words).map_err(|error| error.kind());
+            (String::from_utf8_lossy(&words).into_owned(), end)
+        };
+        assert_eq!(last(proxy.port), last(cluster.primary().port), "{:?}", cluster.flavor);
     });
 }
 

@@ -157,7 +157,7 @@ fn a_transaction_that_the_primary_left_is_told_to_restart() {
         peer.ok("BEGIN");
         peer.ok("SELECT n FROM t");
         let mut pinned = Peer::through(&proxy);
-        pinned.ok("SET @v = 1");
+        pinned.ok("SELECT @v := 1");
         cluster.switch_primary(0, 1);
         wait_for("the proxy to see the new primary", || {
             (proxy.status()["cluster"]["primary"] == cluster.servers[1].address()).then_some(())

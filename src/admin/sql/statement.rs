@@ -20,6 +20,7 @@ pub(super) enum Subject {
     Sessions,
     Status,
     Routes,
+    Rules,
     Variables,
     Databases,
     Warnings,
@@ -44,7 +45,9 @@ pub(super) enum Expression {
 
 /// Not a statement of the admin interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("the admin interface has SHOW SERVERS, SHOW SESSIONS, SHOW STATUS and SHOW ROUTES, each with LIKE 'pattern'")]
+#[error(
+    "the admin interface has SHOW SERVERS, SHOW SESSIONS, SHOW STATUS, SHOW ROUTES and SHOW RULES, each with LIKE 'pattern'"
+)]
 pub(super) struct Unknown;
 
 const SUBJECTS: &[(&str, Subject)] = &[
@@ -52,6 +55,7 @@ const SUBJECTS: &[(&str, Subject)] = &[
     ("sessions", Subject::Sessions),
     ("status", Subject::Status),
     ("routes", Subject::Routes),
+    ("rules", Subject::Rules),
     ("variables", Subject::Variables),
     ("databases", Subject::Databases),
     ("schemas", Subject::Databases),

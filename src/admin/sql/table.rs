@@ -4,8 +4,9 @@ use super::statement::{Expression, Statement, Subject, like};
 use crate::admin::View;
 use crate::admin::status::Status;
 use crate::conn::SessionRow;
-use crate::route::Target;
+use crate::route::{Action, Place, Rule, Target};
 use crate::telemetry::LABELS;
+use crate::topology::Topology;
 use std::time::Instant;
 
 /// A result: column names, and rows as long as these. `None` is NULL.
@@ -41,6 +42,7 @@ fn show(subject: Subject, view: &View, asker: &Asker, now: Instant) -> Table {
         Subject::Sessions => sessions(view, now),
         Subject::Status => status(&Status::of(view, now), view),
         Subject::Routes => routes(view),
+        Subject::Rules => rules(view),
         Subject::Variables => {
             let known = VARIABLES.iter().map(|name| vec![Some((*name).to_owned()), variable(name, view, asker)]);
             table(&["Variable_name", "Value"], known.collect())
@@ -114,6 +116,7 @@ fn status(status: &Status, view: &View) -> Table {
         ("proxy_version", Some(proxy.version.clone())),
         ("proxy_uptime_s", Some(proxy.uptime_s.to_string())),
         ("proxy_clients", Some(proxy.clients.to_string())),
+        ("proxy_statements_held", Some(proxy.held.to_string())),
         ("proxy_qps", Some(proxy.qps.to_string())),
         ("proxy_queries", Some(queries.to_string())),
         ("proxy_backend_connections", Some(connections.to_string())),
@@ -132,6 +135,30 @@ fn routes(view: &View) -> Table {
         }
     }
     table(&["reason", "role", "decisions"], rows)
+}
+
+/// In their order: the first that fits a statement counts.
+fn rules(view: &View) -> Table {
+    let config = view.config.load();
+    let rows = config.routing.policy.rules.iter().map(|rule| {
+        let hits = view.metrics.rules().of(&rule.name).to_string();
+        vec![Some(rule.name.to_string()), Some(does(rule, &view.topology.load())), Some(hits)]
+    });
+    table(&["name", "does", "hits"], rows.collect())
+}
+
+/// What a rule does, in the words of the configuration.
+fn does(rule: &Rule, topology: &Topology) -> String {
+    let Action { demand, timeout, reject } = &rule.action;
+    let place = demand.place.map(|place| match place {
+        Place::Primary => "target = primary".to_owned(),
+        Place::Replica => "target = replica".to_owned(),
+        Place::Server(id) => format!("server = {}", topology.server(id).map_or("?", |server| &server.address)),
+    });
+    let max_lag = demand.max_lag.map(|lag| format!("max_lag_ms = {}", lag.as_millis()));
+    let timeout = timeout.map(|timeout| format!("timeout_ms = {}", timeout.as_millis()));
+    let reject = reject.as_ref().map(|text| format!("reject = {text}"));
+    [place, max_lag, timeout, reject].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn select(expressions: &[(Expression, String)], view: &View, asker: &Asker) -> Table {

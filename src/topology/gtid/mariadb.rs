@@ -40,6 +40,16 @@ impl MariaDbGtidPosition {
         }
     }
 
+    /// What `executed` has of the domains in `self`, up to where `self` is.
+    #[must_use]
+    pub fn within(&self, executed: &Self) -> Self {
+        let part = |(domain, wanted): (&u32, &Last)| {
+            let held = executed.domains.get(domain)?;
+            Some((*domain, if held.sequence < wanted.sequence { *held } else { *wanted }))
+        };
+        Self { domains: self.domains.iter().filter_map(part).collect() }
+    }
+
     /// Takes over one transaction, if its domain is not further already.
     pub(super) fn note(&mut self, domain: u32, server: u32, sequence: u64) {
         self.raise(domain, Last { server, sequence });
@@ -133,6 +143,15 @@ mod tests {
             position("4294967295-4294967295-18446744073709551615").to_string(),
             "4294967295-4294967295-18446744073709551615"
         );
+    }
+
+    #[test]
+    fn within_is_what_is_left_of_a_position() {
+        for (of, executed, left) in
+            [("0-1-5", "0-1-9", "0-1-5"), ("0-1-5,1-1-3", "0-2-4", "0-2-4"), ("0-1-5", "1-1-1", ""), ("", "0-1-5", "")]
+        {
+            assert_eq!(position(of).within(&position(executed)).to_string(), left, "{of} in {executed}");
+        }
     }
 
     #[test]

@@ -86,6 +86,20 @@ impl GtidSet {
         }
     }
 
+    /// What `executed` has from the origins in `self`, up to where `self` ends there: all of `self` that `executed` has, and
+    /// what came before it. Of different flavours: nothing.
+    #[must_use]
+    pub fn within(&self, executed: &Self) -> Self {
+        match (self, executed) {
+            (Self::MySql(this), Self::MySql(executed)) => Self::MySql(this.within(executed)),
+            (Self::MariaDb(this), Self::MariaDb(executed)) => Self::MariaDb(this.within(executed)),
+            (Self::MySql(_), Self::MariaDb(_)) | (Self::MariaDb(_), Self::MySql(_)) => match executed {
+                Self::MySql(_) => Self::MySql(MySqlGtidSet::default()),
+                Self::MariaDb(_) => Self::MariaDb(MariaDbGtidPosition::default()),
+            },
+        }
+    }
+
     /// Nothing in it.
     pub fn is_empty(&self) -> bool {
         match self {

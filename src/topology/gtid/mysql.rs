@@ -58,6 +58,18 @@ impl MySqlGtidSet {
         }
     }
 
+    /// What `executed` has from the sources in `self`, up to the last transaction of `self` from there.
+    #[must_use]
+    pub fn within(&self, executed: &Self) -> Self {
+        let part = |(source, wanted): (&Source, &Vec<Interval>)| {
+            let end = wanted.last()?.last;
+            let held = executed.sources.get(source)?.iter().take_while(|interval| interval.first <= end);
+            let held: Vec<_> = held.map(|interval| Interval { last: interval.last.min(end), ..*interval }).collect();
+            (!held.is_empty()).then(|| (source.clone(), held))
+        };
+        Self { sources: self.sources.iter().filter_map(part).collect() }
+    }
+
     /// Takes every transaction of `other` out (`GTID_SUBTRACT(self, other)`).
     pub fn subtract(&mut self, other: &Self) {
         for (source, taken) in &other.sources {

@@ -50,6 +50,19 @@ fn intervals_that_touch_or_overlap_are_one() {
 }
 
 #[test]
+fn within_is_what_is_left_of_a_set_and_what_came_before_it() {
+    for (of, executed, left) in [
+        (format!("{A}:5"), format!("{A}:1-9"), format!("{A}:1-5")),
+        (format!("{A}:5-9,{B}:3"), format!("{A}:1-3:7-8"), format!("{A}:1-3:7-8")),
+        (format!("{A}:blue:2"), format!("{A}:1-9:blue:1-9"), format!("{A}:blue:1-2")),
+        (format!("{A}:5"), format!("{A}:6-9"), String::new()),
+        (String::new(), format!("{A}:6-9"), String::new()),
+    ] {
+        assert_eq!(set(&of).within(&set(&executed)).to_string(), left, "{of} in {executed}");
+    }
+}
+
+#[test]
 fn the_empty_text_is_the_empty_set() {
     for text in ["", " \n", ",", " ,\n, "] {
         assert!(set(text).is_empty(), "{text:?}");
@@ -150,5 +163,18 @@ proptest! {
     fn no_text_panics(text in "[0-9a-f,:\\- \\n_xX]{0,80}|\\PC{0,20}") {
         let _ = text.parse::<MySqlGtidSet>();
         let _ = format!("{A}:{text}").parse::<MySqlGtidSet>();
+    }
+}
+
+proptest! {
+    #[test]
+    fn within_keeps_all_that_both_have_and_nothing_that_is_not_executed((of, wanted) in any_set(), (executed, held) in any_set()) {
+        let left = set(&of).within(&set(&executed));
+        prop_assert!(set(&executed).covers(&left));
+        for (uuid, tag, number) in wanted.intersection(&held) {
+            let colon = if *tag == 0 { "" } else { ":" };
+            let one = set(&format!("{}{colon}{}:{number}", UUIDS[*uuid], TAGS[*tag]));
+            prop_assert!(left.covers(&one));
+        }
     }
 }

@@ -1,5 +1,10 @@
 //! The catalogue of keys: what `docs/config.md` shows and what the checks are made of, in one place.
 
+mod failover;
+mod rules;
+
+pub(in crate::config) use failover::{DURABILITIES, ERRANT, MODES as FAILOVER_MODES, REJOINS};
+
 /// When a changed key takes effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
@@ -22,6 +27,8 @@ pub enum Kind {
     ServerAddresses,
     /// Any text.
     Text,
+    /// An array of texts.
+    Texts,
     /// A path; relative to the folder that dbproxy was started in.
     Path,
     /// The name of an environment variable.
@@ -61,6 +68,7 @@ impl Key {
     #[must_use]
     pub fn columns(&self) -> (String, String, String) {
         let default = match (self.kind, self.default) {
+            (Kind::Number(_), Some("")) => "none".to_owned(),
             (Kind::Number(range), None) => format!("`{}`", range.default),
             (_, Some("")) => "none".to_owned(),
             (Kind::Text | Kind::Words(_) | Kind::SocketAddress, Some(text)) => format!("`\"{text}\"`"),
@@ -73,6 +81,7 @@ impl Key {
             Kind::SocketAddress => ("`IP:port`".to_owned(), default, String::new()),
             Kind::ServerAddresses => ("array of `host:port`".to_owned(), default, format!("{SERVERS_MOST} servers")),
             Kind::Text => ("text".to_owned(), default, String::new()),
+            Kind::Texts => ("array of text".to_owned(), default, String::new()),
             Kind::Path => ("path".to_owned(), default, String::new()),
             Kind::Variable => ("name of a variable".to_owned(), default, String::new()),
             Kind::Words(words) => (
@@ -86,6 +95,8 @@ impl Key {
 
 /// Most servers of a cluster.
 pub const SERVERS_MOST: usize = 64;
+/// Most rules: each statement may be compared with all of them.
+pub const RULES_MOST: usize = 1000;
 /// Most accounts.
 pub const USERS_MOST: usize = 10_000;
 /// Longest account name in bytes: MariaDB's 128 characters (MySQL has 32), as
@@ -95,7 +106,7 @@ pub const USER_NAME_BYTES_MOST: usize = 512;
 pub const PASSWORD_BYTES_MOST: usize = 256;
 
 /// The ranges by name.
-pub(super) mod range {
+pub(in crate::config) mod range {
     use super::Range;
 
     const fn range(least: u64, default: u64, most: u64) -> Range {
@@ -112,6 +123,8 @@ pub(super) mod range {
     pub const MAX_CLIENTS: Range = range(1, 10_000, 1_000_000);
     pub const MAX_CONNECTIONS: Range = range(1, 10_000, 1_000_000);
     pub const MAX_PREPARED: Range = range(1, 16_382, 1_048_576);
+    pub const MAX_HELD: Range = range(0, 10_000, 1_000_000);
+    pub const MAX_HELD_BYTES: Range = range(0, 67_108_864, 4_294_967_296);
     pub const STATEMENT_BUFFER: Range = range(1_024, 1_048_576, 67_108_864);
     pub const LOGIN_TIMEOUT_MS: Range = range(100, 10_000, 300_000);
     pub const IDLE_TIMEOUT_MS: Range = range(1_000, 8 * HOUR_MS, 8_760 * HOUR_MS);
@@ -120,16 +133,37 @@ pub(super) mod range {
     pub const LAG_LIMIT_MS: Range = range(0, 10_000, 24 * HOUR_MS);
     pub const GTID_WAIT_MS: Range = range(0, 100, 60_000);
     pub const WRITE_WAIT_MS: Range = range(0, 10_000, 600_000);
+    pub const WAIT_FOR: Range = range(1, 1, 63);
+    pub const LOSS_LIMIT_MS: Range = range(0, 1_000, HOUR_MS);
+    pub const REFUSED_MS: Range = range(100, 500, 60_000);
+    pub const HUNG_MS: Range = range(500, 1_500, 60_000);
+    pub const DEAF_MS: Range = range(200, 1_500, 60_000);
+    pub const HEARTBEAT_MS: Range = range(100, 500, 30_000);
+    pub const STEP_TIMEOUT_MS: Range = range(100, 1_500, 60_000);
+    pub const DRAIN_LIMIT_MS: Range = range(100, 60_000, 24 * HOUR_MS);
+    pub const SWITCHOVER_DRAIN_MS: Range = range(0, 5_000, HOUR_MS);
+    pub const CATCH_UP_MS: Range = range(100, 3_000, HOUR_MS);
+    pub const PAUSE_BETWEEN_MS: Range = range(0, 60_000, 24 * HOUR_MS);
+    pub const MOST_PER_HOUR: Range = range(1, 3, 1_000);
+    pub const WRITE_STALLED_MS: Range = range(1_000, 10_000, HOUR_MS);
+    pub const LOOP_LAG_LIMIT_MS: Range = range(50, 250, 10_000);
+    pub const HOOK_TIMEOUT_MS: Range = range(100, 10_000, 600_000);
     pub const WARM_UP_MS: Range = range(0, 30_000, HOUR_MS);
+    pub const RULE_MAX_LAG_MS: Range = range(0, 1_000, 24 * HOUR_MS);
+    pub const RULE_TIMEOUT_MS: Range = range(1, 30_000, 24 * HOUR_MS);
     pub const WEIGHT: Range = range(0, crate::route::WEIGHT_USUAL as u64, 10_000);
 }
 
 /// Words of `backend.tls.mode`.
-pub(super) const TLS_MODES: &[&str] = &["disabled", "preferred", "required", "verify-ca", "verify-identity"];
+pub(in crate::config) const TLS_MODES: &[&str] = &["disabled", "preferred", "required", "verify-ca", "verify-identity"];
+/// Words of `routing.consistency` and `user[].consistency`.
+pub(in crate::config) const CONSISTENCIES: &[&str] = &["eventual", "session", "global"];
+/// Words of `rule[].target`.
+pub(in crate::config) const TARGETS: &[&str] = &["primary", "replica"];
 /// Words of `log.format`.
-pub(super) const LOG_FORMATS: &[&str] = &["text", "json"];
+pub(in crate::config) const LOG_FORMATS: &[&str] = &["text", "json"];
 /// Words of `log.level`.
-pub(super) const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+pub(in crate::config) const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
 const fn key(
     name: &'static str,
@@ -142,13 +176,28 @@ const fn key(
 }
 
 /// Every key, in the order of the documentation.
-pub const KEYS: &[Key] = &[
+pub const KEYS: &[Key] = &joined::<{ FIRST.len() + failover::KEYS.len() + rules::KEYS.len() }>(
+    &joined::<{ FIRST.len() + failover::KEYS.len() }>(FIRST, failover::KEYS),
+    rules::KEYS,
+);
+
+const fn joined<const N: usize>(first: &[Key], second: &[Key]) -> [Key; N] {
+    let mut all = [first[0]; N];
+    let mut n = 0;
+    while n < N {
+        all[n] = if n < first.len() { first[n] } else { second[n - first.len()] };
+        n += 1;
+    }
+    all
+}
+
+const FIRST: &[Key] = &[
     key(
         "data_dir",
         Kind::Path,
         Some(""),
         Effect::Restart,
-        "Folder for what dbproxy makes itself: the generated certificate. Without it that certificate lives in memory only, and is another one at each start.",
+        "Folder for what dbproxy makes itself: the generated certificate, the journal of failovers. Without it that certificate lives in memory only and is another one at each start, and a failover that a restart interrupts is not resumed.",
     ),
     key("listen.address", Kind::SocketAddress, None, Effect::Restart, "Where clients connect."),
     key(
@@ -297,6 +346,13 @@ pub const KEYS: &[Key] = &[
         "Environment variable that holds the password.",
     ),
     key(
+        "user[].consistency",
+        Kind::Words(CONSISTENCIES),
+        Some(""),
+        Effect::Reload,
+        "How fresh its reads are, if not as `routing.consistency` says; for sessions that begin afterwards.",
+    ),
+    key(
         "backend.connect_timeout_ms",
         Kind::Number(range::CONNECT_TIMEOUT_MS),
         None,
@@ -347,6 +403,20 @@ pub const KEYS: &[Key] = &[
         "Prepared statements that one session may hold; one more is refused with error 1461.",
     ),
     key(
+        "limits.max_held_statements",
+        Kind::Number(range::MAX_HELD),
+        None,
+        Effect::Reload,
+        "Statements at once that wait for a primary while there is none; one more fails at once.",
+    ),
+    key(
+        "limits.max_held_bytes",
+        Kind::Number(range::MAX_HELD_BYTES),
+        None,
+        Effect::Reload,
+        "Bytes of such statements together; one that goes beyond fails at once.",
+    ),
+    key(
         "limits.statement_buffer_bytes",
         Kind::Number(range::STATEMENT_BUFFER),
         None,
@@ -393,7 +463,7 @@ pub const KEYS: &[Key] = &[
         Kind::Number(range::GTID_WAIT_MS),
         None,
         Effect::Reload,
-        "Milliseconds that a read after an own write waits for a replica to have it, before it goes to the primary.",
+        "Milliseconds that a read waits for a replica to have what it must see, before it goes to the primary.",
     ),
     key(
         "routing.write_wait_ms",
@@ -401,6 +471,13 @@ pub const KEYS: &[Key] = &[
         None,
         Effect::Reload,
         "Milliseconds that a statement waits for a primary while there is none, before it fails.",
+    ),
+    key(
+        "routing.consistency",
+        Kind::Words(CONSISTENCIES),
+        Some("session"),
+        Effect::Reload,
+        "How fresh reads are: whatever the replica has; with the session's own writes; with all writes that dbproxy acknowledged before. See [routing.md](routing.md).",
     ),
     key(
         "routing.warm_up_ms",

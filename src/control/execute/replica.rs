@@ -1,0 +1,236 @@
+//! Steps on a replica: stop receiving, say what it has, apply that, replicate from somebody else.
+
+use super::hand::{Hand, StepError, literal};
+use super::words::{self, SemiSyncWords, Source};
+use crate::control::statement::{Columns, Dialect};
+use crate::topology::GtidSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Longest single wait for transactions to be applied: so that a stopped applier is noticed, and progress.
+const WAIT_SLICE: Duration = Duration::from_secs(1);
+
+/// What a replica has.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Held {
+    /// Applied: a session there sees it.
+    pub executed: GtidSet,
+    /// Applied or received.
+    pub received: GtidSet,
+}
+
+/// The threads of one replication channel.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Channel {
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) port: String,
+    /// Started, be it connected or not.
+    pub(super) receives: bool,
+    pub(super) applies: bool,
+    /// Received by GTID, as the server prints it: MySQL's whole set, MariaDB's last of each domain.
+    pub(super) received: String,
+    /// The applier's last error.
+    pub(super) error: Option<String>,
+}
+
+impl Hand {
+    /// What this server replicates from; nothing for one that never did.
+    pub(super) async fn channels(&mut self) -> Result<Vec<Channel>, StepError> {
+        let sql = match self.dialect {
+            Dialect::MySql => "SHOW REPLICA STATUS",
+            Dialect::OldMySql => "SHOW SLAVE STATUS",
+            Dialect::MariaDb => "SHOW ALL SLAVES STATUS",
+        };
+        let rows = self.rows("read the replication status", sql).await?;
+        Ok(rows.iter().map(|row| channel(Columns(row))).collect())
+    }
+
+    /// Stops receiving from the source, so that nothing is acknowledged to it any more, and goes on applying.
+    ///
+    /// MariaDB throws the relay log away when a thread is started while both are stopped. So the applier is started first,
+    /// if it stands still, and never when nothing is received.
+    pub async fn stop_receiver(&mut self) -> Result<(), StepError> {
+        for channel in self.channels().await?.iter().filter(|channel| channel.receives) {
+            let named = for_channel(self.dialect, &channel.name);
+            if self.is_mariadb() {
+                if !channel.applies {
+                    // Its own error may stop it again; what it has received stays.
+                    self.run("start applying", &format!("START SLAVE {named} SQL_THREAD")).await?;
+                }
+                self.run("stop receiving", &format!("STOP SLAVE {named} IO_THREAD")).await?;
+            } else {
+                let replica = words::replica(self.dialect);
+                self.run("stop receiving", &format!("STOP {replica} IO_THREAD {named}")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on receiving from the source: what [`stop_receiver`](Self::stop_receiver) did is taken back.
+    pub async fn start_receiver(&mut self) -> Result<(), StepError> {
+        for channel in self.channels().await?.iter().filter(|channel| !channel.receives) {
+            if self.is_mariadb() && !channel.applies && !channel.received.is_empty() {
+                return Err(StepError::Unfit(
+                    "both replication threads are stopped: starting one would throw the relay log away".to_owned(),
+                ));
+            }
+            let (replica, named) = (words::replica(self.dialect), for_channel(self.dialect, &channel.name));
+            let sql = if self.is_mariadb() {
+                format!("START SLAVE {named} IO_THREAD")
+            } else {
+                format!("START {replica} IO_THREAD {named}")
+            };
+            self.run("start receiving", &sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies what was received, if it does not already. MariaDB: only when something is received or the applier runs, see
+    /// [`stop_receiver`](Self::stop_receiver); so it does nothing there.
+    ///
+    /// # Errors
+    /// It does not do what it is told.
+    pub async fn start_applier(&mut self) -> Result<(), StepError> {
+        if self.is_mariadb() {
+            return Ok(());
+        }
+        let stopped = self.channels().await?.into_iter().filter(|channel| !channel.applies);
+        for channel in stopped {
+            let (replica, named) = (words::replica(self.dialect), for_channel(self.dialect, &channel.name));
+            self.run("start applying", &format!("START {replica} SQL_THREAD {named}")).await?;
+        }
+        Ok(())
+    }
+
+    /// What this replica has applied and received.
+    pub async fn held(&mut self) -> Result<Held, StepError> {
+        let channels = self.channels().await?;
+        let executed = match self.dialect {
+            Dialect::MySql | Dialect::OldMySql => "SELECT @@global.gtid_executed",
+            Dialect::MariaDb if channels.is_empty() => "SELECT @@global.gtid_current_pos",
+            Dialect::MariaDb => "SELECT @@global.gtid_slave_pos",
+        };
+        let executed = self.text("read the executed GTIDs", executed).await?;
+        let executed = self.gtids(&executed)?;
+        let mut received = executed.clone();
+        for channel in &channels {
+            received.merge(&self.gtids(&channel.received)?);
+        }
+        Ok(Held { executed, received })
+    }
+
+    pub(super) fn gtids(&self, text: &str) -> Result<GtidSet, StepError> {
+        GtidSet::parse(self.flavor(), text).map_err(|error| StepError::Unfit(error.to_string()))
+    }
+
+    /// Applies what was received, up to `upto`. Gives up when the applier stands still, or after `limit`.
+    pub async fn drain(&mut self, upto: &GtidSet, limit: Duration) -> Result<(), StepError> {
+        let deadline = Instant::now() + limit;
+        let gtids = literal(&upto.to_string());
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).min(WAIT_SLICE);
+            let seconds = left.as_secs_f64().max(0.01);
+            // MySQL takes whole seconds before 8.0.?; a slice is one second, and the answer comes as soon as all is there.
+            let sql = match self.dialect {
+                Dialect::MySql | Dialect::OldMySql => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({gtids}, {seconds})"),
+                Dialect::MariaDb => format!("SELECT MASTER_GTID_WAIT({gtids}, {seconds})"),
+            };
+            let answer = self.text_within("apply what was received", &sql, left + Duration::from_secs(1)).await?;
+            if answer == "0" {
+                return Ok(());
+            }
+            if let Some(stopped) = self.channels().await?.into_iter().find(|channel| !channel.applies) {
+                let why = stopped.error.unwrap_or_else(|| "no error is given".to_owned());
+                return Err(StepError::Unfit(format!("the applier is stopped: {why}")));
+            }
+            if Instant::now() >= deadline {
+                return Err(StepError::Timeout { doing: "apply what was received", within: limit });
+            }
+        }
+    }
+
+    /// Stops receiving and applying.
+    pub async fn stop_replication(&mut self) -> Result<(), StepError> {
+        self.run("stop replication", words::stop_replication(self.dialect)).await
+    }
+
+    /// Replicates from another server from now on, closed for writes and, with `acknowledges`, acknowledging what it
+    /// receives. Nothing that it has received is lost: whoever calls this knows that the new source has all of it.
+    ///
+    /// One that replicates from there already is only started.
+    pub async fn repoint(&mut self, source: Source<'_>, acknowledges: bool) -> Result<(), StepError> {
+        self.close_quietly().await?;
+        let channels = self.channels().await?;
+        let there = |channel: &Channel| channel.host.eq_ignore_ascii_case(source.host) && channel.port == source.port;
+        let semi_sync = if acknowledges { self.semi_sync().await? } else { None };
+        if let [only] = channels.as_slice()
+            && there(only)
+            && only.receives
+            && only.applies
+        {
+            return Ok(());
+        }
+        if !channels.is_empty() {
+            self.stop_replication().await?;
+        }
+        if let Some(words) = semi_sync {
+            self.run("acknowledge", &words::acknowledge(words)).await?;
+        }
+        let named = |channel: &&Channel| !channel.name.is_empty();
+        for channel in channels.iter().filter(named) {
+            let (replica, name) = (words::replica(self.dialect), for_channel(self.dialect, &channel.name));
+            let sql = if self.is_mariadb() {
+                format!("RESET SLAVE {name} ALL")
+            } else {
+                format!("RESET {replica} ALL {name}")
+            };
+            self.run("forget a source", &sql).await?;
+        }
+        self.run("point at the new source", &words::change_source(self.dialect, source)).await?;
+        self.run("start replication", &format!("START {}", words::replica(self.dialect))).await
+    }
+
+    /// Forgets its source: a primary has none.
+    pub async fn forget_source(&mut self) -> Result<(), StepError> {
+        for channel in self.channels().await? {
+            let (replica, named) = (words::replica(self.dialect), for_channel(self.dialect, &channel.name));
+            let sql = if self.is_mariadb() {
+                format!("STOP SLAVE {named}; RESET SLAVE {named} ALL")
+            } else {
+                format!("STOP {replica} {named}; RESET {replica} ALL {named}")
+            };
+            self.run("forget the source", &sql).await?;
+        }
+        Ok(())
+    }
+
+    /// The words of the semi-synchronous replication that is installed here.
+    pub(super) async fn semi_sync(&mut self) -> Result<Option<SemiSyncWords>, StepError> {
+        let variables = self.variables("rpl\\_semi\\_sync\\_%\\_enabled").await?;
+        Ok(SemiSyncWords::of(variables.iter().map(|(name, _)| name.as_str())))
+    }
+}
+
+/// How a named channel is named; nothing for the one without a name.
+fn for_channel(dialect: Dialect, name: &str) -> String {
+    match dialect {
+        _ if name.is_empty() => String::new(),
+        Dialect::MySql | Dialect::OldMySql => format!("FOR CHANNEL {}", literal(name)),
+        Dialect::MariaDb => literal(name),
+    }
+}
+
+fn channel(row: Columns<'_>) -> Channel {
+    let either = |new: &'static str, old: &'static str| row.text(new).or_else(|| row.text(old)).unwrap_or_default();
+    let error = row.text("Last_SQL_Errno").filter(|number| number != "0");
+    Channel {
+        name: either("Channel_Name", "Connection_name"),
+        host: either("Source_Host", "Master_Host"),
+        port: either("Source_Port", "Master_Port"),
+        receives: either("Replica_IO_Running", "Slave_IO_Running") != "No",
+        applies: either("Replica_SQL_Running", "Slave_SQL_Running") == "Yes",
+        received: either("Retrieved_Gtid_Set", "Gtid_IO_Pos"),
+        error: error.map(|number| format!("{number}: {}", row.text("Last_SQL_Error").unwrap_or_default())),
+    }
+}

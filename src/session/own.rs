@@ -1,0 +1,33 @@
+//! What the session answers itself: its own variable, `dbproxy_consistency`.
+
+use super::{Failure, Plan, Session};
+use crate::route::{self, Consistency};
+use crate::sql::{self, Effect, Facts, OwnStatement};
+use crate::wire;
+
+impl Session {
+    /// The answer to a statement about the variable; `None`: it is another statement.
+    pub(super) fn plan_own(&mut self, text: &[u8], facts: &Facts, policy: &route::Policy) -> Option<Plan> {
+        // Only these can be about a variable, and a look at the text costs more than one at the facts.
+        if !matches!(facts.effect, Effect::SessionState | Effect::Admin) {
+            return None;
+        }
+        Some(match sql::own_statement(text)? {
+            OwnStatement::Set(None) => {
+                self.state.consistency = None;
+                Plan::Ok
+            }
+            OwnStatement::Set(Some(word)) => match Consistency::parse(word) {
+                Some(consistency) => {
+                    self.state.consistency = Some(consistency);
+                    Plan::Ok
+                }
+                None => Plan::Fail(Failure::WrongConsistency(String::from_utf8_lossy(word).into_owned())),
+            },
+            OwnStatement::Select(column) => {
+                let value = self.consistency(policy).as_str().as_bytes();
+                Plan::Answer(wire::text_row(column, value, self.status(), self.capabilities))
+            }
+        })
+    }
+}
