@@ -5,10 +5,13 @@ SECONDS ?= 60
 # Minutes that a soak plays random sessions: make soak MINUTES=30.
 MINUTES ?= 10
 
+# Seeds that the simulation of failovers plays: make sim SEEDS=100000.
+SEEDS ?= 10000
+
 # Which drills: make drills NAMES="1 38".
 NAMES ?=
 
-.PHONY: help test soak drills servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz
+.PHONY: help test soak sim drills servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz clients
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,6 +63,9 @@ bench: servers ## Direct, HAProxy and dbproxy in interleaved rounds
 
 clients: servers ## Client libraries' own test suites, straight and through the proxy
 	@scripts/clients/run.sh all
+
+sim: ## SEEDS seeds of the simulation of failovers
+	SIM_SEEDS=$(SEEDS) $(CARGO) test --no-default-features --profile sim --test failover_sim -- --nocapture
 
 corpus: ## The statements of the servers' own test suites, all of them: fetches 360 MB
 	DBPROXY_CORPUS=full $(CARGO) test --test corpus -- --nocapture

@@ -21,6 +21,9 @@ mod world;
 use sabotage::Sabotage;
 use world::World;
 
+/// Seeds within which a sabotage must show.
+const SABOTAGE_SEEDS: u64 = 300;
+
 fn played(seed: u64, sabotage: Sabotage) -> World {
     let mut world = World::new(seed, sabotage);
     world.play();
@@ -55,4 +58,31 @@ fn no_seed_breaks_an_invariant() {
     }
     println!("{seeds} seeds, {events} events, {changes} changes of the primary, {acked} acknowledged writes");
     assert!(failed.is_empty(), "{} seeds failed: {failed:?}", failed.len());
+}
+
+/// The checks are worth something only if they catch a planner that is wrong.
+#[test]
+fn every_sabotage_is_caught() {
+    let mut missed = Vec::new();
+    for (sabotage, caught) in [
+        (Sabotage::SmallQuorum, "acknowledged"),
+        (Sabotage::SkipRevoke, "can be acknowledged"),
+        (Sabotage::SkipDrain, "without"),
+        (Sabotage::ForgetJournal, "epoch"),
+        (Sabotage::DeafReplicas, "nothing was wrong"),
+        (Sabotage::HideErrant, "is made a replica"),
+        (Sabotage::NoUndo, "no convergence"),
+        (Sabotage::SkipFence, "takes writes"),
+        (Sabotage::SkipArm, "unarmed"),
+    ] {
+        let complaint = (0..SABOTAGE_SEEDS).find_map(|seed| {
+            let complaints = played(seed, sabotage).check.complaints;
+            complaints.into_iter().find(|complaint| complaint.contains(caught)).map(|complaint| (seed, complaint))
+        });
+        match complaint {
+            Some((seed, complaint)) => println!("{sabotage:?}: seed {seed}, {complaint}"),
+            None => missed.push(sabotage),
+        }
+    }
+    assert!(missed.is_empty(), "not caught within {SABOTAGE_SEEDS} seeds: {missed:?}");
 }

@@ -91,7 +91,7 @@ fn choose_among(
     policy: &Policy,
 ) -> Result<Choice, NoChoice> {
     let goal = goal(survey, reports).ok_or(NoChoice::Nobody)?;
-    if let Some((one, other)) = split(sound) {
+    if let Some((one, other)) = split(sound, survey.origins) {
         return Err(NoChoice::Split(one, other));
     }
     let full = |one: &Participant<'_>| one.held.covers(&goal);
@@ -181,12 +181,13 @@ fn errant_of(one: &Participant<'_>, survey: &Survey<'_>) -> Option<GtidHistory> 
     Some(rest).filter(|rest| !rest.is_empty())
 }
 
-/// Two of which neither has all that the other has.
-fn split(sound: &[&Participant<'_>]) -> Option<(ServerId, ServerId)> {
-    sound.iter().enumerate().find_map(|(index, one)| {
-        let other =
-            sound.iter().skip(index + 1).find(|other| !one.held.covers(&other.held) && !other.held.covers(&one.held));
-        other.map(|other| (one.id, other.id))
+/// Two of which neither has all that the other has of what was written under this epoch. One that was a primary before may have what
+/// came late to others, and lack the rest; that is no contradiction.
+fn split(sound: &[&Participant<'_>], origins: &[Origin]) -> Option<(ServerId, ServerId)> {
+    let written: Vec<_> = sound.iter().map(|one| (one.id, one.held.only_from(origins))).collect();
+    written.iter().enumerate().find_map(|(index, (one, its))| {
+        let contradicts = |other: &GtidHistory| !its.covers(other) && !other.covers(its);
+        written.iter().skip(index + 1).find(|(_, other)| contradicts(other)).map(|(other, _)| (*one, *other))
     })
 }
 

@@ -168,9 +168,11 @@ impl Turn<'_> {
         let from = change.from;
         for server in self.state.ids() {
             let idle = self.state.durable.quarantined.contains_key(&server) && !ackers.contains(&server);
-            if writers.contains(&server) {
+            // A commit that waits there for acknowledgements shows only when it is made to end.
+            let writer = self.status(server).is_some_and(|status| !status.read_only || status.semi_sync.source_on);
+            if writers.contains(&server) || writer {
                 self.change_order(Step::Fence { server }, limit);
-            } else if !idle || fresh.contains(&server) && ackers.contains(&server) {
+            } else if !idle || fresh.contains(&server) {
                 self.change_order(Step::Revoke { server }, limit);
             }
         }
@@ -364,6 +366,7 @@ impl Turn<'_> {
         if let Some(track) = self.state.track_mut(server) {
             track.begin_reign();
         }
+        self.note_doubt(server);
         if let Done::Sets { sets, .. } = done {
             self.state.note_history(now, &sets.executed);
             self.state.durable.base = Some(sets.executed);

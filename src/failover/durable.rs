@@ -29,6 +29,10 @@ pub struct Durable {
     pub sources: BTreeMap<ServerId, ServerId>,
     /// What each server's own transactions are marked with, as it last said.
     pub origins: BTreeMap<ServerId, Origin>,
+    /// When each server was started, as far as it says.
+    pub starts: BTreeMap<ServerId, Moment>,
+    /// Who was started anew and may lack what it had acknowledged, and since when that is known.
+    pub doubts: BTreeMap<ServerId, Moment>,
     /// Who serves nothing until it is proven clean.
     pub quarantined: BTreeMap<ServerId, Quarantine>,
     /// Who is not routed to, by the operator's word.

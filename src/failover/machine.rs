@@ -93,6 +93,7 @@ impl Turn<'_> {
             if let Some(track) = self.state.track_mut(order.step.server()) {
                 track.note_start(uptime_ms, now, now);
             }
+            self.note_doubt(order.step.server());
         }
         match owner {
             Owner::Change => self.change_outcome(order.step, outcome.result),

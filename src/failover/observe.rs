@@ -22,6 +22,7 @@ impl Turn<'_> {
             return;
         }
         self.note_facts(server);
+        self.note_doubt(server);
         if self.state.durable.primary == Some(server) && self.state.durable.change.is_none() {
             self.primary_told(server, asked);
         } else {
@@ -81,6 +82,20 @@ impl Turn<'_> {
         if let Some(track) = self.state.track_mut(server) {
             track.settle(&history, asked);
         }
+        self.note_doubt(server);
+    }
+
+    /// A doubt outlives us.
+    pub(super) fn note_doubt(&mut self, server: ServerId) {
+        let Some(track) = self.state.track(server) else { return };
+        let (started, doubt) = (track.started, track.doubt);
+        if let Some(started) = started {
+            self.state.durable.starts.insert(server, started);
+        }
+        match doubt {
+            Some(doubt) => self.state.durable.doubts.insert(server, doubt),
+            None => self.state.durable.doubts.remove(&server),
+        };
     }
 
     /// Whether a replica has what the primary, asked later, has not: nothing can have come from it.
@@ -253,6 +268,13 @@ impl Turn<'_> {
             *at = (*at).min(now);
         }
         self.state.durable.opened = self.state.durable.opened.min(now);
+        for id in self.state.ids() {
+            let (started, doubt) =
+                (self.state.durable.starts.get(&id).copied(), self.state.durable.doubts.get(&id).copied());
+            if let Some(track) = self.state.track_mut(id) {
+                (track.started, track.doubt) = (started, doubt.map(|doubt| doubt.min(now)));
+            }
+        }
         self.drop_orders(Owner::Change);
         let Some(change) = &mut self.state.durable.change else { return };
         (change.began, change.since) = (change.began.min(now), change.since.min(now));

@@ -106,9 +106,7 @@ impl Turn<'_> {
     /// Whether it waits to be told to replicate: it was started, as the configuration should have it, without beginning by itself, or we
     /// stopped it. One that someone else stopped while it ran was stopped for a reason.
     fn waits_to_replicate(&self, id: ServerId) -> bool {
-        let stopped = |stream: &super::Stream| {
-            stream.receiver == Receiver::Stopped && !stream.applying && stream.apply_error.is_none()
-        };
+        let stopped = |stream: &super::Stream| stream.receiver == Receiver::Stopped && stream.apply_error.is_none();
         self.state.track(id).is_some_and(|track| {
             (!track.received || track.stopped_by_us)
                 && track.status().and_then(|status| status.stream.as_ref()).is_some_and(stopped)
@@ -206,7 +204,9 @@ impl Turn<'_> {
         else {
             return;
         };
-        let errant = sets.executed.less(&word.status.sets.executed);
+        // Of its own, the primary may have some that wait for acknowledgements and are not counted as executed yet.
+        let origins: Vec<_> = self.state.durable.origin.into_iter().collect();
+        let errant = sets.executed.less(&word.status.sets.executed).not_from(&origins);
         if !errant.is_empty() {
             self.quarantine(server, Suspicion::Errant(errant.clone()));
             self.stage(RejoinStage::Dumping { errant: errant.clone() });

@@ -151,10 +151,15 @@ impl Turn<'_> {
             .into_iter()
             .chain(change.reigns.iter().filter_map(|reign| self.state.durable.origins.get(&reign.primary).copied()))
             .collect();
+        // What the old primary says that it has is not errant, wherever it came from.
+        let mut primary = change.primary.clone();
+        if let Some(itself) = change.from.and_then(|from| change.reached.get(&from)) {
+            primary.get_or_insert_with(|| itself.held.clone()).merge(&itself.held);
+        }
         let survey = Survey {
             from: change.from,
             participants: participants.collect(),
-            primary: change.primary.as_ref(),
+            primary: primary.as_ref(),
             origins: &origins,
             wait_count: if change.forced { 0 } else { usize::from(self.policy.durability.wait_count()) },
             wanted: change.wanted,
@@ -227,14 +232,13 @@ impl Turn<'_> {
             None => format!("server {} is chosen", choice.candidate.0),
         };
         self.happened(text);
-        let itself = self.state.durable.change.as_ref().is_some_and(|change| change.from == Some(choice.candidate));
         let (via, goal, candidate) = (choice.via, choice.goal.clone(), choice.candidate);
         let Some(change) = &mut self.state.durable.change else { return };
         let ready = change.reached.get(&candidate).is_some_and(|reached| reached.sets.executed.covers(&goal));
         change.choice = Some(choice);
         self.enter(match via {
             Some(_) => Stage::Feeding,
-            None if itself || ready => Stage::Arming,
+            None if ready => Stage::Arming,
             None => Stage::Draining,
         });
     }

@@ -134,7 +134,8 @@ impl Track {
 
     /// Whether a primary was started anew: clearly later than it had been started when it was opened, or later than that.
     pub(super) fn started_since(&self, before: Option<Moment>, opened: Moment) -> bool {
-        let later = |at: Moment, slack: u64| self.started.is_some_and(|started| started.ms_since(at) > slack);
+        let latest = self.word.as_ref().map(|word| word.asked.0.saturating_sub(word.status.uptime_ms));
+        let later = |at: Moment, slack: u64| latest.is_some_and(|started| started > at.0.saturating_add(slack));
         before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, 0)
     }
 

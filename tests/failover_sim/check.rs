@@ -198,10 +198,23 @@ impl World {
                 Some(Suspicion::Unchecked) => false,
                 None => {
                     let node = self.state.node(server_id(index), &self.policy, Moment(self.now));
-                    at.read_only && at.source == Some(primary) && node == NodeState::ReplicaOk
+                    at.read_only && self.follows(index, primary) && node == NodeState::ReplicaOk
                 }
             }
         }) && self.nothing_is_lost(primary)
+    }
+
+    /// Over other servers too.
+    fn follows(&self, index: usize, primary: usize) -> bool {
+        let mut at = index;
+        for _ in 0..self.servers.len() {
+            match self.servers[at].source {
+                Some(source) if source == primary => return true,
+                Some(source) => at = source,
+                None => return false,
+            }
+        }
+        false
     }
 
     fn nothing_is_lost(&mut self, primary: usize) -> bool {

@@ -76,6 +76,7 @@ impl World {
 
     fn step_at(&mut self, index: usize, order: &Order) -> Now {
         match &order.step {
+            Step::Revoke { .. } if self.sabotage.skips_revoke() => self.sets(index),
             Step::Revoke { .. } => {
                 let at = &mut self.servers[index];
                 if at.setup.flavor == Flavor::MariaDb {

@@ -1,9 +1,7 @@
 //! The planner made wrong on purpose, from outside: what it is told, what it decides and what is done, each bent in one way, so that
 //! the checks are seen to catch it.
 
-use dbproxy::failover::{
-    Done, Durability, Durable, Event, Failed, FenceRule, Order, Policy, Seen, State, Step, Suspicion,
-};
+use dbproxy::failover::{Done, Durability, Durable, Event, Failed, FenceRule, Order, Policy, Seen, Sets, State, Step};
 use dbproxy::topology::GtidHistory;
 
 /// One thing that is bent.
@@ -62,10 +60,25 @@ impl Sabotage {
         if self == Self::ForgetJournal { old.clone() } else { new }
     }
 
+    /// Only the quorum is too small: what servers are told is what it was.
+    pub fn order(self, mut order: Order) -> Order {
+        if self == Self::SmallQuorum
+            && let Step::Arm { wait_count, .. } | Step::Open { wait_count, .. } = &mut order.step
+        {
+            *wait_count = wait_count.saturating_sub(1);
+        }
+        order
+    }
+
     /// Whether an order is never carried out.
     pub fn swallows(self, order: &Order, state: &State) -> bool {
         let from = state.durable().change.as_ref().and_then(|change| change.from);
         self == Self::NoUndo && matches!(order.step, Step::Open { server, .. } if Some(server) == from)
+    }
+
+    /// Whether a replica that is told to hear its source no more says yes and goes on.
+    pub fn skips_revoke(self) -> bool {
+        self == Self::SkipRevoke
     }
 
     /// Whether a server that is not armed is opened.
@@ -78,6 +91,10 @@ impl Sabotage {
             (Self::HideErrant, Step::Fence { .. }, Ok(Done::Sets { mut sets, uptime_ms })) => {
                 sets.executed = GtidHistory::empty(sets.executed.flavor());
                 Ok(Done::Sets { sets, uptime_ms })
+            }
+            (Self::SkipDrain, Step::Drain { until, .. }, Err(_)) => {
+                let sets = Sets { executed: until.clone(), received: None, purged: None };
+                Ok(Done::Sets { sets, uptime_ms: 60_000 })
             }
             (_, _, result) => result,
         }

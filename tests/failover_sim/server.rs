@@ -1,7 +1,7 @@
 //! A model of a server: a binary log, a relay log, semi-synchronous replication, and what a crash leaves of them.
 
 use dbproxy::failover::{SemiSync, Sets, Settings, Status, Stream};
-use dbproxy::topology::{Epoch, Flavor, GtidHistory, GtidSet, Origin, Receiver, ServerId};
+use dbproxy::topology::{Epoch, Flavor, GtidHistory, Origin, Receiver, ServerId};
 use std::collections::BTreeSet;
 
 /// An index into the world's transactions.
@@ -230,10 +230,4 @@ pub fn origin(flavor: Flavor, index: usize) -> Origin {
         Flavor::MySql => Origin::uuid(&uuid(index)).unwrap(),
         Flavor::MariaDb => Origin::ServerId(u32::try_from(index).unwrap() + 1),
     }
-}
-
-/// What the topology's words have for a position; only here so that the model says it once.
-#[allow(dead_code, reason = "kept for readers of failed seeds")]
-pub fn position(history: &GtidHistory) -> GtidSet {
-    history.position()
 }
