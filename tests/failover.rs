@@ -24,6 +24,10 @@ fn proxy(cluster: &Cluster, more: &str) -> Proxy {
         let failover = &proxy.status()["failover"];
         (failover["mode"] == "auto" && failover["state"] == "healthy" && failover["epoch"] == 1).then_some(())
     });
+    // Everybody has been asked anew since there is a primary.
+    wait_for("a switchover to be possible", || {
+        proxy.command(&["switchover", "--dry-run"]).status.success().then_some(())
+    });
     proxy
 }
 

@@ -372,6 +372,7 @@ impl Turn<'_> {
             self.state.durable.base = Some(sets.executed);
         }
         self.drop_orders(Owner::Change);
+        self.look_anew();
         for id in self.state.ids().filter(|id| *id != server && !change.following.contains(id)) {
             if !self.state.durable.quarantined.contains_key(&id) {
                 self.quarantine(id, Suspicion::Unchecked);

@@ -255,7 +255,14 @@ impl Turn<'_> {
         if before.is_some_and(|before| before != primary) {
             self.notify(NoticeKind::Adopted, format!("server {} was made the primary by someone else", primary.0));
         }
+        self.look_anew();
         self.confirmed(primary);
+    }
+
+    /// What was said before there was this primary is not what it is: everybody is asked again, at once.
+    pub(super) fn look_anew(&mut self) {
+        let everybody = self.state.ids().map(super::Effect::Look);
+        self.effects.extend(everybody);
     }
 
     /// Goes on where the last run ended.

@@ -32,9 +32,14 @@ impl Turn<'_> {
             return Err(format!("server {} is the primary already", primary.0));
         }
         let evidence = self.state.evidence(self.now);
-        let status = evidence.primary().and_then(|primary| primary.fresh(self.policy));
-        if status.ok_or("the primary does not answer: `dbproxy failover` is for that")?.read_only {
-            return Err("the primary is read-only".to_owned());
+        let seen = evidence.primary().ok_or("no primary is known")?;
+        match seen.fresh(self.policy) {
+            Some(status) if status.read_only => return Err("the primary is read-only".to_owned()),
+            Some(_) => {}
+            None if seen.silence.is_none() => {
+                return Err("the primary has not said lately how it is: try again in a moment".to_owned());
+            }
+            None => return Err("the primary does not answer: `dbproxy failover` is for that".to_owned()),
         }
         let limits = &self.policy.limits;
         let ready: Vec<_> = evidence
