@@ -105,6 +105,7 @@ impl World {
                     Now::Later
                 }
             }
+            Step::Arm { .. } if self.sabotage.skips_arm() => Now::Done(Done::Plain),
             Step::Arm { wait_count, .. } => {
                 let at = &mut self.servers[index];
                 (at.receives, at.connected, at.applies, at.replica_on) = (false, false, false, false);

@@ -20,7 +20,7 @@ pub enum Sabotage {
     DeafReplicas,
     /// A server to be taken back says that it has nothing.
     HideErrant,
-    /// The old primary is never opened again.
+    /// After a change that is undone nobody is opened.
     NoUndo,
     /// The old primary counts as fenced, and is not.
     SkipFence,
@@ -72,8 +72,8 @@ impl Sabotage {
 
     /// Whether an order is never carried out.
     pub fn swallows(self, order: &Order, state: &State) -> bool {
-        let from = state.durable().change.as_ref().and_then(|change| change.from);
-        self == Self::NoUndo && matches!(order.step, Step::Open { server, .. } if Some(server) == from)
+        let undone = state.durable().change.as_ref().is_some_and(|change| change.undone.is_some());
+        self == Self::NoUndo && undone && matches!(order.step, Step::Open { .. })
     }
 
     /// Whether a replica that is told to hear its source no more says yes and goes on.
