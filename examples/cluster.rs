@@ -1,11 +1,12 @@
 //! A long-lived test cluster for people, the demo and the benches, by the code that the tests use.
 //!
 //! ```text
-//! cluster start mysql|mariadb DIR BASEPORT [durable]   servers on BASEPORT, BASEPORT+1, BASEPORT+2; returns once they replicate
-//! cluster stop DIR                                     stops what was started in DIR and removes its files
+//! cluster start mysql|mariadb DIR BASEPORT [durable|failover]   servers on BASEPORT, BASEPORT+1, BASEPORT+2; returns once they replicate
+//! cluster stop DIR                                              stops what was started in DIR and removes its files
 //! ```
 //!
-//! `start` also writes `DIR/dbproxy.toml`: a configuration for a proxy in front, on BASEPORT+10 (admin +11, HTTP +12).
+//! `start` also writes `DIR/dbproxy.toml`: a configuration for a proxy in front, on BASEPORT+10 (admin +11, HTTP +12). With `failover`
+//! the replication is semi-synchronous, and that proxy replaces a primary that is lost.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -16,14 +17,19 @@ use std::process::ExitCode;
 use std::time::Duration;
 use support::{Cluster, Flavor, Lifetime, Options, accounts, configuration, wait_within};
 
-const USAGE: &str = "usage: cluster start mysql|mariadb DIR BASEPORT [durable]\n       cluster stop DIR";
+const USAGE: &str = "usage: cluster start mysql|mariadb DIR BASEPORT [durable|failover]\n       cluster stop DIR";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
-        ["start", flavor, dir, port] => start(flavor, dir, port, false),
-        ["start", flavor, dir, port, "durable"] => start(flavor, dir, port, true),
+        ["start", flavor, dir, port] => start(flavor, dir, port, Options::default()),
+        ["start", flavor, dir, port, "durable"] => {
+            start(flavor, dir, port, Options { durable: true, ..Options::default() })
+        }
+        ["start", flavor, dir, port, "failover"] => {
+            start(flavor, dir, port, Options { semi_sync: true, ..Options::default() })
+        }
         ["stop", dir] => stop(Path::new(dir)),
         _ => Err(USAGE.to_owned()),
     };
@@ -36,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(flavor: &str, dir: &str, port: &str, durable: bool) -> Result<(), String> {
+fn start(flavor: &str, dir: &str, port: &str, options: Options) -> Result<(), String> {
     let flavor = match flavor {
         "mysql" => Flavor::MySql,
         "mariadb" => Flavor::MariaDb,
@@ -48,9 +54,13 @@ fn start(flavor: &str, dir: &str, port: &str, durable: bool) -> Result<(), Strin
     if dir.join("s1").exists() {
         return Err(format!("{} has a cluster already: stop it first", dir.display()));
     }
-    let options = Options { durable, max_connections: 4000, lifetime: Lifetime::Detached, ..Options::default() };
+    let options = Options { max_connections: 4000, lifetime: Lifetime::Detached, ..options };
     let cluster = Cluster::start_in(flavor, &options, &dir, &[port, port + 1, port + 2]);
-    let config = configuration(&cluster.addresses(), port + 10, port + 11, port + 12);
+    let mut config = configuration(&cluster.addresses(), port + 10, port + 11, port + 12);
+    if options.semi_sync {
+        let (user, password) = accounts::REPLICATION;
+        config.push_str(&format!("\n[replication]\nuser = \"{user}\"\npassword = \"{password}\"\n"));
+    }
     let file = dir.join("dbproxy.toml");
     std::fs::write(&file, config).map_err(|error| format!("{}: {error}", file.display()))?;
     println!("primary   {}", cluster.primary().address());

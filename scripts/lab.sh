@@ -4,7 +4,8 @@
 #   lab_open NAME          makes $lab, the directory of this run
 #   lab_build              builds what is needed
 #   lab_ports FROM         prints the first of 13 free ports
-#   lab_cluster FLAVOR     starts a cluster on $port, $port+1, $port+2; sets $flavor
+#   lab_cluster FLAVOR [durable|failover]   starts a cluster on $port, $port+1, $port+2; sets $flavor
+#   lab_kill N SIGNAL      ends server N; lab_restart N starts it again as it was started
 #   lab_proxy              starts dbproxy on $port+10 (admin +11, HTTP +12), waits for both replicas; sets $proxy_pid
 
 lab=
@@ -119,6 +120,22 @@ lab_cluster() {
         echo "no $wanted cluster: $(tail -n 3 "$lab/cluster.err")" >&2
     done
     return 1
+}
+
+# Whoever started it may be gone: what it was started with is kept.
+lab_kill() {
+    local pid
+    pid=$(cat "$lab/s$1/pid")
+    cp "/proc/$pid/cmdline" "$lab/s$1.command"
+    kill "-$2" "$pid"
+    while kill -0 "$pid" 2>/dev/null && ! grep -q '^State:.*Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.05; done
+}
+
+lab_restart() {
+    local command
+    mapfile -d '' command <"$lab/s$1.command"
+    "${command[@]}" >/dev/null 2>&1 </dev/null &
+    echo "$!" >"$lab/s$1/pid"
 }
 
 replicas_up() { dbproxy status --config "$lab/dbproxy.toml" 2>/dev/null | awk '$2 == "replica" && $3 == "up" { n++ } END { print n + 0 }'; }

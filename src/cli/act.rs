@@ -200,13 +200,11 @@ fn shown(answer: &Value, format: Format) -> String {
     }
     let mut text = String::new();
     if let Some(events) = answer.get("events").and_then(Value::as_array) {
+        // What is kept without a word is for the next start only.
         for event in events {
-            text += &format!(
-                "{}  epoch {}  {}\n",
-                event["at_ms"],
-                event["epoch"],
-                event["what"].as_str().unwrap_or_default()
-            );
+            if let Some(what) = event["what"].as_str().filter(|what| !what.is_empty()) {
+                text += &format!("{}  epoch {}  {what}\n", event["at_ms"], event["epoch"]);
+            }
         }
         return text;
     }

@@ -29,6 +29,8 @@ pub(super) fn no_lease(why: &str) {
 pub(super) fn notice(notice: &Notice, mode: Mode) {
     let (text, state) = (notice.text.as_str(), mode_word(mode));
     match notice.kind {
+        // Who does not fail over need not be fit for it.
+        NoticeKind::Problem if mode == Mode::Observe => info!(state, reason = text, "failover: problem"),
         NoticeKind::Problem => warn!(state, reason = text, "failover: problem"),
         NoticeKind::Started => warn!(state, reason = text, "failover: the primary is being changed"),
         NoticeKind::Finished => info!(state, reason = text, "failover: there is a new primary"),

@@ -166,8 +166,9 @@ impl Failure {
             Self::Server(err) => (err.code, b"HY000"),
             // ER_READ_ONLY_MODE: what a server says that takes no writes now.
             Self::NoPrimary { .. } | Self::HeldTooMany { .. } | Self::Conflict { .. } => (1836, b"HY000"),
-            // CR_SERVER_LOST: what a client library says of a connection that was lost during a statement.
-            Self::OutcomeUnknown { .. } | Self::StateLost { .. } | Self::ServerMalformed { .. } => (2013, b"HY000"),
+            // ER_NET_READ_ERROR, of the class "connection exception". Not CR_SERVER_LOST (2013), which client libraries say of
+            // themselves: MariaDB Connector/C takes such a number from a server for a malformed packet, and drops the text.
+            Self::OutcomeUnknown { .. } | Self::StateLost { .. } | Self::ServerMalformed { .. } => (1158, b"08S01"),
             // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
             Self::PrimaryChanged { .. } | Self::ReadOnlyTransactionLost | Self::NotOnReplica => (1213, b"40001"),
             Self::UnknownStatement { .. } => (1243, b"HY000"),

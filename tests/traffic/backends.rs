@@ -153,7 +153,7 @@ fn a_write_on_a_primary_that_crashes_is_unknown_and_never_sent_twice() {
         cluster.primary().kill9();
         let answer = peer.answer(dbproxy::wire::Expect::Results).expect("an error");
         let err = answer[0].err().expect("an error");
-        assert_eq!(err.code, 2013);
+        assert_eq!(err.code, 1158);
         let text = String::from_utf8_lossy(&err.message).into_owned();
         assert!(text.contains("whether it was executed is not known"), "{text}");
         assert!(text.contains(&cluster.primary().address()), "{text}");

@@ -169,7 +169,7 @@ fn what_may_write_is_ended_with_its_connection() {
         holder.query("SELECT * FROM app.t FOR UPDATE");
         let mut peer = Peer::through(proxy);
         let ended = peer.fails("SELECT * FROM t FOR UPDATE");
-        assert_eq!(ended.code, 2013, "{}", String::from_utf8_lossy(&ended.message));
+        assert_eq!(ended.code, 1158, "{}", String::from_utf8_lossy(&ended.message));
         assert!(String::from_utf8_lossy(&ended.message).contains("longer than its rule allows"));
         holder.query("ROLLBACK");
         assert_eq!(peer.row("SELECT n FROM t FOR UPDATE"), ["1"]);

@@ -161,7 +161,7 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Path,
         Some(""),
         Effect::Restart,
-        "Executable that is run before a failover or switchover changes anything, with the timeline as JSON on standard input. When it fails a switchover is called off; a failover goes on.",
+        "Executable that is run when a failover or switchover begins, beside it, with the timeline as JSON on standard input. When it fails that is logged.",
     ),
     key(
         "hooks.after",
