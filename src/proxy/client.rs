@@ -350,11 +350,7 @@ impl Driver {
                     Ok(()) => Next::Continue,
                     Err(error) => match self.not_connected(run, &error) {
                         Ok(next) => next,
-                        Err(refusal) => {
-                            // The next look must not come at once: nothing may have changed.
-                            tokio::time::sleep(Duration::from_millis(50)).await;
-                            return Ok(Ready::Not(Attempt::Again(Some(refusal))));
-                        }
+                        Err(refusal) => return self.look_again(refusal).await,
                     },
                 },
                 Step::Reopen => {
@@ -366,8 +362,9 @@ impl Driver {
                 }
                 Step::Inject { server, what, payload } => {
                     match self.inject(run, incoming, server, (what, payload)).await? {
-                        (Next::Continue, true) => return Ok(Ready::Sent),
-                        (next, _) => next,
+                        Ok((Next::Continue, true)) => return Ok(Ready::Sent),
+                        Ok((next, _)) => next,
+                        Err(refusal) => return self.look_again(refusal).await,
                     }
                 }
             };
@@ -388,6 +385,12 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// The next look must not come at once: nothing may have changed.
+    async fn look_again(&self, refusal: Refusal) -> Outcome<Ready> {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(Ready::Not(Attempt::Again(Some(refusal))))
     }
 
     /// A backend could not be opened: the replica's reads go elsewhere, the primary's statements wait.

@@ -14,7 +14,7 @@ use crate::topology::{ServerId, Writes};
 use crate::wire::{HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
 
 /// A read is sent so many times again at most.
-const REPEATS_MAX: u8 = 2;
+pub(super) const REPEATS_MAX: u8 = 2;
 
 impl Driver {
     /// Whether the primary that the command was to go to still is it: bringing the backend there may have taken a while.
@@ -39,7 +39,7 @@ impl Driver {
 
     /// Counts one more time that the command is sent again; whether that was the last.
     pub(super) fn is_last_attempt(&mut self) -> bool {
-        self.repeats += 1;
+        self.repeats = self.repeats.saturating_add(1);
         self.repeats > REPEATS_MAX
     }
 

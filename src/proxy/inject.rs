@@ -2,6 +2,7 @@
 
 use super::client::{Driver, Outcome};
 use super::link::{BackendLink, Incoming, poll_chunk};
+use crate::route::{Reason, Refusal, Target};
 use crate::session::{Answer, Batch, Failure, Next, Prelude, Run};
 use crate::topology::ServerId;
 use crate::wire::{self, Expect, Tracker};
@@ -48,21 +49,21 @@ enum Behind {
 
 impl Driver {
     /// Sends what a step says and all that can go with it, in one write. Returns how the run goes on, and whether the client's
-    /// statement is on its way with it: its answer comes next.
+    /// statement is on its way with it: its answer comes next. Or why no server can take it now.
     pub(super) async fn inject(
         &mut self,
         run: &mut Run,
         incoming: &mut Incoming,
         server: ServerId,
         step: (Prelude, Vec<u8>),
-    ) -> Outcome<(Next, bool)> {
+    ) -> Outcome<Result<(Next, bool), Refusal>> {
         let batch = if server == run.route.server {
             self.session.batch(run, step, &self.topology.load())
         } else {
             Batch { commands: vec![step], statement_follows: false }
         };
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
-            return Ok((Next::Lost("connection"), false));
+            return Ok(Ok((Next::Lost("connection"), false)));
         };
         for (_, payload) in &batch.commands {
             wire::frame(&mut backend.ahead, 0, payload);
@@ -88,28 +89,40 @@ impl Driver {
                 }
                 if follows && next != Next::Continue {
                     self.throw_away(run, server).await;
-                    return Ok((next, false));
+                    return Ok(Ok((next, false)));
                 }
-                Ok((next, follows))
+                Ok(Ok((next, follows)))
             }
-            Err(error) => Ok((self.injected_in_vain(server, follows, &error), false)),
+            Err(error) => Ok(self.injected_in_vain(run, server, follows, &error).map(|next| (next, false))),
         }
     }
 
     /// The backend was lost. What it may have run of the client's is a plain read, but a read that ends servers must not be taken
-    /// from one to the next for ever.
-    fn injected_in_vain(&mut self, server: ServerId, followed: bool, error: &io::Error) -> Next {
+    /// from one to the next for ever. One that is lost again and again, before it had any of it, is no place for it either.
+    fn injected_in_vain(
+        &mut self,
+        run: &Run,
+        server: ServerId,
+        followed: bool,
+        error: &io::Error,
+    ) -> Result<Next, Refusal> {
         tracing::debug!(backend = &*self.shared.address(server), %error, "backend lost");
         self.topology.hint(server);
         let address = self.shared.address(server);
         self.drop_backend(server);
         if let Err(bound) = self.session.backend_closed(server) {
-            return Next::Lost(bound);
+            return Ok(Next::Lost(bound));
         }
         if followed && self.is_last_attempt() {
-            return Next::Fail(Failure::OutcomeUnknown { server: address, how: error.to_string() });
+            return Ok(Next::Fail(Failure::OutcomeUnknown { server: address, how: error.to_string() }));
         }
-        Next::Continue
+        if followed || !self.is_last_attempt() {
+            return Ok(Next::Continue);
+        }
+        match run.route.target {
+            Target::Replica => Ok(Next::ToPrimary(Reason::NoReplica)),
+            Target::Primary => Err(Refusal::NoPrimary(error.to_string())),
+        }
     }
 
     /// The statement was sent and must not have been: its answer is read and forgotten, if that is soon done.

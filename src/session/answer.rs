@@ -69,6 +69,7 @@ impl Session {
             }
             Kind::Err => {
                 run.saw_error = true;
+                self.follow_failed_write(run);
                 let shown = self.refused_in_transaction(run, payload);
                 run.saw_refused = shown.is_some();
                 Ok(shown.or_else(|| run.limit_error(self.flavor)))
@@ -324,10 +325,7 @@ impl Session {
             self.state.unreported = false;
             return;
         }
-        let writes = run.facts.is_some_and(|facts| {
-            matches!(facts.effect, Effect::Write | Effect::Unknown)
-                || matches!(facts.why, Why::SideEffectFunction | Why::Admin)
-        });
+        let writes = run.may_write();
         // A result set that ended in an EOF packet could not carry the position; a server without GTIDs has none.
         let untold = run.saw_eof || !run.gtids || self.state.pins.has(Hold::SessionTracking);
         if self.in_transaction() {
@@ -338,6 +336,15 @@ impl Session {
         }
     }
 
+    /// A write that failed may have done a part of its work (a DROP of several tables, a table without transactions), and an error
+    /// tells no position. Other sessions need not wait for what was never acknowledged.
+    fn follow_failed_write(&mut self, run: &Run) {
+        let runs = !matches!(run.command, Command::StmtPrepare | Command::ResetConnection);
+        if runs && run.route.target == Target::Primary && run.may_write() && !self.in_transaction() {
+            self.state.frontier.note_untracked(Reason::OwnWriteUntracked);
+        }
+    }
+
     fn wrote_untracked(&mut self, run: &mut Run) {
         self.state.frontier.note_untracked(Reason::OwnWriteUntracked);
         run.acknowledged = Some(Acknowledged::Untracked);
@@ -345,6 +352,13 @@ impl Session {
 }
 
 impl Run {
+    fn may_write(&self) -> bool {
+        self.facts.is_some_and(|facts| {
+            matches!(facts.effect, Effect::Write | Effect::Unknown)
+                || matches!(facts.why, Why::SideEffectFunction | Why::Admin)
+        })
+    }
+
     /// Whether what the statement before left (warnings, ROW_COUNT(), FOUND_ROWS()) is still to be asked for where it ran.
     /// Seen on both products, but that MySQL's preparing clears the warnings.
     fn leaves_diagnostics(&self) -> bool {

@@ -106,6 +106,8 @@ pub struct Session {
     client: u128,
     capabilities: Capabilities,
     flavor: Flavor,
+    /// Status flags of its login.
+    initial: Status,
     state: State,
     statements: Statements,
     backends: Vec<Backend>,
@@ -146,6 +148,7 @@ impl Session {
             client: login.client,
             capabilities: login.capabilities,
             flavor: login.flavor,
+            initial: login.status,
             state,
             statements: Statements::default(),
             backends: Vec::new(),

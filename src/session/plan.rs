@@ -179,6 +179,8 @@ impl Session {
             }
             Command::ResetConnection if self.backends.is_empty() => {
                 self.reset();
+                // No server is there to say what a session begins with: no `autocommit` of the session's own is left.
+                self.state.status = self.initial;
                 Plan::Ok
             }
             other => match expectation(other) {

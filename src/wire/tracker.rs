@@ -154,7 +154,8 @@ impl Tracker {
                 pass += HEADER_LEN;
                 continue;
             }
-            let payload = &rest[HEADER_LEN..];
+            // What stands behind this packet must not be taken for its own.
+            let payload = &rest[HEADER_LEN..rest.len().min(HEADER_LEN + header.len)];
             self.plausible(header, payload)?;
             let wants = HEADER_LEN + self.bytes_needed(header, payload);
             if rest.len() < wants {
@@ -236,7 +237,6 @@ impl Tracker {
     }
 
     fn step(&mut self, header: Header, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
-        let payload = payload.get(..header.len).unwrap_or(payload);
         match self.state {
             State::Params { .. } | State::PreparedColumns { .. } | State::Columns { .. }
                 if payload.first() == Some(&0xff) =>
@@ -499,6 +499,13 @@ mod tests {
             let bytes = stream(&[vec![2], column(), b"\xff\x28\x04#42000no".to_vec()]);
             assert_eq!(run(Expect::Results, OLD, &bytes, step), (vec![Kind::Err], bytes.len()));
         }
+    }
+
+    #[test]
+    fn what_stands_behind_an_empty_packet_is_not_its_own() {
+        let bytes = stream(&[vec![2], Vec::new(), column()]);
+        let mut tracker = Tracker::new(Expect::Results, OLD);
+        assert_eq!(tracker.scan(&bytes), Ok(Scan { pass: bytes.len(), event: None, wants: 0 }));
     }
 
     #[test]

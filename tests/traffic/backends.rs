@@ -266,3 +266,35 @@ fn a_statement_prepared_on_a_lost_backend_is_prepared_again() {
         assert_eq!(peer.value("SELECT n FROM t"), "4");
     });
 }
+
+#[test]
+fn long_data_that_no_primary_takes_fails_the_execution() {
+    let flavor = flavors()[0];
+    let cluster = Cluster::start(flavor, Options::default());
+    warm(&cluster);
+    cluster.primary().sql("CREATE TABLE app.t (id INT PRIMARY KEY AUTO_INCREMENT, n INT)");
+    cluster.wait_for_replicas();
+    let proxy = Proxy::start(&cluster, "[routing]\nwrite_wait_ms = 300\n");
+    let has_primary = |wanted: bool| {
+        wait_for("the proxy to see it", || (proxy.status()["cluster"]["primary"].is_string() == wanted).then_some(()));
+    };
+    let mut peer = Peer::through(&proxy);
+    let prepared = peer.run(b"\x16INSERT INTO t (n) VALUES (?)", dbproxy::wire::Expect::Prepared).expect("an answer");
+    let id = &prepared[0].payload[1..5];
+    let long_data = [&[0x18][..], id, &[0, 0, b'7']].concat();
+    let execute = [&[0x17][..], id, &[0, 1, 0, 0, 0, 0, 1, 253, 0]].concat();
+    cluster.primary().set_read_only(true);
+    has_primary(false);
+    peer.send(&long_data);
+    peer.ping().expect("its own answer");
+    let answer = peer.run(&execute, dbproxy::wire::Expect::Results).expect("an answer");
+    assert_eq!(answer[0].err().map(|err| err.code), Some(1836), "{answer:?}");
+    cluster.primary().set_read_only(false);
+    has_primary(true);
+    let answer = peer.run(&[&[0x1a][..], id].concat(), dbproxy::wire::Expect::OnePacket).expect("an answer");
+    assert!(answer[0].err().is_none(), "{answer:?}");
+    peer.send(&long_data);
+    let answer = peer.run(&execute, dbproxy::wire::Expect::Results).expect("an answer");
+    assert!(answer[0].err().is_none(), "{answer:?}");
+    assert_eq!(peer.value("SELECT n FROM t"), "7");
+}

@@ -267,3 +267,22 @@ fn a_server_that_lies_hurts_only_who_asked_it() {
         }
     }
 }
+
+#[test]
+fn a_replica_that_drops_whoever_prepares_there_is_left_alone() {
+    let flavor = flavors()[0];
+    let cluster = cluster(flavor, 1);
+    let middleman = Middleman::before(cluster.servers[1].port);
+    let servers = [cluster.primary().address(), format!("127.0.0.1:{}", middleman.port)];
+    let proxy = Proxy::start_edited(&servers, |config| config + "[backend.tls]\nmode = \"disabled\"\n");
+    let mut peer = Peer::through(&proxy);
+    peer.ok("BEGIN");
+    let prepare = [&[0x16][..], b"SELECT n /* EVIL */ FROM t"].concat();
+    let prepared = peer.run(&prepare, Expect::Prepared).expect("an answer");
+    peer.ok("COMMIT");
+    let at_once = GAMES.iter().position(|game| matches!(game, Game::CloseAtOnce)).expect("a game");
+    middleman.play(at_once);
+    let execute = [&[0x17][..], &prepared[0].payload[1..5], &[0, 1, 0, 0, 0]].concat();
+    let answer = peer.run(&execute, Expect::Results).expect("an answer, from the primary");
+    assert!(answer.iter().all(|packet| packet.err().is_none()), "{answer:?}");
+}

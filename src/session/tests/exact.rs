@@ -98,3 +98,31 @@ fn a_client_that_chooses_what_it_is_told_is_told_nothing_of_ours() {
     assert_eq!(ran(&mut session, choose, AUTOCOMMIT, &[], &topology).2, [Prelude::Untrack]);
     assert_eq!(ran(&mut session, "SELECT n FROM t", AUTOCOMMIT, &[], &topology).2, []);
 }
+
+#[test]
+fn a_reset_without_a_backend_forgets_autocommit_too() {
+    let topology = topology(WRITTEN);
+    let mut session = session();
+    ran(&mut session, "SET autocommit = 0", Status(0), &[], &topology);
+    assert!(!session.status().has(AUTOCOMMIT));
+    session.backend_closed(PRIMARY).expect("nothing is lost");
+    assert!(matches!(plan(&mut session, &[0x1f], true, &topology), Ok(Plan::Ok)));
+    assert!(session.status().has(AUTOCOMMIT));
+    assert_eq!(
+        ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &[], &topology).2,
+        [Prelude::Reset, Prelude::Track]
+    );
+}
+
+#[test]
+fn a_write_that_failed_may_have_done_a_part() {
+    let topology = topology(WRITTEN);
+    for (text, to) in [("DROP TABLE t, missing", PRIMARY), ("SELECT nonsense FROM t", REPLICA)] {
+        let mut session = session();
+        let payload = query(text);
+        let mut run = planned(&mut session, &payload, &topology);
+        prepared(&mut session, &mut run, &topology);
+        answered(&mut session, &mut run, &payload, &(Kind::Err, b"\xff\x1b\x04#42S02gone".to_vec()));
+        assert_eq!(planned(&mut session, &query("SELECT n FROM t"), &topology).route.server, to, "{text}");
+    }
+}
