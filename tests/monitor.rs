@@ -290,17 +290,23 @@ fn a_hint_makes_the_monitor_look_at_once() {
     let cluster = pair(flavors()[0]);
     let watched = Watched::start(&cluster);
     watched.settled();
-    let mut slowest = Duration::ZERO;
-    for _ in 0..10 {
-        cluster.primary().set_read_only(true);
-        watched.watch.hint(ServerId(0));
-        let (_, took) = watched.within(SECOND, "nobody", |topology| topology.primary().is_none());
-        slowest = slowest.max(took);
-        cluster.primary().set_read_only(false);
-        watched.watch.hint(ServerId(0));
-        watched.within(SECOND, "primary", |topology| topology.primary().is_some());
-    }
-    assert!(slowest < Duration::from_millis(200), "an interval is 250 ms: {slowest:?}");
+    let slowest_of_20 = || {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            cluster.primary().set_read_only(true);
+            watched.watch.hint(ServerId(0));
+            let (_, took) = watched.within(SECOND, "nobody", |topology| topology.primary().is_none());
+            slowest = slowest.max(took);
+            cluster.primary().set_read_only(false);
+            watched.watch.hint(ServerId(0));
+            watched.within(SECOND, "primary", |topology| topology.primary().is_some());
+        }
+        slowest
+    };
+    // An interval is 250 ms: without the hint one of twenty looks would come later, on a machine that is never held up too.
+    let rounds: Vec<_> =
+        (0..3).map(|_| slowest_of_20()).take_while(|slowest| *slowest >= Duration::from_millis(200)).collect();
+    assert!(rounds.len() < 3, "{rounds:?}");
 }
 
 #[test]
