@@ -12,9 +12,14 @@ use crate::session::{Edit, Failure, Run};
 use crate::telemetry::Fault;
 use crate::topology::{ServerId, Writes};
 use crate::wire::{HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
+use std::time::Duration;
 
 /// A read is sent so many times again at most.
 pub(super) const REPEATS_MAX: u8 = 2;
+/// How long a server that is the primary no more may take to answer what it was given, where others change the primary: mostly they
+/// plan to, and then the client knows whether its statement was executed. In a failover of our own there is no such time: fencing
+/// may let commits go that nobody but the lost primary has.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Whether the primary that the command was to go to still is it: bringing the backend there may have taken a while.
@@ -112,6 +117,8 @@ impl Driver {
             return Ok(Attempt::Again(None));
         };
         let from_primary = run.route.target == Target::Primary;
+        let governs = self.shared.live.load().replication.is_some();
+        let grace = if governs { Duration::ZERO } else { LAST_ANSWER };
         let topology = &mut self.topology;
         let mut relay = Relay::new(&mut self.client, backend, &mut self.session, run, &self.shared.acknowledgements);
         if incoming.complete && incoming.buffered > 0 {
@@ -122,7 +129,7 @@ impl Driver {
             let stop = tokio::select! {
                 biased;
                 stop = limit.until_stop(&mut relay) => stop,
-                () = replaced(topology, server), if from_primary => {
+                () = replaced_for(topology, server, grace), if from_primary => {
                     Stop::BackendLost("another server has become the primary".into())
                 }
             };
@@ -196,6 +203,12 @@ impl Driver {
         let told = self.client.fail(seq, &failure).await;
         if told.is_err() || state.is_err() { Err(End::Broken) } else { Ok(Attempt::Done) }
     }
+}
+
+/// When another server has been the primary for `grace`.
+async fn replaced_for(topology: &mut TopologyWatch, server: ServerId, grace: Duration) {
+    replaced(topology, server).await;
+    tokio::time::sleep(grace).await;
 }
 
 /// Waits until another server takes the writes: what `server` still owes may never come, and a commit that hung there must not
