@@ -147,7 +147,7 @@ app -e "SELECT id FROM kept FOR UPDATE" | sort >"$lab/found"
 app -e "SELECT server_id FROM kept FOR UPDATE" >"$lab/writes"
 cat "$lab"/told.? | grep -x '[0-9]*' | sort >"$lab/told"
 printf '   what clients were told: %d rows written, errors:\n' "$(wc -l <"$lab/told")"
-cat "$lab"/told.?.err "$lab"/hit.?.err | sed -e 's/ at line [0-9]*//' | cut -c 1-200 | grep '^ERROR' | sort | uniq -c | sed 's/^/   /'
+cat "$lab"/told.?.err "$lab"/hit.?.err | sed -e 's/ at line [0-9]*//' | cut -c 1-200 | { grep '^ERROR' || true; } | sort | uniq -c | sed 's/^/   /'
 first=$(app -e "SELECT @@server_id FOR UPDATE" 2>/dev/null || true)
 by_server "$lab/writes"
 pause=$(app -e "SELECT COALESCE(MAX(TIMESTAMPDIFF(MICROSECOND, a.at, b.at)) DIV 1000, -1) FROM (SELECT at, ROW_NUMBER() OVER (ORDER BY at) n FROM kept) a JOIN (SELECT at, ROW_NUMBER() OVER (ORDER BY at) n FROM kept) b ON b.n = a.n + 1")
