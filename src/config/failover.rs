@@ -97,8 +97,10 @@ pub struct Replication {
 /// Programs that are run beside a failover.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hooks {
-    /// Before anything is changed; its failure stops a switchover and is only told in a failover.
+    /// Before anything is changed; its failure calls a switchover off.
     pub before: Option<Hook>,
+    /// Whether that holds for failovers too.
+    pub before_blocks_failover: bool,
     /// After all is done, well or not.
     pub after: Option<Hook>,
     /// To make sure that a lost primary takes no writes any more.
@@ -187,6 +189,7 @@ impl Checker<'_> {
     pub(super) fn hooks(&mut self, raw: raw::Hooks) -> Hooks {
         Hooks {
             before: self.path("hooks.before", raw.before).map(Hook),
+            before_blocks_failover: raw.before_blocks_failover.unwrap_or(false),
             after: self.path("hooks.after", raw.after).map(Hook),
             fence: self.path("hooks.fence", raw.fence).map(Hook),
             timeout: self.millis("hooks.timeout_ms", &raw.timeout_ms, range::HOOK_TIMEOUT_MS),

@@ -2,7 +2,7 @@
 
 use super::{Cluster, Durability, ErrantPolicy, Failover, FailoverMode, Hooks};
 use crate::failover::{
-    AntiFlap, Detection, FenceHook, FenceRule, Limits, Mode, OnDiskStall, OnErrant, OnOpenTransactions, Policy,
+    AntiFlap, AskHook, Detection, FenceHook, FenceRule, Limits, Mode, OnDiskStall, OnErrant, OnOpenTransactions, Policy,
     Promotion, ServerPolicy,
 };
 use std::time::Duration;
@@ -65,6 +65,11 @@ impl Failover {
                 ErrantPolicy::Clone => OnErrant::Clone,
             },
             open_transactions: OnOpenTransactions::Abort,
+            ask_hook: match &hooks.before {
+                None => AskHook::Never,
+                Some(_) if hooks.before_blocks_failover => AskHook::Always,
+                Some(_) => AskHook::Switchovers,
+            },
             fence_hook: if hooks.fence.is_some() { FenceHook::Run } else { FenceHook::None },
         }
     }

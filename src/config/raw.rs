@@ -136,6 +136,7 @@ pub(super) struct Replication {
 #[serde(deny_unknown_fields)]
 pub(super) struct Hooks {
     pub before: Text,
+    pub before_blocks_failover: Option<bool>,
     pub after: Text,
     pub fence: Text,
     pub timeout_ms: Number,

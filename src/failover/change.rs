@@ -3,12 +3,20 @@
 use super::machine::Turn;
 use super::state::Owner;
 use super::{
-    Acks, Blocked, Cause, Change, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind, Problem, Reign,
+    Acks, AskHook, Blocked, Cause, Change, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind, Problem, Reign,
     Report, Stage, Step, Suspicion,
 };
 use crate::topology::{Epoch, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// What a change of this cause begins with.
+const fn first_stage(cause: Cause) -> Stage {
+    match cause {
+        Cause::Switchover => Stage::Checking,
+        Cause::Problem(_) | Cause::Failover => Stage::Revoking,
+    }
+}
 
 /// How often a step that may have happened is given before its server counts as lost.
 const TRIES_MAX: u32 = 5;
@@ -39,11 +47,25 @@ impl Turn<'_> {
             self.state.durable.failovers.retain(|at| now.since(*at) < window);
             self.state.durable.failovers.push(now);
         }
-        self.begin(Cause::Problem(problem), Stage::Revoking);
+        self.begin(Cause::Problem(problem));
+    }
+
+    /// Whether the operator's program may call such a change off.
+    const fn asks_hook(&self, cause: Cause) -> bool {
+        match (self.policy.ask_hook, cause) {
+            (AskHook::Never, _) | (_, Cause::Problem(Problem::PrimaryRestarted)) => false,
+            (AskHook::Switchovers, Cause::Switchover) | (AskHook::Always, _) => true,
+            (AskHook::Switchovers, Cause::Problem(_) | Cause::Failover) => false,
+        }
     }
 
     /// Begins a change under the next epoch.
-    pub(super) fn begin(&mut self, cause: Cause, stage: Stage) {
+    pub(super) fn begin(&mut self, cause: Cause) {
+        let stage = if self.asks_hook(cause) && self.state.durable.primary.is_some() {
+            Stage::Asking
+        } else {
+            first_stage(cause)
+        };
         let from = self.state.durable.primary;
         let primary = self.state.primary_history();
         let durable = &mut self.state.durable;
@@ -93,7 +115,8 @@ impl Turn<'_> {
             Stage::Revoking => self.revoke(),
             Stage::Blocked(_) => self.state.tried_with = self.fresh(),
             Stage::Repointing => self.repoint(),
-            Stage::Checking
+            Stage::Asking
+            | Stage::Checking
             | Stage::ClosingSessions
             | Stage::Demoting
             | Stage::CatchingUp
@@ -114,6 +137,7 @@ impl Turn<'_> {
         let via = change.choice.as_ref().and_then(|choice| choice.via);
         let wait_count = self.wait_count();
         let (step, limit) = match (&change.stage, candidate, goal) {
+            (Stage::Asking, ..) => (Step::AskHook { server: from }, limits.hook),
             (Stage::Checking, ..) => (Step::CheckQuiet { server: from }, limits.step),
             (Stage::ClosingSessions, ..) => (Step::DrainSessions { server: from }, limits.switchover_drain),
             (Stage::Demoting, ..) => (Step::Demote { server: from }, limits.step * 2),
@@ -273,7 +297,8 @@ impl Turn<'_> {
                     self.enter(Stage::Revoking);
                 }
             }
-            Stage::Checking
+            Stage::Asking
+            | Stage::Checking
             | Stage::ClosingSessions
             | Stage::Demoting
             | Stage::CatchingUp
@@ -287,6 +312,7 @@ impl Turn<'_> {
 
     pub(super) fn change_outcome(&mut self, step: Step, result: Result<Done, Failed>) {
         match step {
+            Step::AskHook { .. } => self.hook_answered(result),
             Step::Revoke { server } => self.revoked(server, result),
             Step::Fence { server } => self.fenced(server, result),
             Step::FenceByHook { .. } => self.fenced_by_hook(result),
@@ -305,6 +331,24 @@ impl Turn<'_> {
             Step::KillSessions { .. } => self.enter(Stage::Demoting),
             Step::Demote { server } => self.demoted(server, result),
             Step::Forget { .. } | Step::DumpErrant { .. } | Step::Clone { .. } => {}
+        }
+    }
+
+    /// The operator's program said whether the change may begin.
+    fn hook_answered(&mut self, result: Result<Done, Failed>) {
+        let Some(cause) = self.state.durable.change.as_ref().map(|change| change.cause) else { return };
+        match (result, cause) {
+            (Ok(_), Cause::Problem(_)) if !self.state.problem.asks_for_failover() => {
+                self.call_off("the primary came back while hooks.before was asked");
+            }
+            (Ok(_), _) => self.enter(first_stage(cause)),
+            (Err(failed), _) => {
+                // Else it would be asked again at once, and for ever.
+                if matches!(cause, Cause::Problem(_)) {
+                    self.state.durable.hold = Some("hooks.before called a failover off".to_owned());
+                }
+                self.call_off(&format!("hooks.before: {}", failed.text));
+            }
         }
     }
 

@@ -151,7 +151,7 @@ impl Turn<'_> {
     /// Whether the present problem asks for a failover; and if so, whether there may be one. The reason is for the operator.
     fn should_fail_over(&self) -> Option<Result<(), String>> {
         match self.state.problem {
-            Problem::PrimaryDead | Problem::PrimaryRestarted | Problem::PrimaryDiskFailed => Some(self.may_fail_over()),
+            problem if problem.asks_for_failover() => Some(self.may_fail_over()),
             Problem::PrimaryDeadUnprovable => {
                 let report = self.state.explain(self.policy, self.now);
                 let refused = report.refused_for();

@@ -52,7 +52,7 @@ pub use gate::{Gate, GateWrites};
 pub use machine::step;
 pub use moment::Moment;
 pub use policy::{
-    AntiFlap, Detection, Durability, FenceHook, FenceRule, Limits, Mode, OnDiskStall, OnErrant, OnOpenTransactions,
+    AntiFlap, AskHook, Detection, Durability, FenceHook, FenceRule, Limits, Mode, OnDiskStall, OnErrant, OnOpenTransactions,
     Policy, Promotion, ServerPolicy,
 };
 pub use problem::{Finding, Problem, findings};

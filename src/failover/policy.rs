@@ -20,6 +20,8 @@ pub struct Policy {
     pub anti_flap: AntiFlap,
     /// Whether the operator gave a program that fences a server.
     pub fence_hook: FenceHook,
+    /// Which changes a program of the operator's may call off before they begin.
+    pub ask_hook: AskHook,
     /// Whether a primary whose disk stalls or is full is treated like a dead one.
     pub disk_stall: OnDiskStall,
     /// What becomes of an old primary that has transactions nobody else has.
@@ -82,6 +84,17 @@ pub enum FenceHook {
     None,
     /// It is run whenever a primary is replaced.
     Run,
+}
+
+/// See [`Policy::ask_hook`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AskHook {
+    /// There is none.
+    Never,
+    /// Switchovers only: a failover is not delayed.
+    Switchovers,
+    /// Failovers too. A restarted primary that is opened again is none.
+    Always,
 }
 
 /// See [`Policy::disk_stall`].
@@ -242,6 +255,7 @@ impl Default for Policy {
             limits: Limits::default(),
             anti_flap: AntiFlap::default(),
             fence_hook: FenceHook::None,
+            ask_hook: AskHook::Never,
             disk_stall: OnDiskStall::Alert,
             errant: OnErrant::Manual,
             open_transactions: OnOpenTransactions::Abort,

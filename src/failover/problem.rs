@@ -134,6 +134,11 @@ impl Problem {
         }
     }
 
+    /// Whether it is what a failover is for.
+    pub const fn asks_for_failover(self) -> bool {
+        matches!(self, Self::PrimaryDead | Self::PrimaryRestarted | Self::PrimaryDiskFailed)
+    }
+
     /// Whether the primary must not be blamed for it.
     pub const fn excuses_primary(self) -> bool {
         match self {

@@ -261,6 +261,10 @@ impl Turn<'_> {
             report.decision = format!("blocked: {text}");
         }
         self.enter(Stage::Blocked(text.clone()));
+        // Whoever asked for it is told now: it may take a server's return to go on.
+        if let Some(id) = self.state.durable.change.as_mut().and_then(|change| change.command.take()) {
+            self.answer(id, Err(format!("it can't go on: {text}; it is tried again when other servers answer")));
+        }
         if !known {
             self.notify(NoticeKind::Blocked, format!("the failover can't go on: {text}"));
             self.state.withheld = Some(text);

@@ -161,7 +161,14 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Path,
         Some(""),
         Effect::Restart,
-        "Executable that is run when a failover or switchover begins, beside it, with the timeline as JSON on standard input. When it fails that is logged.",
+        "Executable that is run before a switchover touches anything: any other exit status than 0, or taking longer than `hooks.timeout_ms`, calls the switchover off, and what it wrote to standard error is the reason. Gets the timeline as JSON on standard input. Beside a failover, which it does not delay, unless `hooks.before_blocks_failover`.",
+    ),
+    key(
+        "hooks.before_blocks_failover",
+        Kind::Flag,
+        Some("false"),
+        Effect::Restart,
+        "Failovers too wait for `hooks.before`, for up to `hooks.timeout_ms`, and are called off by it; there is none more then until `dbproxy acknowledge` or `dbproxy failover`.",
     ),
     key(
         "hooks.after",

@@ -49,7 +49,8 @@ impl Hand {
     /// Stops receiving from the source, so that nothing is acknowledged to it any more, and goes on applying.
     ///
     /// MariaDB throws the relay log away when a thread is started while both are stopped. So the applier is started first,
-    /// if it stands still, and never when nothing is received.
+    /// if it stands still, and never when nothing is received. There a receiver that ends also logs in to its source, to end its
+    /// stream there; at a source that hangs `STOP SLAVE` waits 2 s for that, and not for a receiver that was killed before.
     pub async fn stop_receiver(&mut self) -> Result<(), StepError> {
         for channel in self.channels().await?.iter().filter(|channel| channel.receives) {
             let named = for_channel(self.dialect, &channel.name);
@@ -58,10 +59,25 @@ impl Hand {
                     // Its own error may stop it again; what it has received stays.
                     self.run("start applying", &format!("START SLAVE {named} SQL_THREAD")).await?;
                 }
+                self.kill_receivers().await?;
                 self.run("stop receiving", &format!("STOP SLAVE {named} IO_THREAD")).await?;
             } else {
                 let replica = words::replica(self.dialect);
                 self.run("stop receiving", &format!("STOP {replica} IO_THREAD {named}")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the threads that receive, on MariaDB. They are stopped all the same afterwards: so what a server does not let us do
+    /// here costs time only.
+    async fn kill_receivers(&mut self) -> Result<(), StepError> {
+        let list = "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Slave_IO'";
+        for row in &self.rows("list the receivers", list).await? {
+            let Some(id) = Columns(row).at(0).and_then(|id| id.parse::<u64>().ok()) else { continue };
+            match self.run("end a receiver", &format!("KILL {id}")).await {
+                Ok(()) | Err(StepError::Refused { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
