@@ -18,6 +18,8 @@ pub struct Failover {
     pub durability: Durability,
     /// How many replicas must have a transaction before its commit is acknowledged.
     pub wait_for_replicas: u32,
+    /// How many must, with fewer servers left.
+    pub wait_for_replicas_least: u32,
     /// With [`Durability::Async`]: how far the chosen replica may be behind the lost primary.
     pub loss_limit: Duration,
     /// Servers to promote rather than others, best first.
@@ -149,6 +151,11 @@ impl Checker<'_> {
                 "failover.wait_for_replicas",
                 &raw.wait_for_replicas,
                 range::WAIT_FOR,
+            )),
+            wait_for_replicas_least: narrow(self.number(
+                "failover.wait_for_replicas_least",
+                &raw.wait_for_replicas_least,
+                range::WAIT_FOR_LEAST,
             )),
             loss_limit: self.millis("failover.loss_limit_ms", &raw.loss_limit_ms, range::LOSS_LIMIT_MS),
             prefer: self.servers("failover.prefer", raw.prefer, servers),

@@ -3,8 +3,8 @@
 use super::machine::Turn;
 use super::state::Owner;
 use super::{
-    Acks, AskHook, Blocked, Cause, Change, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind, Problem, Reign,
-    Report, Stage, Step, Suspicion,
+    Acks, AskHook, Blocked, Cause, Change, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind, Problem,
+    Reign, Report, Stage, Step, Suspicion,
 };
 use crate::topology::{Epoch, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +70,8 @@ impl Turn<'_> {
         let primary = self.state.primary_history();
         let durable = &mut self.state.durable;
         let alive = from.and_then(|from| self.state.tracks.get(usize::from(from.0))).and_then(|track| track.alive);
-        let reigns = from.map(|primary| Reign { primary, ackers: durable.ackers.clone() });
+        let waited_for = durable.waited_for;
+        let reigns = from.map(|primary| Reign { primary, ackers: durable.ackers.clone(), waited_for });
         durable.change = Some(Change {
             epoch: Epoch(durable.epoch.0 + 1),
             from,
@@ -161,21 +162,29 @@ impl Turn<'_> {
         }
     }
 
-    /// Acknowledgements that the new primary waits for: never fewer than the policy says, unless the operator forced it.
+    /// Acknowledgements that the new primary waits for: fewer than the policy says only so far as the operator allows.
     pub(super) fn wait_count(&self) -> u16 {
         let wanted = self.policy.durability.wait_count();
         let Some(change) = &self.state.durable.change else { return wanted };
         if !change.forced {
-            return wanted;
+            let followers = u16::try_from(self.followers().len()).unwrap_or(u16::MAX);
+            return wanted.min(followers).max(self.policy.wait_least());
         }
         let followers = change.reached.keys().filter(|id| Some(**id) != change.candidate()).count();
         wanted.min(u16::try_from(followers).unwrap_or(u16::MAX))
     }
 
+    /// How long whoever has something to say is waited for: longer where looks have taken long, within bounds.
+    fn patience(&self) -> Duration {
+        let slowest = self.state.evidence(self.now).servers.iter().map(|server| server.pace_ms).max().unwrap_or(0);
+        let slow = (Duration::from_millis(slowest) * 2).min(self.policy.detection.status_fresh_max);
+        self.policy.limits.step.max(slow)
+    }
+
     /// F2, F3: no replica acknowledges to the old primary any more; whoever may take writes is told not to.
     fn revoke(&mut self) {
         let fresh = self.fresh();
-        let limit = self.policy.limits.step;
+        let limit = self.patience();
         let Some(change) = &mut self.state.durable.change else { return };
         // Each attempt has an epoch of its own: an order of an earlier one that arrives late is told by it.
         change.epoch = Epoch(change.epoch.0 + u64::from(change.attempt > 0 || !change.reached.is_empty()));
@@ -276,7 +285,7 @@ impl Turn<'_> {
             let known = before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied());
             let ackers = known.chain(unreached).collect();
             change.reigns.retain(|reign| reign.primary != server);
-            change.reigns.push(Reign { primary: server, ackers });
+            change.reigns.push(Reign { primary: server, ackers, waited_for: Some(wait_count) });
         }
         self.change_order(Step::Open { server, wait_count }, limit);
     }

@@ -1,7 +1,9 @@
 //! What operators ask for. Every refusal says why.
 
 use super::machine::Turn;
-use super::{Cause, Command, CommandId, Effect, Force, Lease, MaintenanceState, Mode, Problem, RejoinErrant, Stage, Withdrawn};
+use super::{
+    Cause, Command, CommandId, Effect, Force, Lease, MaintenanceState, Mode, Problem, RejoinErrant, Stage, Withdrawn,
+};
 use crate::topology::ServerId;
 
 impl Turn<'_> {

@@ -218,4 +218,7 @@ pub struct Reign {
     pub primary: ServerId,
     /// Those who may have acknowledged.
     pub ackers: BTreeSet<ServerId>,
+    /// How many of them a commit waited for, as far as it is known.
+    #[serde(default)]
+    pub waited_for: Option<u16>,
 }

@@ -256,6 +256,12 @@ fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String,
             continue;
         }
         let name = replica.id.0;
+        // One that is older than usual must be of the time since the primary is silent.
+        let age = replica.status.as_ref().map_or(0, |aged| aged.age_ms);
+        let silence = evidence.primary().and_then(|primary| primary.silence.as_ref());
+        if ms(age) > policy.detection.status_fresh && silence.is_none_or(|silence| age > silence.lasting_ms) {
+            return Err(format!("server {name} was last asked {age} ms ago"));
+        }
         let deaf = replica.is_deaf(status, policy).map_err(|heard| format!("server {name} {heard}"))?;
         seen.push(format!("server {name} {deaf}"));
     }

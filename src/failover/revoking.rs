@@ -117,9 +117,10 @@ impl Turn<'_> {
             if itself.is_some_and(|itself| known.is_none_or(|known| itself.held.covers(known))) {
                 continue;
             }
+            let durability = self.policy.durability.at_most(reign.waited_for);
             let counts = |id: &&_| change.reached.get(id).is_some_and(|reached| reached.counts);
             let (reached, needed) =
-                (reign.ackers.iter().filter(counts).count(), quorum(reign.ackers.len(), self.policy.durability));
+                (reign.ackers.iter().filter(counts).count(), quorum(reign.ackers.len(), durability));
             if reached < needed {
                 return Err(Blocked::NoQuorum { reached, needed });
             }
@@ -161,7 +162,7 @@ impl Turn<'_> {
             participants: participants.collect(),
             primary: primary.as_ref(),
             origins: &origins,
-            wait_count: if change.forced { 0 } else { usize::from(self.policy.durability.wait_count()) },
+            wait_count: if change.forced { 0 } else { usize::from(self.policy.wait_least()) },
             wanted: change.wanted,
             preferred: change.undone.as_ref().and(change.from),
         };

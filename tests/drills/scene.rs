@@ -67,7 +67,8 @@ impl Scene {
         // With a journal, as in production.
         let proxy = Proxy::start_edited(&cluster.addresses(), |config| format!("data_dir = \"state\"\n{config}{more}"));
         wait_for("the failover to know its primary", || {
-            (proxy.status()["failover"]["epoch"].as_u64()? >= 1).then_some(())
+            let failover = &proxy.status()["failover"];
+            (failover["epoch"].as_u64()? >= 1 && failover["mode"] == "auto").then_some(())
         });
         let recorder = Recorder::new();
         let sampler = Some(Sampler::start(&cluster, &recorder));

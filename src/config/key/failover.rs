@@ -44,6 +44,11 @@ pub(super) const KEYS: &[Key] = &[
         "Replicas that must have received a transaction before its commit is acknowledged (MySQL's `rpl_semi_sync_source_wait_for_replica_count`; MariaDB has 1).",
     ),
     number(
+        "failover.wait_for_replicas_least",
+        range::WAIT_FOR_LEAST,
+        "With fewer servers left, a new primary may wait for so many replicas instead of `failover.wait_for_replicas`, until there are more again; no automatic failover until then. As many as there, or more: a failover waits until enough servers are back.",
+    ),
+    number(
         "failover.loss_limit_ms",
         range::LOSS_LIMIT_MS,
         "With `async`: how far in milliseconds the chosen replica may have been behind; beyond that the failover waits for `--force`.",
