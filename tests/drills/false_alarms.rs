@@ -242,6 +242,10 @@ fn drill_37_a_full_disk_is_named_and_no_lost_primary() {
     disk.make_room();
     small.wait_for_gtid(&old.gtid_executed());
     scene.whole();
+    // It looks for room once a minute, and then has to catch up.
+    wait_for("the replica to be a candidate again", || {
+        scene.proxy.command(&["switchover", "--dry-run", "--to", &small.address()]).status.success().then_some(())
+    });
     scene.command(&["switchover", "--to", &small.address()]);
     scene.whole();
     scene.goes_on(50);
