@@ -55,19 +55,24 @@ impl Hand {
     /// if it stands still, and never when nothing is received. There a receiver that ends also logs in to its source, to end its
     /// stream there, and `STOP SLAVE` waits 2 s for that at a source that hangs. See [`let_go`](Self::let_go).
     pub async fn stop_receiver(&mut self) -> Result<(), StepError> {
-        let patience = if self.is_mariadb() { self.let_go().await? } else { None };
-        for channel in self.channels().await?.iter().filter(|channel| channel.receives) {
-            let named = for_channel(self.dialect, &channel.name);
-            if self.is_mariadb() {
-                if !channel.applies {
-                    // Its own error may stop it again; what it has received stays.
-                    self.run("start applying", &format!("START SLAVE {named} SQL_THREAD")).await?;
-                }
-                self.run("stop receiving", &format!("STOP SLAVE {named} IO_THREAD")).await?;
-            } else {
-                let replica = words::replica(self.dialect);
-                self.run("stop receiving", &format!("STOP {replica} IO_THREAD {named}")).await?;
+        let receiving: Vec<Channel> = self.channels().await?.into_iter().filter(|channel| channel.receives).collect();
+        let mut patience = None;
+        if self.is_mariadb() {
+            for channel in receiving.iter().filter(|channel| !channel.applies) {
+                // Its own error may stop it again; what it has received stays.
+                let named = for_channel(self.dialect, &channel.name);
+                self.run("start applying", &format!("START SLAVE {named} SQL_THREAD")).await?;
             }
+            patience = self.let_go().await?;
+        }
+        for channel in &receiving {
+            let (replica, named) = (words::replica(self.dialect), for_channel(self.dialect, &channel.name));
+            let sql = if self.is_mariadb() {
+                format!("STOP SLAVE {named} IO_THREAD")
+            } else {
+                format!("STOP {replica} IO_THREAD {named}")
+            };
+            self.run("stop receiving", &sql).await?;
         }
         match patience {
             Some(seconds) => self.run("reset a timeout", &format!("SET GLOBAL {END_TIMEOUT} = {seconds}")).await,
@@ -75,7 +80,7 @@ impl Hand {
         }
     }
 
-    /// MariaDB: lets receivers not wait long for a source that hangs. They are told to end first, so that the signal of
+    /// MariaDB, whose appliers must run: lets receivers not wait long for a source that hangs. They are told to end first, so that the signal of
     /// `STOP SLAVE` as a rule meets them where they wait, and ends that; if not, they give up after 1 s. What a server does not
     /// let us do here costs time only.
     ///
