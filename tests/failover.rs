@@ -1,5 +1,7 @@
 //! The proxy against the loss of its primary: real servers that replicate semi-synchronously, clients that go on.
 
+#[path = "failover/rare.rs"]
+mod rare;
 mod support;
 
 use std::collections::BTreeSet;

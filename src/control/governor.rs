@@ -110,19 +110,31 @@ impl Governor {
     /// The server that writes are tried at: the primary, while this process decides and nothing is being changed.
     pub(super) fn written_to(&self) -> Option<ServerId> {
         let durable = self.state.durable();
-        let governs =
-            self.parts.policy.mode != Mode::Observe && !durable.paused && self.parts.lease.load(Ordering::Acquire);
+        let governs = self.mode() != Mode::Observe && !durable.paused;
         durable.primary.filter(|_| governs && durable.change.is_none())
     }
 
     /// Another mode than so far, and why.
     pub(super) fn set_mode(&mut self, mode: Mode, reason: Option<String>) -> Wish {
-        if self.parts.policy.mode != mode || self.parts.mode_reason != reason {
-            tell::mode(mode, reason.as_deref());
-        }
+        let changed = self.parts.policy.mode != mode || self.parts.mode_reason != reason;
         self.parts.policy.mode = mode;
-        self.parts.mode_reason = reason;
+        // Who has no right to act has that for its reason, however fit the cluster is.
+        if self.acts() {
+            if changed {
+                tell::mode(mode, reason.as_deref());
+            }
+            self.parts.mode_reason = reason;
+        }
         self.feed(Event::Tick)
+    }
+
+    fn acts(&self) -> bool {
+        self.parts.lease.load(Ordering::Acquire)
+    }
+
+    /// The mode in force: who has no right to act only looks on.
+    fn mode(&self) -> Mode {
+        if self.acts() { self.parts.policy.mode } else { Mode::Observe }
     }
 
     /// Takes an event in, and does what follows from it.
@@ -287,7 +299,7 @@ impl Governor {
                 }
                 let refused = findings.iter().find(|finding| !finding.holds).cloned();
                 let _ = answer.send(Ok(serde_json::json!({
-                    "mode": tell::mode_word(self.parts.policy.mode),
+                    "mode": tell::mode_word(self.mode()),
                     "mode_reason": self.parts.mode_reason,
                     "problem": report.problem,
                     "advice": report.problem.advice(),
@@ -338,7 +350,7 @@ impl Governor {
         let (state, policy) = (&self.state, &self.parts.policy);
         let ids = (0..=u16::MAX).take(self.parts.addresses.len()).map(ServerId);
         let standing = Standing {
-            mode: tell::mode_word(policy.mode).to_owned(),
+            mode: tell::mode_word(self.mode()).to_owned(),
             mode_reason: self.parts.mode_reason.clone(),
             phase: state.phase(),
             problem: state.problem(),

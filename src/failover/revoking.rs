@@ -41,13 +41,14 @@ impl Turn<'_> {
         self.choose_if_reached();
     }
 
-    /// A fence that holds does not fail later.
+    /// A fence that holds does not fail later; of two that failed both are told.
     fn fence_is(&mut self, fence: Fence) {
-        if let Some(change) = &mut self.state.durable.change
-            && change.fence != Fence::Holds
-        {
-            change.fence = fence;
-        }
+        let Some(change) = &mut self.state.durable.change else { return };
+        change.fence = match (&change.fence, fence) {
+            (Fence::Holds, _) => Fence::Holds,
+            (Fence::Failed(before), Fence::Failed(why)) => Fence::Failed(format!("{before}; {why}")),
+            (_, fence) => fence,
+        };
     }
 
     pub(super) fn reached(&mut self, server: ServerId, sets: Sets) {
