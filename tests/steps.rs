@@ -120,7 +120,7 @@ fn a_replica_of_a_source_that_hangs_stops_receiving_at_once() {
         println!("{flavor:?}: {took:?}");
         // On a machine that is busy MariaDB may miss the moment, and take a second or two.
         took.sort_unstable();
-        assert!(took[2] < Duration::from_millis(500), "{flavor:?}: {took:?}");
+        assert!(took[2] < Duration::from_millis(1500), "{flavor:?}: {took:?}");
         if flavor == Flavor::MariaDb {
             assert_eq!(replica.value("SELECT @@global.rpl_semi_sync_slave_kill_conn_timeout"), "5", "put back");
         }
