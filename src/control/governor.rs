@@ -11,8 +11,8 @@ use super::names::named;
 use super::tell;
 use crate::config::Hooks;
 use crate::failover::{
-    Command, CommandId, Effect, Event, Gate, Lease, Mode, Moment, Notice, NoticeKind, Order, Outcome, Policy, Record,
-    State, Withdrawn, step,
+    Command, CommandId, Done, Effect, Event, Failed, FailedHow, Gate, Lease, Mode, Moment, Notice, NoticeKind, Order,
+    OrderId, Outcome, Policy, Record, Stage, State, Step, Withdrawn, step,
 };
 use crate::telemetry::Metrics;
 use crate::topology::ServerId;
@@ -48,8 +48,8 @@ pub(super) struct Governor {
     next_command: u64,
     /// Steps and hooks under way; dropped with this.
     running: JoinSet<()>,
-    /// When the change that is under way began, for the hooks' timeline.
-    change_began: Option<Moment>,
+    /// When the change that is under way began, and what was told of that: for the hooks.
+    change_began: Option<(Moment, Notice)>,
 }
 
 /// What the owner of the probes is to do after an event.
@@ -186,6 +186,9 @@ impl Governor {
     }
 
     fn execute(&mut self, order: Order) {
+        if let Step::AskHook { .. } = order.step {
+            return self.ask_hook(order.id);
+        }
         let (executor, outcomes, metrics) =
             (self.executor.clone(), self.parts.outcomes.clone(), self.parts.metrics.clone());
         let addresses = self.parts.addresses.clone();
@@ -210,8 +213,11 @@ impl Governor {
         }
         match notice.kind {
             NoticeKind::Started => {
-                self.change_began = Some(self.clock.now());
-                self.hook(self.parts.hooks.before.clone(), notice);
+                self.change_began = Some((self.clock.now(), notice.clone()));
+                // Else it is asked first: that is an order.
+                if self.state.durable().change.as_ref().is_none_or(|change| change.stage != Stage::Asking) {
+                    self.hook(self.parts.hooks.before.clone(), notice);
+                }
             }
             NoticeKind::Finished | NoticeKind::Aborted | NoticeKind::Blocked => {
                 self.hook(self.parts.hooks.after.clone(), notice);
@@ -237,8 +243,27 @@ impl Governor {
         });
     }
 
+    /// Runs the operator's program that may call a change off; how it ends is the order's outcome.
+    fn ask_hook(&mut self, id: OrderId) {
+        let told = self.change_began.as_ref().map(|(_, notice)| self.timeline(notice).to_string());
+        let (outcomes, limit) = (self.parts.outcomes.clone(), self.parts.hooks.timeout);
+        let hook = self.parts.hooks.before.clone();
+        self.running.spawn(async move {
+            let result = match hook {
+                Some(hook) => run_hook(&hook.0, &told.unwrap_or_default(), limit).await,
+                None => Ok(()),
+            };
+            let result = result.map(|()| Done::Plain).map_err(|error| {
+                tell::hook_failed(&error);
+                Failed { how: FailedHow::Refused, text: error.to_string() }
+            });
+            // The owner is gone only when the process ends.
+            let _ = outcomes.send(Outcome { id, result }).await;
+        });
+    }
+
     fn timeline(&self, notice: &Notice) -> serde_json::Value {
-        let since = self.change_began.unwrap_or(Moment(0));
+        let since = self.change_began.as_ref().map_or(Moment(0), |(began, _)| *began);
         let entries = self.parts.journal.entries().filter(|record| record.at >= since);
         let entries: Vec<_> = entries
             .map(|record| serde_json::json!({"at_ms": record.at.0, "what": named(&record.what, &self.parts.addresses)}))
