@@ -14,7 +14,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-suites=(pymysql mysqlclient perl php go java)
+suites=(pymysql mysqlclient perl go rust php java)
 
 if [ "${1:-}" = all ]; then
     status=0

@@ -5,7 +5,7 @@ use super::key::{self, PASSWORD_BYTES_MOST, Range, SERVERS_MOST, USER_NAME_BYTES
 use super::raw::{self, Raw};
 use super::{
     Admin, Backend, BackendTls, Certificate, Cluster, Config, KeyPair, Limits, Listen, Log, LogFormat, LogLevel,
-    Monitor, Plaintext, Secret, TlsMode, User, place,
+    ConnectionIds, Monitor, Plaintext, Secret, TlsMode, User, place,
 };
 use crate::route::Consistency;
 use std::collections::BTreeMap;
@@ -118,11 +118,14 @@ impl Checker<'_> {
     fn listen(&mut self, raw: raw::Listen) -> Option<Listen> {
         let address = self.socket("listen.address", raw.address);
         let backlog = self.number("listen.backlog", &raw.backlog, range::BACKLOG);
+        let ids = [ConnectionIds::Proxy, ConnectionIds::Server];
+        let ids = self.word("listen.connection_ids", &raw.connection_ids, key::CONNECTION_IDS, &ids, ConnectionIds::Proxy);
         let pair = self.key_pair(("listen.tls.cert", raw.tls.cert), ("listen.tls.key", raw.tls.key));
         let plaintext = if raw.tls.required == Some(true) { Plaintext::Refused } else { Plaintext::Allowed };
         Some(Listen {
             address: address?,
             backlog: narrow(backlog),
+            connection_ids: ids?,
             certificate: pair.map_or(Certificate::Generated, Certificate::Given),
             plaintext,
         })

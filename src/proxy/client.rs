@@ -1,6 +1,7 @@
 //! One client's task: it owns the client's socket and the sockets of the session's backends, and does what the session
 //! machine says.
 
+use super::backends::Early;
 use super::hold::Hold;
 use super::kill;
 use super::link::{BackendLink, ClientLink, Gone, InFlight, Incoming};
@@ -56,6 +57,8 @@ pub(super) struct Driver {
     pub(super) client: ClientLink,
     pub(super) session: Session,
     pub(super) backends: Vec<BackendLink>,
+    /// For the primary's backend, from before the login.
+    pub(super) early: Option<Early>,
     pub(super) identity: conn::Identity,
     /// State of the dice.
     pub(super) dice: u64,
@@ -249,7 +252,12 @@ impl Driver {
                 load: &load,
                 acknowledged: &|| self.shared.acknowledgements.so_far(&topology),
             };
-            self.session.plan(payload, incoming.complete, &moment)
+            match self.session.plan(payload, incoming.complete, &moment) {
+                Ok(Plan::Kill(kill)) if kill::victim(&self.shared, &topology, kill).is_none() => {
+                    self.session.plan_servers_kill(kill, payload, &moment)
+                }
+                plan => plan,
+            }
         };
         match plan {
             Err(malformed) => self.break_off(*incoming, &Failure::Malformed(malformed)).await,

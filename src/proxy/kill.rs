@@ -1,4 +1,5 @@
-//! KILL: the connection ids that clients know are the proxy's; what runs, runs under the servers' own ids.
+//! KILL: clients are greeted with ids of the proxy's; what runs, runs under the servers' own ids, which are what
+//! `SHOW PROCESSLIST` and `CONNECTION_ID()` say. Either names a session.
 
 use super::Shared;
 use super::client::{Driver, End, fault};
@@ -7,16 +8,24 @@ use super::link::{BackendLink, Counted};
 use crate::conn::{self, Identity};
 use crate::session::{Answer, Failure, Prelude};
 use crate::sql::Kill;
-use crate::topology::ServerId;
+use crate::topology::{ServerId, Topology};
 use crate::wire::{self, Capabilities, OkPacket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest a server may take to accept a connection and a KILL.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// The session that is meant: by the id that its client was greeted with, or by its backend's at the primary. A session whose
+/// backend alone was ended would open another and go on.
+pub(super) fn victim(shared: &Shared, topology: &Topology, kill: Kill) -> Option<Arc<conn::Session>> {
+    let id = u32::try_from(kill.id).ok()?;
+    shared.registry.find(id).or_else(|| shared.registry.with_backend(topology.primary()?.id, id))
+}
+
 /// Ends another connection or its statement, with the rights of the client that asks: the servers decide.
 pub(super) async fn kill(driver: &mut Driver, kill: Kill) -> Result<(), End> {
-    let victim = u32::try_from(kill.id).ok().and_then(|id| driver.shared.registry.find(id));
+    let victim = victim(&driver.shared, &driver.topology.load(), kill);
     let Some(victim) = victim else { return answer(driver, Err(Failure::UnknownThread(kill.id))).await };
     if victim.id == driver.entry.id {
         if kill.query_only {

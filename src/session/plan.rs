@@ -168,14 +168,7 @@ impl Session {
             Command::ProcessKill => {
                 let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
                 let id = reader.u32_le("connection id")?;
-                if self.state.transactions.on_replica.is_some() && id < self.policy.connection_ids_from {
-                    return Ok(Plan::Fail(Failure::UnknownThread(u64::from(id))));
-                }
-                if id >= self.policy.connection_ids_from {
-                    Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
-                } else {
-                    self.plan_on_primary(Run::new(command, Expect::OnePacket), moment.topology)
-                }
+                Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
             }
             Command::ResetConnection if self.backends.is_empty() => {
                 self.reset();
@@ -193,22 +186,45 @@ impl Session {
     fn plan_query(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
         let facts = self.classify(text, complete, moment.topology);
-        // Smaller ids are the servers' own: the primary knows them.
-        if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
+        if let Some(kill) = facts.kill {
             return Ok(Plan::Kill(kill));
         }
         if let Some(plan) = self.plan_own(text, &facts, moment.policy) {
             return Ok(plan);
         }
+        Ok(self.plan_text(text, complete, facts, moment))
+    }
+
+    /// A `KILL`, as statement or as command, of a connection that is none of this proxy's clients': ids below
+    /// [`super::Policy::connection_ids_from`] are the servers' own, and the primary knows them.
+    ///
+    /// # Errors
+    /// When the command is malformed.
+    pub fn plan_servers_kill(&mut self, kill: sql::Kill, payload: &[u8], moment: &Moment<'_>) -> Result<Plan, Malformed> {
+        if kill.id >= u64::from(self.policy.connection_ids_from) {
+            return Ok(Plan::Fail(Failure::UnknownThread(kill.id)));
+        }
+        if payload.first() == Some(&(Command::ProcessKill as u8)) {
+            if self.state.transactions.on_replica.is_some() {
+                return Ok(Plan::Fail(Failure::UnknownThread(kill.id)));
+            }
+            return Ok(self.plan_on_primary(Run::new(Command::ProcessKill, Expect::OnePacket), moment.topology));
+        }
+        let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
+        let facts = self.classify(text, true, moment.topology);
+        Ok(self.plan_text(text, true, facts, moment))
+    }
+
+    fn plan_text(&mut self, text: &[u8], complete: bool, facts: Facts, moment: &Moment<'_>) -> Plan {
         let mut run = Run::new(Command::Query, Expect::Results);
         (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
-            return Ok(refused);
+            return refused;
         }
         if complete {
             self.look_again(&mut run, &facts, text, moment.topology);
         }
-        Ok(self.plan_routed(run, &facts, moment))
+        self.plan_routed(run, &facts, moment)
     }
 
     pub(super) fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {

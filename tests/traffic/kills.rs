@@ -58,6 +58,40 @@ fn kill_ends_the_connection() {
     });
 }
 
+/// What `SHOW PROCESSLIST` and `CONNECTION_ID()` say is the server's id. A session of which only that connection was ended
+/// would open another; a read of which nothing had been answered would be run again.
+#[test]
+fn the_servers_own_id_of_a_session_names_the_session() {
+    each(|cluster, proxy| {
+        let (mut idle, mut busy, mut killer) = (Peer::through(proxy), Peer::through(proxy), Peer::through(proxy));
+        let at_the_primary = |peer: &mut Peer| {
+            peer.ok("BEGIN");
+            let id = peer.value("SELECT CONNECTION_ID()");
+            peer.ok("COMMIT");
+            id.parse::<u32>().expect("a number")
+        };
+        let (idle_id, busy_id) = (at_the_primary(&mut idle), at_the_primary(&mut busy));
+        killer.ok(&format!("KILL {idle_id}"));
+        idle.until_closed();
+        busy.send(&query_payload("/* dbproxy: primary */ SELECT SLEEP(25)", busy.capabilities));
+        let running = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '%SLEEP(25)%' AND INFO NOT LIKE '%PROCESSLIST%'";
+        wait_for("the statement to run", || (!cluster.primary().sql(running).is_empty()).then_some(()));
+        killer.ok(&format!("KILL {busy_id}"));
+        busy.until_closed();
+        let left = cluster.servers.iter().filter(|server| !server.sql(running).is_empty()).count();
+        assert_eq!(left, 0, "{:?}: it runs again", cluster.flavor);
+        // With the command, and of the session itself.
+        let mut other = Peer::through(proxy);
+        let other_id = at_the_primary(&mut other);
+        let answer = killer.run(&[&[0x0c][..], &other_id.to_le_bytes()].concat(), Expect::OnePacket).expect("an answer");
+        assert_eq!(answer[0].err(), None);
+        other.until_closed();
+        let own = at_the_primary(&mut killer);
+        assert_eq!(killer.fails(&format!("KILL QUERY {own}")).code, 1317);
+        killer.ok("SELECT 1");
+    });
+}
+
 #[test]
 fn somebody_elses_connection_is_not_killed() {
     each(|cluster, proxy| {
@@ -109,4 +143,33 @@ fn a_session_that_kills_itself_hears_what_a_server_says() {
         let (straight, through) = (own(cluster.primary().port), own(proxy.port));
         assert_eq!(straight, through, "{:?}", cluster.flavor);
     });
+}
+
+/// `listen.connection_ids = "server"`: what the client was greeted with is what the primary calls it.
+#[test]
+fn a_client_may_be_greeted_with_its_id_at_the_primary() {
+    for flavor in flavors() {
+        let cluster = Cluster::start(flavor, Options::default());
+        warm(&cluster);
+        let ids = |config: String| config.replace("[listen]\n", "[listen]\nconnection_ids = \"server\"\n");
+        let proxy = Proxy::start_edited(&cluster.addresses(), ids);
+        let (mut peer, mut other) = (Peer::through(&proxy), Peer::through(&proxy));
+        peer.ok("BEGIN");
+        assert_eq!(peer.value("SELECT CONNECTION_ID()"), peer.id.to_string(), "{flavor:?}");
+        peer.ok("COMMIT");
+        other.ok(&format!("KILL {}", peer.id));
+        peer.until_closed();
+        // A login that the primary refuses is refused.
+        cluster.primary().sql("ALTER USER app ACCOUNT LOCK");
+        let login = As::default();
+        let refused = Peer::connect(proxy.port, &login).err().map(|err| err.code);
+        let straight = Peer::connect(cluster.primary().port, &login).err().map(|err| err.code);
+        assert!(refused.is_some() && refused == straight, "{flavor:?}: {refused:?}, not {straight:?}");
+        cluster.primary().sql("ALTER USER app ACCOUNT UNLOCK");
+        // Without a primary there is nothing to ask: an id of the proxy's.
+        cluster.primary().kill9();
+        let mut late = Peer::through(&proxy);
+        assert!(late.id >= dbproxy::conn::FIRST_ID, "{flavor:?}: {}", late.id);
+        late.ok("SELECT 1");
+    }
 }

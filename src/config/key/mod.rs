@@ -160,6 +160,8 @@ pub(in crate::config) const TLS_MODES: &[&str] = &["disabled", "preferred", "req
 pub(in crate::config) const CONSISTENCIES: &[&str] = &["eventual", "session", "global"];
 /// Words of `rule[].target`.
 pub(in crate::config) const TARGETS: &[&str] = &["primary", "replica"];
+/// Words of `listen.connection_ids`.
+pub(in crate::config) const CONNECTION_IDS: &[&str] = &["proxy", "server"];
 /// Words of `log.format`.
 pub(in crate::config) const LOG_FORMATS: &[&str] = &["text", "json"];
 /// Words of `log.level`.
@@ -206,6 +208,13 @@ const FIRST: &[Key] = &[
         None,
         Effect::Restart,
         "Connections that the kernel holds until they are accepted (it cuts this to `net.core.somaxconn`).",
+    ),
+    key(
+        "listen.connection_ids",
+        Kind::Words(CONNECTION_IDS),
+        Some("proxy"),
+        Effect::Reload,
+        "The connection id that a client is greeted with. `proxy`: one of dbproxy's own, above 1073741823. `server`: the one that it has at the primary, as in `SHOW PROCESSLIST`; for this a connection to the primary is opened before the greeting and kept, and after a change of the primary the id means nothing there. `KILL` takes both kinds either way.",
     ),
     key(
         "listen.tls.cert",
