@@ -103,6 +103,8 @@ prepare >"$work/prepare.log" 2>&1 || { echo "$suite $flavor: cannot be set up:";
 build debug
 start_cluster
 extra_users >>"$work/cluster/dbproxy.toml"
+# Some compare the id that they are greeted with and the process list.
+[ "${connection_ids:-proxy}" = proxy ] || sed -i "s/^\[listen\]\$/&\nconnection_ids = \"$connection_ids\"/" "$work/cluster/dbproxy.toml"
 accounts | as_root
 start_proxy
 

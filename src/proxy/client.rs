@@ -296,8 +296,9 @@ impl Driver {
                 if fatal && lost { Err(End::Broken) } else { Ok(Attempt::Done) }
             }
             Ok(Plan::Kill(kill)) => {
+                let command = self.client.received().get(HEADER_LEN).copied().and_then(Command::from_byte);
                 self.client.consume(incoming.buffered);
-                kill::kill(self, kill).await.map(|()| Attempt::Done)
+                kill::kill(self, kill, command).await.map(|()| Attempt::Done)
             }
             Ok(Plan::ChangeUser) => self.change_user(*incoming).await.map(|()| Attempt::Done),
         }
