@@ -115,7 +115,9 @@ pub async fn reach(server: &str, deadline: Instant) -> Result<Reached, ConnectEr
         }
     };
     let result = tokio::time::timeout_at(deadline.into(), greeted).await;
-    result.unwrap_or(Err(ConnectCause::Timeout(stage))).map_err(|cause| ConnectError { server: server.to_owned(), cause })
+    result
+        .unwrap_or(Err(ConnectCause::Timeout(stage)))
+        .map_err(|cause| ConnectError { server: server.to_owned(), cause })
 }
 
 /// The second half of [`connect`]. Cancel-safe: the connection is closed.

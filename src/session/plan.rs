@@ -200,7 +200,12 @@ impl Session {
     ///
     /// # Errors
     /// When the command is malformed.
-    pub fn plan_servers_kill(&mut self, kill: sql::Kill, payload: &[u8], moment: &Moment<'_>) -> Result<Plan, Malformed> {
+    pub fn plan_servers_kill(
+        &mut self,
+        kill: sql::Kill,
+        payload: &[u8],
+        moment: &Moment<'_>,
+    ) -> Result<Plan, Malformed> {
         if kill.id >= u64::from(self.policy.connection_ids_from) {
             return Ok(Plan::Fail(Failure::UnknownThread(kill.id)));
         }
