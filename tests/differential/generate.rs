@@ -145,7 +145,7 @@ impl Generator {
                 let theme = self.themes[self.random.below(self.themes.len())];
                 self.query(theme.statements)
             }
-            70..90 if self.themes.iter().all(|theme| !theme.text_only) => return self.prepared(steps),
+            70..90 => return self.prepared(steps),
             90..93 => {
                 // What these leave of the statement before is a matter of each product and command.
                 steps.push(Step::of(self.command()));

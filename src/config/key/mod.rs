@@ -444,7 +444,7 @@ const FIRST: &[Key] = &[
         Kind::Number(range::IDLE_TIMEOUT_MS),
         None,
         Effect::Reload,
-        "Milliseconds without a command after which a client's session is closed.",
+        "Milliseconds without a command after which a client's session is closed. A session's own `wait_timeout` may end it before.",
     ),
     key(
         "limits.drain_timeout_ms",
