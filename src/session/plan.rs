@@ -201,32 +201,7 @@ impl Session {
         Ok(self.plan_text(text, complete, facts, moment))
     }
 
-    /// A `KILL`, as statement or as command, of a connection that is none of this proxy's clients': ids below
-    /// [`super::Policy::connection_ids_from`] are the servers' own, and the primary knows them.
-    ///
-    /// # Errors
-    /// When the command is malformed.
-    pub fn plan_servers_kill(
-        &mut self,
-        kill: sql::Kill,
-        payload: &[u8],
-        moment: &Moment<'_>,
-    ) -> Result<Plan, Malformed> {
-        if kill.id >= u64::from(self.policy.connection_ids_from) {
-            return Ok(Plan::Fail(Failure::UnknownThread(kill.id)));
-        }
-        if payload.first() == Some(&(Command::ProcessKill as u8)) {
-            if self.state.transactions.on_replica.is_some() {
-                return Ok(Plan::Fail(Failure::UnknownThread(kill.id)));
-            }
-            return Ok(self.plan_on_primary(Run::new(Command::ProcessKill, Expect::OnePacket), moment.topology));
-        }
-        let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
-        let facts = self.classify(text, true, moment.topology);
-        Ok(self.plan_text(text, true, facts, moment))
-    }
-
-    fn plan_text(&mut self, text: &[u8], complete: bool, facts: Facts, moment: &Moment<'_>) -> Plan {
+    pub(super) fn plan_text(&mut self, text: &[u8], complete: bool, facts: Facts, moment: &Moment<'_>) -> Plan {
         let mut run = Run::new(Command::Query, Expect::Results);
         (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
@@ -285,7 +260,7 @@ impl Session {
         }
     }
 
-    fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
+    pub(super) fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
         run.variables_before = self.state.variables.version();
         let facts = run.facts;
         match self.within_transaction(facts.as_ref(), &mut run, topology) {

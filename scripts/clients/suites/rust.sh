@@ -16,7 +16,8 @@ accounts() { :; }
 extra_users() { :; }
 databases() { printf '%s;\n' "DROP DATABASE IF EXISTS rusttest" "CREATE DATABASE rusttest DEFAULT CHARACTER SET utf8mb4"; }
 outcomes() {
-    # By TCP only: a Unix socket would lead past the proxy.
-    DATABASE_URL="mysql://app:app-secret@$1:$2/rusttest?prefer_socket=false" cargo_test --no-fail-fast -- --test-threads=1 </dev/null 2>&1 |
+    # By TCP only: a Unix socket would lead past the proxy. Left out are two that create users and log in as them.
+    DATABASE_URL="mysql://app:app-secret@$1:$2/rusttest?prefer_socket=false" cargo_test --no-fail-fast -- --test-threads=1 --exact \
+        --skip conn::test::should_connect --skip conn::test::should_change_user </dev/null 2>&1 |
         tee /dev/stderr | sed -nE 's/^test ([^ ]+).* \.\.\. (ok|FAILED|ignored).*/\2 \1/p'
 }
