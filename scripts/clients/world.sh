@@ -45,8 +45,32 @@ start_proxy() {
     return 1
 }
 
-# Statements on the primary, past the proxy, as root.
-as_root() { mariadb --no-defaults --skip-ssl -h 127.0.0.1 -P "$port" -u root "$@"; }
+# Statements past the proxy, as root: on one server, and on the primary.
+root_at() { mariadb --no-defaults --skip-ssl -h 127.0.0.1 -P "$1" -u root "${@:2}"; }
+as_root() { root_at "$port" "$@"; }
+
+# From now on both replicas apply everything at least so many seconds late. MariaDB counts from the second in which it was written.
+lag_behind() {
+    local server change="CHANGE REPLICATION SOURCE TO SOURCE_DELAY = $1"
+    [ "$flavor" = mysql ] || change="CHANGE MASTER TO MASTER_DELAY = $(($1 + 1))"
+    for server in $((port + 1)) $((port + 2)); do root_at "$server" -e "STOP REPLICA; $change; START REPLICA"; done
+}
+
+# Waits until both replicas have what the primary has now.
+caught_up() {
+    local server position wait
+    if [ "$flavor" = mysql ]; then
+        position=$(as_root -BN -e 'SELECT REPLACE(@@gtid_executed, "\n", "")') wait=WAIT_FOR_EXECUTED_GTID_SET
+    else
+        position=$(as_root -BN -e 'SELECT @@gtid_binlog_pos') wait=MASTER_GTID_WAIT
+    fi
+    for server in $((port + 1)) $((port + 2)); do
+        [ "$(root_at "$server" -BN -e "SELECT $wait('$position', 300)")" = 0 ] && continue
+        echo "the replica on port $server does not get as far as the primary:"
+        root_at "$server" -e 'SHOW REPLICA STATUS\G' | grep -iE '(error|running|behind).*: *[^ ]'
+        return 1
+    done
+}
 
 # One address of the proxy's HTTP interface.
 proxy_http() { curl -sf "http://127.0.0.1:$((port + 12))/$1"; }

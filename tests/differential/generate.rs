@@ -217,7 +217,10 @@ impl Generator {
             let cursor = self.random.one_in(4);
             let long = params > 0 && self.random.one_in(5);
             self.slots[slot] = Some(Slot { params, typed: false, cursor, long });
-            return steps.push(Step::of(Act::Prepare { slot, sql }));
+            steps.push(Step::of(Act::Prepare { slot, sql }));
+            // What is left of the warnings before it depends on where it was prepared.
+            let cleared = self.query(words::CLEARING);
+            return steps.push(Step::of(cleared));
         };
         let act = match self.random.below(20) {
             0..12 => {

@@ -194,10 +194,12 @@ fn a_change_of_user_is_authenticated_like_a_login() {
         assert_eq!(client.hear().await.expect("an answer").1[0], 0);
         assert!(front.seen().outcome.is_ok());
 
-        // An answer to the nonce of the greeting, as most connectors send it; then none, as the C libraries do.
+        // An answer to the nonce of the greeting, as most connectors send it; one to a nonce that is not known here; none, as the
+        // C libraries do.
         let nonce = client.greeting.nonce;
         let remembered = respond(AuthPlugin::Native, USER.1.as_bytes(), &nonce).expect("a good nonce");
-        for answer in [remembered.as_slice(), b""] {
+        let strange = respond(AuthPlugin::Native, USER.1.as_bytes(), &[7; 20]).expect("a good nonce");
+        for answer in [remembered.as_slice(), &strange, b""] {
             assert_eq!(change_user(&mut client, USER.0, USER.1, answer).await[0], 0);
             let seen = front.seen();
             assert_eq!((seen.outcome, seen.collation), (Ok(()), 303));

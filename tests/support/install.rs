@@ -90,30 +90,17 @@ impl Install {
 /// MySQL from the cached root filesystem, run by that filesystem's own loader and libraries.
 fn find_mysql() -> Result<Install, String> {
     let root = cache_dir().join("mysql-rootfs");
-    let (loader, libraries) = match std::env::consts::ARCH {
-        "aarch64" => ("lib/ld-linux-aarch64.so.1", "usr/lib/aarch64-linux-gnu"),
-        _ => ("lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu"),
-    };
     if !root.join("usr/sbin/mysqld").exists() {
         return Err(format!("no MySQL under {}: run scripts/setup-servers.sh", root.display()));
     }
-    let server = vec![
-        root.join(loader).into_os_string(),
-        "--library-path".into(),
-        root.join(libraries).into_os_string(),
-        root.join("usr/sbin/mysqld").into_os_string(),
-    ];
-    let usr = root.join("usr");
-    let options = vec![
-        format!("basedir={}", usr.display()),
-        format!("lc_messages_dir={}/share/mysql", usr.display()),
-        format!("character_sets_dir={}/share/mysql/charsets", usr.display()),
-        format!("plugin_dir={}/lib/mysql/plugin", usr.display()),
-    ];
-    check(Install { flavor: Flavor::MySql, version: String::new(), server, options })
+    check(in_root(Flavor::MySql, &root, "mysqld"))
 }
 
+/// The system's MariaDB, or that of the root filesystem which `DBPROXY_MARIADB_ROOTFS` names.
 fn find_mariadb() -> Result<Install, String> {
+    if let Some(root) = std::env::var_os("DBPROXY_MARIADB_ROOTFS") {
+        return check(in_root(Flavor::MariaDb, Path::new(&root), "mariadbd"));
+    }
     let program = ["/usr/sbin/mariadbd", "/usr/bin/mariadbd", "/usr/local/sbin/mariadbd"]
         .into_iter()
         .find(|path| Path::new(path).exists())
@@ -124,6 +111,32 @@ fn find_mariadb() -> Result<Install, String> {
         server: vec![program.into()],
         options: Vec::new(),
     })
+}
+
+/// A server in a root filesystem that was unpacked and not configured.
+fn in_root(flavor: Flavor, root: &Path, program: &str) -> Install {
+    let (loader, triplet) = match std::env::consts::ARCH {
+        "aarch64" => ("ld-linux-aarch64.so.1", "aarch64-linux-gnu"),
+        _ => ("ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
+    };
+    // Older ones have both `lib` and `usr/lib`.
+    let libraries = [root.join("usr/lib").join(triplet), root.join("lib").join(triplet)];
+    let loader = libraries.iter().map(|dir| dir.join(loader)).find(|path| path.exists());
+    let server = vec![
+        loader.unwrap_or_else(|| root.join("no-loader")).into_os_string(),
+        "--library-path".into(),
+        std::env::join_paths(libraries).expect("no colon in a path"),
+        root.join("usr/sbin").join(program).into_os_string(),
+    ];
+    let usr = root.join("usr");
+    let share = if usr.join("share/mariadb/charsets").exists() { "mariadb" } else { "mysql" };
+    let options = vec![
+        format!("basedir={}", usr.display()),
+        format!("lc_messages_dir={}/share/{share}", usr.display()),
+        format!("character_sets_dir={}/share/{share}/charsets", usr.display()),
+        format!("plugin_dir={}/lib/mysql/plugin", usr.display()),
+    ];
+    Install { flavor, version: String::new(), server, options }
 }
 
 /// An install counts only once its server has run.

@@ -68,7 +68,8 @@ fn make(install: &Install, dir: &Path) {
     std::fs::write(&sql, statements(install.flavor)).expect("the accounts file");
     match install.flavor {
         Flavor::MySql => initialize_mysql(install, &part.join("data"), &sql),
-        Flavor::MariaDb => initialize_mariadb(&part.join("data"), &sql),
+        Flavor::MariaDb if install.options.is_empty() => initialize_mariadb(&part.join("data"), &sql),
+        Flavor::MariaDb => bootstrap_mariadb(install, &part.join("data"), &sql),
     }
     std::fs::rename(&part, dir).expect("the template in its place");
 }
@@ -92,6 +93,35 @@ fn initialize_mariadb(data: &Path, sql: &Path) {
     script.args(["--force", "--plugin-load-add=auth_ed25519", "--innodb-log-file-size=32M"]).args(as_root());
     script.arg(option("--datadir=", data)).arg(option("--extra-file=", sql));
     run(&mut script, "mariadb-install-db");
+}
+
+/// What `mariadb-install-db` does, for a server in a root filesystem of its own: its scripts would run another server.
+fn bootstrap_mariadb(install: &Install, data: &Path, sql: &Path) {
+    std::fs::create_dir_all(data.join("mysql")).expect("a data directory");
+    let share =
+        install.options.iter().find_map(|option| option.strip_prefix("lc_messages_dir=")).expect("its messages");
+    // By the names of 11 and of 10.
+    let script = |name: &str| {
+        let places = [format!("{share}/mariadb_{name}"), format!("{share}/mysql_{name}"), format!("{share}/{name}")];
+        let found = places.iter().find_map(|place| std::fs::read_to_string(place).ok());
+        found.unwrap_or_else(|| panic!("no {name} in {share}"))
+    };
+    let mut statements = "USE mysql;\n".to_owned();
+    for name in ["system_tables.sql", "performance_tables.sql", "system_tables_data.sql", "fill_help_tables.sql"] {
+        statements += &(script(name) + "\n");
+    }
+    statements += &std::fs::read_to_string(sql).expect("the accounts file");
+    let all = data.with_extension("sql");
+    std::fs::write(&all, statements).expect("a script");
+    let server = install.command();
+    // It reads what it is to run from its standard input.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "script=$1; shift; exec \"$@\" <\"$script\"", "sh"]).arg(&all);
+    shell.arg(server.get_program()).args(server.get_args()).arg("--no-defaults");
+    shell.args(install.options.iter().map(|option| format!("--{option}")));
+    shell.args(["--bootstrap", "--skip-log-bin", "--plugin-load-add=auth_ed25519", "--innodb-log-file-size=32M"]);
+    shell.args(as_root()).arg(option("--datadir=", data));
+    run(&mut shell, "mariadbd --bootstrap");
 }
 
 /// A server refuses to run as root unless told to.

@@ -18,11 +18,11 @@ const VERBS: &[&str] = &[
 #[rustfmt::skip]
 const NO_STATEMENTS: &[&str] = &[
     "BEGIN END", "DEALLOCATE / DROP PREPARE", "INSERT FUNCTION", "LOCK IN SHARE MODE", "REPLACE FUNCTION", "SET DATA TYPE", "SHOW",
-    "VALUES", "VALUES / VALUE",
+    "VALUES", "VALUES / VALUE", "KILL [CONNECTION |\u{a0}QUERY]", "RESET REPLICA/SLAVE",
 ];
 
 /// Words in titles that are not in the statement.
-const FILLERS: &[&str] = &["STATEMENT", "STATEMENTS", "COMMAND", "VARIABLE", "TRANSACTIONS"];
+const FILLERS: &[&str] = &["STATEMENT", "STATEMENTS", "COMMAND", "VARIABLE", "TRANSACTIONS", "UDF"];
 
 #[derive(Deserialize)]
 struct File {

@@ -6,8 +6,6 @@ use std::collections::BTreeMap;
 
 /// One line of the table.
 struct Known {
-    /// `mysql`, `mariadb`, `both`, or `other`: only in versions that are not here.
-    servers: &'static str,
     /// What is done, in the words of `session::variables`.
     care: &'static str,
     /// A value to try, if none is found by trying; `=`: none that can be set here.
@@ -19,16 +17,9 @@ fn table() -> BTreeMap<&'static str, Known> {
     let read = |line: &'static str| {
         let mut cells = line.split('\t');
         let name = cells.next().expect("a name");
-        let (servers, care) = (cells.next().expect("servers"), cells.next().expect("what is done"));
-        (name, Known { servers, care, sample: cells.next() })
+        (name, Known { care: cells.next().expect("what is done"), sample: cells.next() })
     };
     lines.map(read).collect()
-}
-
-impl Known {
-    fn is_of(&self, flavor: Flavor) -> bool {
-        self.servers == "both" || self.servers == if flavor == Flavor::MySql { "mysql" } else { "mariadb" }
-    }
 }
 
 /// The server's own list of what a session has a value of.
@@ -93,10 +84,6 @@ fn every_variable_of_a_session_is_dealt_with_on_purpose() {
         let listed = listed(&cluster);
         let new: Vec<_> = listed.iter().filter(|name| !table.contains_key(name.as_str())).collect();
         assert!(new.is_empty(), "{flavor:?} has variables that nobody decided about: {new:?}");
-        let ghost = |(name, known): (&&str, &Known)| known.is_of(flavor) && !listed.iter().any(|own| own == *name);
-        let gone: Vec<_> = table.iter().filter(|entry| ghost((entry.0, entry.1))).map(|entry| entry.0).collect();
-        assert!(gone.is_empty(), "{flavor:?} does not have {gone:?}");
-
         let proxy = Proxy::start(&cluster, "");
         let (mut tried, mut untried, mut complaints) = (0, Vec::new(), Vec::new());
         for name in &listed {

@@ -4,8 +4,6 @@ prepare() {
     packages golang-go
     debian_source g/golang-github-go-sql-driver-mysql/golang-github-go-sql-driver-mysql_1.5.0.orig.tar.gz
 }
-accounts() { :; }
-extra_users() { :; }
 databases() { printf '%s;\n' "DROP DATABASE IF EXISTS gotest" "CREATE DATABASE gotest DEFAULT CHARACTER SET utf8mb4"; }
 outcomes() {
     MYSQL_TEST_ADDR=$1:$2 MYSQL_TEST_USER=app MYSQL_TEST_PASS=app-secret MYSQL_TEST_DBNAME=gotest MYSQL_TEST_CONCURRENT=1 \

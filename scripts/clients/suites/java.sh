@@ -20,9 +20,8 @@ prepare() {
     printf '<configuration><root level="OFF"/></configuration>\n' >classes/logback-test.xml
     cd - >/dev/null
 }
-accounts() { :; }
 # Many of its tests write by one connection and read by another.
-extra_users() { printf '[routing]\nconsistency = "global"\n'; }
+consistency=global
 databases() { printf '%s;\n' "DROP DATABASE IF EXISTS testj" "CREATE DATABASE testj DEFAULT CHARACTER SET utf8mb4"; }
 outcomes() {
     local class classes=()

@@ -4,8 +4,6 @@ prepare() {
     packages perl libdbi-perl libdbd-mariadb-perl libtest-deep-perl libnet-ssleay-perl
     debian_source libd/libdbd-mariadb-perl/libdbd-mariadb-perl_1.22.orig.tar.gz
 }
-accounts() { :; }
-extra_users() { :; }
 databases() {
     printf '%s;\n' "DROP DATABASE IF EXISTS dbd_test" \
         "CREATE DATABASE dbd_test DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"

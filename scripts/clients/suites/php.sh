@@ -7,8 +7,6 @@ prepare() {
     find "$work/src" -mindepth 1 -maxdepth 1 ! -name ext ! -name run-tests.php -exec rm -rf {} +
     find "$work/src/ext" -mindepth 1 -maxdepth 1 ! -name mysqli -exec rm -rf {} +
 }
-accounts() { :; }
-extra_users() { :; }
 databases() { printf '%s;\n' "DROP DATABASE IF EXISTS php_test" "CREATE DATABASE php_test DEFAULT CHARACTER SET utf8mb4"; }
 outcomes() {
     local php

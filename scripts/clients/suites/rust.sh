@@ -12,8 +12,6 @@ prepare() {
 }
 # Built once for both ways: only the source's path would differ.
 cargo_test() { CARGO_TARGET_DIR=$CACHE/rust-target cargo test --manifest-path "$work/src/Cargo.toml" --lib --tests "$@"; }
-accounts() { :; }
-extra_users() { :; }
 databases() { printf '%s;\n' "DROP DATABASE IF EXISTS rusttest" "CREATE DATABASE rusttest DEFAULT CHARACTER SET utf8mb4"; }
 outcomes() {
     # By TCP only: a Unix socket would lead past the proxy. Left out are two that create users and log in as them.

@@ -27,6 +27,7 @@ pub const LAG_LIMIT_MS: Range = range(0, 10_000, 24 * HOUR_MS);
 pub const GTID_WAIT_MS: Range = range(0, 100, 60_000);
 pub const WRITE_WAIT_MS: Range = range(0, 10_000, 600_000);
 pub const WAIT_FOR: Range = range(1, 1, 63);
+pub const WAIT_FOR_LEAST: Range = range(1, 63, 63);
 pub const LOSS_LIMIT_MS: Range = range(0, 1_000, HOUR_MS);
 pub const REFUSED_MS: Range = range(100, 500, 60_000);
 pub const HUNG_MS: Range = range(500, 1_500, 60_000);
