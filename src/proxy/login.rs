@@ -253,7 +253,7 @@ impl Driver {
             }
         };
         self.backends.clear();
-        self.session = new_session(&self.shared, &identity, self.entry.client, &hello);
+        self.session = new_session(&self.shared, &identity, self.entry.client, &hello).behind(&self.session);
         (self.identity, self.login_seq) = (identity, next_seq);
         self.show_backends();
         self.accept_login().await

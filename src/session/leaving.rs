@@ -30,6 +30,13 @@ const SHOWN_MARIADB: &str = "SELECT CAST(CONCAT_WS(',', NULLIF(@@global.gtid_sla
      NULLIF(@@global.gtid_binlog_pos, '')) AS BINARY)";
 
 impl Session {
+    /// The same behind another one of the same client: what that wrote is to be seen.
+    #[must_use]
+    pub fn behind(mut self, before: &Self) -> Self {
+        self.state.frontier = before.state.frontier.clone();
+        self
+    }
+
     /// The server that answered the session's last read, if that is another one and this read must not be behind it.
     pub(super) fn left_for(&self, route: &Route, facts: &Facts, consistency: Consistency) -> Option<ServerId> {
         self.state.read_at.filter(|left| *left != route.server && follows_reads(route, facts, consistency))

@@ -50,6 +50,7 @@ mod objection;
 mod own;
 mod scan;
 mod session_state;
+mod several;
 mod statement;
 mod structure;
 mod tables;
@@ -232,9 +233,17 @@ pub struct Facts {
     pub has_limit: bool,
 }
 
-/// Classifies one statement (or packet of statements). Never panics, never allocates, one pass over the bytes.
+/// Classifies one statement (or packet of statements). Never panics, never allocates, one pass over the bytes of one statement.
 #[must_use]
 pub fn classify(sql: &[u8], lexis: Lexis) -> Facts {
+    let facts = classify_one(sql, lexis);
+    if facts.why == Why::MultiStatement && several::leave_nothing(sql, lexis) {
+        return Facts { hold: None, sets_charset: false, ..facts };
+    }
+    facts
+}
+
+fn classify_one(sql: &[u8], lexis: Lexis) -> Facts {
     let mut scan = Scan::new(sql, lexis);
     statement::read(&mut scan);
     scan.facts()

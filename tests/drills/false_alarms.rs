@@ -230,7 +230,7 @@ impl Drop for SmallDisk {
 #[ignore = "takes minutes, wants root: make drills"]
 fn drill_37_a_full_disk_is_named_and_no_lost_primary() {
     let scene = Scene::open("37", Flavor::MySql, Setup::failover("write_stalled_ms = 2000"));
-    let (old, small) = (scene.cluster.primary(), &scene.cluster.replicas()[0]);
+    let small = &scene.cluster.replicas()[0];
     let disk = SmallDisk::under(small);
     scene.whole();
     scene.note("the disk of a replica is full");
@@ -240,9 +240,9 @@ fn drill_37_a_full_disk_is_named_and_no_lost_primary() {
     scene.no_failover_for(LONG);
     scene.note("it has room again");
     disk.make_room();
-    small.wait_for_gtid(&old.gtid_executed());
-    scene.whole();
     // It looks for room once a minute, and then has to catch up.
+    std::thread::sleep(Duration::from_secs(60));
+    scene.whole();
     wait_for("the replica to be a candidate again", || {
         scene.proxy.command(&["switchover", "--dry-run", "--to", &small.address()]).status.success().then_some(())
     });

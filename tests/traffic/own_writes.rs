@@ -1,7 +1,7 @@
 //! Read your own writes.
 
 use super::peer::{Peer, warm};
-use super::support::{Cluster, Flavor, Options, Proxy, Server, flavors, wait_for};
+use super::support::{Cluster, Flavor, Options, Proxy, Server, accounts, flavors, wait_for};
 use dbproxy::wire::Capabilities;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -141,5 +141,21 @@ fn every_way_to_write_is_followed() {
                 assert_eq!(seen, expected, "{:?} {capabilities:?} {way:?}", cluster.flavor);
             }
         }
+    });
+}
+
+#[test]
+fn what_a_client_wrote_is_seen_after_it_changed_its_user() {
+    each(|cluster, proxy| {
+        let mut peer = Peer::through(proxy);
+        peer.ok("SELECT n FROM t");
+        cluster.replicas().iter().for_each(Server::pause_applier);
+        for n in ["1", "2"] {
+            peer.ok(&format!("UPDATE t SET n = {n}"));
+            let (user, password) = accounts::APP;
+            assert_eq!(peer.change_user(user, password, "app").err(), None);
+            assert_eq!(peer.value("SELECT n FROM t"), n, "{:?}", cluster.flavor);
+        }
+        cluster.replicas().iter().for_each(Server::resume_applier);
     });
 }

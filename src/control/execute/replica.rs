@@ -5,13 +5,16 @@ use super::words::{self, SemiSyncWords, Source};
 use crate::control::statement::{Columns, Dialect};
 use crate::topology::GtidSet;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// Longest single wait for transactions to be applied: so that a stopped applier is noticed, and progress.
 const WAIT_SLICE: Duration = Duration::from_secs(1);
 
 /// MariaDB's time, in seconds, in which a receiver that ends must have ended its stream at the source.
 const END_TIMEOUT: &str = "rpl_semi_sync_slave_kill_conn_timeout";
+
+/// How long a receiver that is told to end takes to get to where it waits for its source.
+const ENDING: Duration = Duration::from_millis(20);
 
 /// What a replica has.
 #[derive(Clone, PartialEq, Debug)]
@@ -100,6 +103,7 @@ impl Hand {
         for id in ids {
             self.if_allowed("end a receiver", &format!("KILL {id}")).await?;
         }
+        sleep(ENDING).await;
         Ok(before)
     }
 
