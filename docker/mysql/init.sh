@@ -1,6 +1,7 @@
 #!/bin/bash
 # Run once by the image, on a server that is being made: accounts that are the same everywhere, and replication by GTID. The
 # transactions that made them are forgotten, so that no server begins with one of its own.
+set -e
 mysql --user=root --password="$MYSQL_ROOT_PASSWORD" <<SQL
 SET sql_log_bin = 0;
 CREATE USER 'dbproxy'@'%' IDENTIFIED BY '$MONITOR_PASSWORD';

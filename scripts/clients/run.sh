@@ -17,7 +17,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-suites=(pymysql mysqlclient perl php go java sqlalchemy sqlalchemy-autocommit django activerecord activerecord-autocommit)
+suites=(pymysql mysqlclient perl go rust php java sqlalchemy sqlalchemy-autocommit django activerecord activerecord-autocommit)
 
 if [ "${1:-}" = all ]; then
     status=0
@@ -104,7 +104,7 @@ venv() {
     fi
 }
 
-lag=0 consistency=
+lag=0 consistency= connection_ids=proxy
 # shellcheck source=/dev/null
 . "$here/suites/$suite.sh"
 lag=${DBPROXY_CLIENTS_LAG:-$lag} consistency=${DBPROXY_CLIENTS_CONSISTENCY:-$consistency}
@@ -115,6 +115,8 @@ build debug
 start_cluster
 [ -z "$consistency" ] || printf '[routing]\nconsistency = "%s"\n' "$consistency" >>"$work/cluster/dbproxy.toml"
 [ "$lag" = 0 ] || lag_behind "$lag"
+# Some compare the id that they are greeted with and the process list.
+[ "$connection_ids" = proxy ] || sed -i "s/^\[listen\]\$/&\nconnection_ids = \"$connection_ids\"/" "$work/cluster/dbproxy.toml"
 
 # The port is the one thing that the two runs are meant to differ in.
 lines() { sed -e "s/\b\($port\|$((port + 10))\)\b/PORT/g" | LC_ALL=C sort; }

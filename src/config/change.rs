@@ -36,6 +36,7 @@ const ROWS: &[Row] = rows! {
     "data_dir" Restart data_dir;
     "listen.address" Restart listen.address;
     "listen.backlog" Restart listen.backlog;
+    "listen.connection_ids" Reload listen.connection_ids;
     "listen.tls.cert, listen.tls.key" Restart listen.certificate;
     "listen.tls.required" Restart listen.plaintext;
     "http.address" Restart http;

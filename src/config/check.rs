@@ -4,8 +4,8 @@ use super::error::{Complaint, ConfigError, Rule};
 use super::key::{self, PASSWORD_BYTES_MOST, Range, SERVERS_MOST, USER_NAME_BYTES_MOST, USERS_MOST, range};
 use super::raw::{self, Raw};
 use super::{
-    Admin, Backend, BackendTls, Certificate, Cluster, Config, KeyPair, Limits, Listen, Log, LogFormat, LogLevel,
-    Monitor, Plaintext, Secret, TlsMode, User, place,
+    Admin, Backend, BackendTls, Certificate, Cluster, Config, ConnectionIds, KeyPair, Limits, Listen, Log, LogFormat,
+    LogLevel, Monitor, Plaintext, Secret, TlsMode, User, place,
 };
 use crate::route::Consistency;
 use std::collections::BTreeMap;
@@ -118,11 +118,15 @@ impl Checker<'_> {
     fn listen(&mut self, raw: raw::Listen) -> Option<Listen> {
         let address = self.socket("listen.address", raw.address);
         let backlog = self.number("listen.backlog", &raw.backlog, range::BACKLOG);
+        let ids = [ConnectionIds::Proxy, ConnectionIds::Server];
+        let ids =
+            self.word("listen.connection_ids", &raw.connection_ids, key::CONNECTION_IDS, &ids, ConnectionIds::Proxy);
         let pair = self.key_pair(("listen.tls.cert", raw.tls.cert), ("listen.tls.key", raw.tls.key));
         let plaintext = if raw.tls.required == Some(true) { Plaintext::Refused } else { Plaintext::Allowed };
         Some(Listen {
             address: address?,
             backlog: narrow(backlog),
+            connection_ids: ids?,
             certificate: pair.map_or(Certificate::Generated, Certificate::Given),
             plaintext,
         })

@@ -75,10 +75,21 @@ pub struct Listen {
     pub address: SocketAddr,
     /// The listening socket's backlog.
     pub backlog: u32,
+    /// Which connection ids clients are greeted with.
+    pub connection_ids: ConnectionIds,
     /// What clients are shown.
     pub certificate: Certificate,
     /// Whether a client may go without TLS.
     pub plaintext: Plaintext,
+}
+
+/// Which connection ids clients are greeted with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionIds {
+    /// The proxy's own.
+    Proxy,
+    /// That of a connection to the primary, opened for the client before the greeting.
+    Server,
 }
 
 /// A certificate chain and its key, as PEM files.

@@ -42,6 +42,7 @@ pub(super) struct Raw {
 pub(super) struct Listen {
     pub address: Text,
     pub backlog: Number,
+    pub connection_ids: Text,
     #[serde(default)]
     pub tls: ListenTls,
 }

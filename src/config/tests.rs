@@ -447,7 +447,8 @@ fn a_reload_takes_over_what_it_can_and_names_the_rest() {
     }
     assert_eq!(reload.config.users, new.users);
     assert_eq!(reload.config.limits.max_clients, 500);
-    assert_eq!(reload.config.listen, old.listen);
+    let taken = Listen { connection_ids: new.listen.connection_ids, ..old.listen.clone() };
+    assert_eq!((new.listen.connection_ids, &reload.config.listen), (ConnectionIds::Server, &taken));
     assert_eq!(reload.config.log, Log { format: LogFormat::Text, level: LogLevel::Debug });
     let again = Config::reload(&reload.config, &new);
     assert_eq!(again.applied, Vec::<&str>::new());

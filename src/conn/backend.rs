@@ -68,6 +68,20 @@ pub struct Backend {
     pub status: Status,
 }
 
+/// A server that has greeted and waits for a login, which it does for its own `connect_timeout` (10 s by default).
+#[derive(Debug)]
+pub struct Reached {
+    exchange: Exchange<Stream>,
+    greeting: Greeting,
+}
+
+impl Reached {
+    /// The server's id of this connection.
+    pub fn thread_id(&self) -> u32 {
+        self.greeting.thread_id
+    }
+}
+
 /// What a [`ConnectCause::Timeout`] was waiting for before the server accepted the connection.
 pub const CONNECTING: &str = "connecting";
 
@@ -85,26 +99,46 @@ pub async fn connect(
     login: &Login<'_>,
     deadline: Instant,
 ) -> Result<Backend, ConnectError> {
+    log_in(reach(server, deadline).await?, server, tls, login, deadline).await
+}
+
+/// The first half of [`connect`]: up to the server's greeting. Cancel-safe: the connection is closed.
+pub async fn reach(server: &str, deadline: Instant) -> Result<Reached, ConnectError> {
     let mut stage = CONNECTING;
-    let attempt = tokio::time::timeout_at(deadline.into(), attempt(server, tls, login, &mut stage)).await;
-    let result = attempt.unwrap_or(Err(ConnectCause::Timeout(stage)));
+    let greeted = async {
+        let socket = TcpStream::connect(server).await?;
+        stage = "waiting for its greeting";
+        let mut exchange = Exchange::new(Stream::plain(socket)?, 0);
+        match FirstPacket::decode(&exchange.read().await?)? {
+            FirstPacket::Greeting(greeting) => Ok(Reached { exchange, greeting }),
+            FirstPacket::Refusal(err) => Err(ConnectCause::Refused(err)),
+        }
+    };
+    let result = tokio::time::timeout_at(deadline.into(), greeted).await;
+    result
+        .unwrap_or(Err(ConnectCause::Timeout(stage)))
+        .map_err(|cause| ConnectError { server: server.to_owned(), cause })
+}
+
+/// The second half of [`connect`]. Cancel-safe: the connection is closed.
+pub async fn log_in(
+    reached: Reached,
+    server: &str,
+    tls: &BackendTls,
+    login: &Login<'_>,
+    deadline: Instant,
+) -> Result<Backend, ConnectError> {
+    let attempt = tokio::time::timeout_at(deadline.into(), attempt(reached, server, tls, login)).await;
+    let result = attempt.unwrap_or(Err(ConnectCause::Timeout("logging in")));
     result.map_err(|cause| ConnectError { server: server.to_owned(), cause })
 }
 
 async fn attempt(
+    Reached { exchange, greeting }: Reached,
     server: &str,
     tls: &BackendTls,
     login: &Login<'_>,
-    stage: &mut &'static str,
 ) -> Result<Backend, ConnectCause> {
-    let socket = TcpStream::connect(server).await?;
-    *stage = "waiting for its greeting";
-    let mut exchange = Exchange::new(Stream::plain(socket)?, 0);
-    let greeting = match FirstPacket::decode(&exchange.read().await?)? {
-        FirstPacket::Greeting(greeting) => greeting,
-        FirstPacket::Refusal(err) => return Err(ConnectCause::Refused(err)),
-    };
-    *stage = "logging in";
     let capabilities = negotiated(login, greeting.capabilities);
     let head = LoginHead {
         capabilities,
@@ -113,7 +147,7 @@ async fn attempt(
         filler: login.collation.filler(),
     };
     let (mut exchange, head) = encrypt(exchange, server, tls, greeting.capabilities, head).await?;
-    let mut status = log_in(&mut exchange, tls, login, head, &greeting).await?;
+    let mut status = authenticate(&mut exchange, tls, login, head, &greeting).await?;
     if login.collation.is_beyond_login() {
         status = change_user(&mut exchange, tls, login, capabilities).await?;
     }
@@ -168,7 +202,7 @@ fn host(server: &str) -> &str {
 }
 
 /// Sends the login and authenticates; the status flags of the server's OK.
-async fn log_in(
+async fn authenticate(
     exchange: &mut Exchange<Stream>,
     tls: &BackendTls,
     login: &Login<'_>,

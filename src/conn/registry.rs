@@ -117,6 +117,13 @@ impl Registry {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// The session whose backend at `server` has that id there.
+    pub fn with_backend(&self, server: ServerId, thread_id: u32) -> Option<Arc<Session>> {
+        self.all().into_iter().find(|session| {
+            session.shown.lock().unwrap_or_else(PoisonError::into_inner).backends.contains(&(server, thread_id))
+        })
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).len()

@@ -6,8 +6,11 @@ use super::{Shared, doors};
 use crate::conn::{self, ConnectError};
 use crate::topology::{Health, ServerId};
 use crate::wire::ErrPacket;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
+
+/// Longest that a client waits for its greeting because the primary's is waited for.
+const GREETING_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Why a backend could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -78,11 +81,51 @@ async fn turn<'a>(driver: &mut Driver, shared: &'a Shared, server: ServerId) -> 
     }
 }
 
+/// A connection to the primary for a client that has not been greeted yet, so that it can be greeted with its id.
+pub(super) struct Early {
+    server: ServerId,
+    reached: conn::Reached,
+    counted: Counted,
+}
+
+impl Early {
+    /// Reaches the primary; `None` when there is none, or it cannot be reached within [`GREETING_WAIT_MAX`]. Cancel-safe.
+    pub(super) async fn reach(shared: &Shared) -> Option<Self> {
+        let server = shared.topology.load().primary()?.id;
+        let limit = shared.live.load().limits.max_connections_per_server;
+        let counted = Counted::within(&shared.metrics, server, limit)?;
+        let wait = GREETING_WAIT_MAX.min(shared.live.load().backend.connect_timeout);
+        match conn::reach(&shared.address(server), Instant::now() + wait).await {
+            Ok(reached) => Some(Self { server, reached, counted }),
+            Err(error) => {
+                tracing::debug!(%error, "a client is greeted with an id of the proxy's");
+                None
+            }
+        }
+    }
+
+    /// The primary's id of it.
+    pub(super) fn thread_id(&self) -> u32 {
+        self.reached.thread_id()
+    }
+}
+
+/// Opens the backend that the client was greeted for. Nothing but a server's refusal of the login is an error: another is opened
+/// when it is needed.
+pub(super) async fn open_early(driver: &mut Driver) -> Result<(), ErrPacket> {
+    let Some(server) = driver.early.as_ref().map(|early| early.server) else { return Ok(()) };
+    open(driver, server).await.or_else(|error| error.refused().map_or(Ok(()), Err))
+}
+
 /// Opens a backend of the session at that server, logged in as its client is.
 pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> {
     let shared = driver.shared.clone();
     let limit = shared.live.load().limits.max_connections_per_server;
-    let counted = Counted::within(&shared.metrics, server, limit).ok_or(OpenError::Full(limit))?;
+    let early = driver.early.take_if(|early| early.server == server);
+    let (reached, counted) = match early {
+        Some(early) => (Some(early.reached), early.counted),
+        None => (None, Counted::within(&shared.metrics, server, limit).ok_or(OpenError::Full(limit))?),
+    };
     let _turn = turn(driver, &shared, server).await?;
     let primary = driver.topology.load().primary().is_some_and(|primary| primary.id == server);
     let deadline = Instant::now() + shared.live.load().backend.connect_timeout;
@@ -97,7 +140,19 @@ pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), Op
         attributes: &identity.attributes,
     };
     let address = shared.address(server);
-    let backend = conn::connect(&address, &shared.backend_tls(), &login, deadline).await?;
+    let tls = shared.backend_tls();
+    let early = match reached {
+        Some(reached) => match conn::log_in(reached, &address, &tls, &login, deadline).await {
+            Err(error) if error.refused().is_some() => return Err(error.into()),
+            // It waited for its turn for so long that the server gave it up.
+            logged_in => logged_in.ok(),
+        },
+        None => None,
+    };
+    let backend = match early {
+        Some(backend) => backend,
+        None => conn::connect(&address, &tls, &login, deadline).await?,
+    };
     driver.session.connected(server, backend.status, primary);
     driver.backends.push(BackendLink {
         server,

@@ -1,6 +1,7 @@
 //! One client's task: it owns the client's socket and the sockets of the session's backends, and does what the session
 //! machine says.
 
+use super::backends::Early;
 use super::hold::Hold;
 use super::kill;
 use super::link::{BackendLink, ClientLink, InFlight, Incoming};
@@ -9,9 +10,10 @@ use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
 use crate::route::{Moment, Refusal};
 use crate::session::{Failure, Hinted, Next, Plan, Run, Session, Step};
+use crate::sql::Structure;
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
-use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
+use crate::wire::{Command, HEADER_LEN, Header, Malformed, OkPacket, frame};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +59,8 @@ pub(super) struct Driver {
     pub(super) client: ClientLink,
     pub(super) session: Session,
     pub(super) backends: Vec<BackendLink>,
+    /// For the primary's backend, from before the login.
+    pub(super) early: Option<Early>,
     pub(super) identity: conn::Identity,
     /// State of the dice.
     pub(super) dice: u64,
@@ -167,29 +171,35 @@ impl Driver {
         Ok(true)
     }
 
+    fn plan(&mut self, incoming: Incoming, structure: Option<&Structure>, started: Instant) -> Result<Plan, Malformed> {
+        let roll = self.roll();
+        let topology = self.topology.load();
+        let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
+        let config = self.shared.live.load();
+        let moment = Moment {
+            structure,
+            topology: &topology,
+            policy: &config.routing.policy,
+            now: started,
+            roll,
+            load: &|server| self.shared.load(server),
+            acknowledged: &|| self.shared.acknowledgements.so_far(&topology),
+        };
+        match self.session.plan(payload, incoming.complete, &moment) {
+            Ok(Plan::Kill(kill)) if kill::victim(&self.shared, &topology, kill).is_none() => {
+                self.session.plan_servers_kill(kill, payload, &moment)
+            }
+            plan => plan,
+        }
+    }
+
     async fn attempt(&mut self, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
         if !self.in_order() {
             return self.break_off(*incoming, &Failure::OutOfOrder).await;
         }
-        let roll = self.roll();
         let structure =
             self.taken_apart(&self.client.received()[HEADER_LEN..incoming.buffered], incoming.complete).await;
-        let plan = {
-            let topology = self.topology.load();
-            let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
-            let config = self.shared.live.load();
-            let load = |server| self.shared.load(server);
-            let moment = Moment {
-                structure: structure.as_deref(),
-                topology: &topology,
-                policy: &config.routing.policy,
-                now: started,
-                roll,
-                load: &load,
-                acknowledged: &|| self.shared.acknowledgements.so_far(&topology),
-            };
-            self.session.plan(payload, incoming.complete, &moment)
-        };
+        let plan = self.plan(*incoming, structure.as_deref(), started);
         match plan {
             Err(malformed) => self.break_off(*incoming, &Failure::Malformed(malformed)).await,
             Ok(Plan::Run(run)) => self.run(run, incoming, started).await,
@@ -227,8 +237,9 @@ impl Driver {
                 if fatal && lost { Err(End::Broken) } else { Ok(Attempt::Done) }
             }
             Ok(Plan::Kill(kill)) => {
+                let command = self.client.received().get(HEADER_LEN).copied().and_then(Command::from_byte);
                 self.client.consume(incoming.buffered);
-                kill::kill(self, kill).await.map(|()| Attempt::Done)
+                kill::kill(self, kill, command).await.map(|()| Attempt::Done)
             }
             Ok(Plan::ChangeUser) => self.change_user(*incoming).await.map(|()| Attempt::Done),
         }

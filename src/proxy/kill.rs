@@ -1,4 +1,5 @@
-//! KILL: the connection ids that clients know are the proxy's; what runs, runs under the servers' own ids.
+//! KILL: clients are greeted with ids of the proxy's; what runs, runs under the servers' own ids, which are what
+//! `SHOW PROCESSLIST` and `CONNECTION_ID()` say. Either names a session.
 
 use super::Shared;
 use super::client::{Driver, End, fault};
@@ -7,16 +8,35 @@ use super::link::{BackendLink, Counted};
 use crate::conn::{self, Identity};
 use crate::session::{Answer, Failure, Prelude};
 use crate::sql::Kill;
-use crate::topology::ServerId;
-use crate::wire::{self, Capabilities, OkPacket};
+use crate::topology::{ServerId, Topology};
+use crate::wire::{self, Capabilities, Command, OkPacket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest a server may take to accept a connection and a KILL.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// The session that is meant: by the id that its client was greeted with, or by its backend's at the primary. A session whose
+/// backend alone was ended would open another and go on.
+pub(super) fn victim(shared: &Shared, topology: &Topology, kill: Kill) -> Option<Arc<conn::Session>> {
+    let id = u32::try_from(kill.id).ok()?;
+    shared.registry.find(id).or_else(|| shared.registry.with_backend(topology.primary()?.id, id))
+}
+
+/// What a server is sent.
+#[derive(Clone, Copy)]
+pub(super) enum With {
+    /// `KILL QUERY`.
+    Query,
+    /// `KILL CONNECTION`.
+    Connection,
+    /// The command of the protocol, which MySQL 9 no longer knows and says so.
+    Command,
+}
+
 /// Ends another connection or its statement, with the rights of the client that asks: the servers decide.
-pub(super) async fn kill(driver: &mut Driver, kill: Kill) -> Result<(), End> {
-    let victim = u32::try_from(kill.id).ok().and_then(|id| driver.shared.registry.find(id));
+pub(super) async fn kill(driver: &mut Driver, kill: Kill, command: Option<Command>) -> Result<(), End> {
+    let victim = victim(&driver.shared, &driver.topology.load(), kill);
     let Some(victim) = victim else { return answer(driver, Err(Failure::UnknownThread(kill.id))).await };
     if victim.id == driver.entry.id {
         if kill.query_only {
@@ -31,8 +51,13 @@ pub(super) async fn kill(driver: &mut Driver, kill: Kill) -> Result<(), End> {
         return answer(driver, Err(Failure::NotOwner(kill.id))).await;
     }
     victim.mark_killed(!kill.query_only);
+    let with = match command {
+        Some(Command::ProcessKill) => With::Command,
+        _ if kill.query_only => With::Query,
+        _ => With::Connection,
+    };
     for (server, thread_id) in row.backends {
-        if let Err(failure) = at_server(&driver.shared, &driver.identity, server, thread_id, kill.query_only).await {
+        if let Err(failure) = at_server(&driver.shared, &driver.identity, server, thread_id, with).await {
             victim.mark_killed(false);
             return answer(driver, Err(failure)).await;
         }
@@ -63,7 +88,7 @@ pub(super) async fn at_server(
     identity: &Identity,
     server: ServerId,
     thread_id: u32,
-    query_only: bool,
+    with: With,
 ) -> Result<(), Failure> {
     let address = shared.address(server);
     let lost = |how: String| Failure::OutcomeUnknown { server: address.clone(), how };
@@ -89,8 +114,11 @@ pub(super) async fn at_server(
         tail: Vec::new(),
         _counted: Counted::new(&shared.metrics, server),
     };
-    let text = format!("KILL {} {thread_id}", if query_only { "QUERY" } else { "CONNECTION" });
-    let payload = wire::query_payload(&text, link.capabilities);
+    let payload = match with {
+        With::Query => wire::query_payload(&format!("KILL QUERY {thread_id}"), link.capabilities),
+        With::Connection => wire::query_payload(&format!("KILL CONNECTION {thread_id}"), link.capabilities),
+        With::Command => [&[Command::ProcessKill as u8][..], &thread_id.to_le_bytes()].concat(),
+    };
     match inject::inject(&mut link, Prelude::Track, &payload, DEADLINE).await {
         // It ended by itself meanwhile.
         Ok(Answer::Err(err)) if err.code == 1094 => Ok(()),

@@ -45,7 +45,8 @@ impl<'a> Limit<'a> {
         let read = relay.run.is_read();
         relay.run.set_over_limit();
         let (server, thread) = (relay.run.route.server, relay.backend.thread_id);
-        let ended = kill::at_server(self.shared, self.identity, server, thread, read).await;
+        let with = if read { kill::With::Query } else { kill::With::Connection };
+        let ended = kill::at_server(self.shared, self.identity, server, thread, with).await;
         match ended {
             Ok(()) if read => self.deadline = Some(Instant::now() + GRACE),
             Ok(()) => return over(""),

@@ -1,8 +1,10 @@
 //! A client from its first byte to its first command: greeting, authentication, and a first look at its schema.
 
 use super::Shared;
+use super::backends::Early;
 use super::client::{Driver, End};
 use super::link::ClientLink;
+use crate::config::ConnectionIds;
 use crate::conn::{self, Identity, LoginError};
 use crate::route::Moment;
 use crate::session::{self, Failure, Session};
@@ -68,13 +70,18 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>, entry: &Arc<conn::Sessio
         }
     };
     let timeout = shared.live.load().limits.login_timeout;
+    let early = match shared.live.load().listen.connection_ids {
+        ConnectionIds::Proxy => None,
+        ConnectionIds::Server => Early::reach(shared).await,
+    };
+    let id = early.as_ref().map_or(entry.id, Early::thread_id);
     let authenticated =
-        conn::greet_and_authenticate(stream, &shared.frontend, &hello.0, entry.id, Instant::now() + timeout).await;
+        conn::greet_and_authenticate(stream, &shared.frontend, &hello.0, id, Instant::now() + timeout).await;
     let client = match authenticated {
         Ok(client) => client,
         Err(error) => return refused(shared, entry, &error),
     };
-    let mut driver = driver(shared, entry, client, &hello);
+    let mut driver = Driver { early, ..driver(shared, entry, client, &hello) };
     if driver.accept_login().await.is_ok() {
         shared.metrics.client_accepted();
         let end = driver.serve().await;
@@ -96,6 +103,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
         client: ClientLink::new(stream),
         session,
         backends: Vec::new(),
+        early: None,
         dice: u64::from(entry.id),
         repeats: 0,
         login_seq: next_seq,
@@ -156,7 +164,11 @@ impl Driver {
     /// Ends the connection phase with OK, once a server has accepted the schema, if one is named.
     async fn accept_login(&mut self) -> Result<(), End> {
         self.entry.show_login(&self.identity.user.name, self.session.schema());
-        if let Err(err) = self.check_login().await {
+        let checked = match super::backends::open_early(self).await {
+            Ok(()) => self.check_login().await,
+            refused => refused,
+        };
+        if let Err(err) = checked {
             self.shared.metrics.client_refused(Refusal::AccessDenied);
             self.client.queue_err(self.login_seq, &err);
             let _ = self.client.flush().await;
@@ -173,6 +185,10 @@ impl Driver {
     }
 
     async fn check_login(&mut self) -> Result<(), ErrPacket> {
+        if !self.backends.is_empty() {
+            // Opened early, with that schema.
+            return Ok(());
+        }
         let Some(schema) = self.session.schema().map(<[u8]>::to_vec) else { return Ok(()) };
         let user = self.identity.user.name.clone();
         let now = Instant::now();

@@ -79,7 +79,14 @@ impl Session {
     pub fn explain(&self, text: &str, moment: &Moment<'_>) -> Explained {
         let facts = self.classify(text.as_bytes(), true, moment.topology);
         let payload = wire::query_payload(text, self.capabilities);
-        let outcome = match self.clone().plan(&payload, true, moment) {
+        let mut twin = self.clone();
+        let plan = match twin.plan(&payload, true, moment) {
+            Ok(Plan::Kill(kill)) if kill.id < u64::from(self.policy.connection_ids_from) => {
+                twin.plan_servers_kill(kill, &payload, moment)
+            }
+            plan => plan,
+        };
+        let outcome = match plan {
             Err(malformed) => Outcome::Fails(ErrPacket::from(&Failure::Malformed(malformed))),
             Ok(Plan::Run(run)) => Outcome::Runs {
                 server: run.route.server,

@@ -19,6 +19,7 @@ mod backend;
 mod batch;
 mod explain;
 mod follow;
+mod kill;
 mod leaving;
 mod own;
 mod pins;

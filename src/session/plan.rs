@@ -174,14 +174,7 @@ impl Session {
             Command::ProcessKill => {
                 let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
                 let id = reader.u32_le("connection id")?;
-                if self.state.transactions.on_replica.is_some() && id < self.policy.connection_ids_from {
-                    return Ok(Plan::Fail(Failure::UnknownThread(u64::from(id))));
-                }
-                if id >= self.policy.connection_ids_from {
-                    Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
-                } else {
-                    self.plan_on_primary(Run::new(command, Expect::OnePacket), moment.topology)
-                }
+                Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
             }
             Command::ResetConnection if self.backends.is_empty() => {
                 self.reset();
@@ -199,22 +192,25 @@ impl Session {
     fn plan_query(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
         let facts = self.classify(text, complete, moment.topology);
-        // Smaller ids are the servers' own: the primary knows them.
-        if let Some(kill) = facts.kill.filter(|kill| kill.id >= u64::from(self.policy.connection_ids_from)) {
+        if let Some(kill) = facts.kill {
             return Ok(Plan::Kill(kill));
         }
         if let Some(plan) = self.plan_own(text, &facts, moment.policy) {
             return Ok(plan);
         }
+        Ok(self.plan_text(text, complete, facts, moment))
+    }
+
+    pub(super) fn plan_text(&mut self, text: &[u8], complete: bool, facts: Facts, moment: &Moment<'_>) -> Plan {
         let mut run = Run::new(Command::Query, Expect::Results);
         (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
-            return Ok(refused);
+            return refused;
         }
         if complete {
             self.look_again(&mut run, &facts, text, self.lexis_of(moment.topology));
         }
-        Ok(self.plan_routed(run, &facts, moment))
+        self.plan_routed(run, &facts, moment)
     }
 
     pub(super) fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
@@ -264,7 +260,7 @@ impl Session {
         }
     }
 
-    fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
+    pub(super) fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
         run.variables_before = self.state.variables.version();
         let facts = run.facts;
         match self.within_transaction(facts.as_ref(), &mut run, topology) {

@@ -2,7 +2,7 @@
 
 use super::peer::{As, Packet, Peer, warm};
 use super::support::{Cluster, Options, Proxy, flavors, wait_for};
-use dbproxy::wire::{Expect, query_payload};
+use dbproxy::wire::{ErrPacket, Expect, query_payload};
 
 const OTHER: (&str, &str) = ("other", "other-secret");
 
@@ -17,6 +17,17 @@ fn each(run: impl Fn(&Cluster, &Proxy)) {
         let user = format!("[[user]]\nname = \"{}\"\npassword = \"{}\"\n", OTHER.0, OTHER.1);
         run(&cluster, &Proxy::start(&cluster, &user));
     }
+}
+
+/// MySQL 9 does not.
+fn knows_the_command(cluster: &Cluster) -> bool {
+    let mut straight = Peer::app(cluster.primary().port, super::peer::USUAL, None);
+    by_command(&mut straight, 999_999).is_some_and(|err| err.code != 1047)
+}
+
+/// COM_PROCESS_KILL.
+fn by_command(killer: &mut Peer, id: u32) -> Option<ErrPacket> {
+    killer.run(&[&[0x0c][..], &id.to_le_bytes()].concat(), Expect::OnePacket).expect("an answer")[0].err()
 }
 
 /// Sends a statement that sleeps and waits until it does.
@@ -50,14 +61,55 @@ fn kill_ends_the_connection() {
             let (mut victim, mut killer) = (Peer::through(proxy), Peer::through(proxy));
             sleeping(cluster, &mut victim);
             if command == "COM_PROCESS_KILL" {
-                let answer = killer.run(&[&[0x0c][..], &victim.id.to_le_bytes()].concat(), Expect::OnePacket);
-                assert_eq!(answer.expect("an answer")[0].err(), None);
+                let refused = by_command(&mut killer, victim.id).map(|err| err.code);
+                if !knows_the_command(cluster) {
+                    assert_eq!(refused, Some(1047));
+                    continue;
+                }
+                assert_eq!(refused, None);
             } else {
                 killer.ok(&format!("{command} {}", victim.id));
             }
             victim.until_closed();
             killer.ok("SELECT 1");
         }
+    });
+}
+
+/// What `SHOW PROCESSLIST` and `CONNECTION_ID()` say is the server's id. A session of which only that connection was ended
+/// would open another; a read of which nothing had been answered would be run again.
+#[test]
+fn the_servers_own_id_of_a_session_names_the_session() {
+    each(|cluster, proxy| {
+        let (mut idle, mut busy, mut killer) = (Peer::through(proxy), Peer::through(proxy), Peer::through(proxy));
+        let at_the_primary = |peer: &mut Peer| {
+            peer.ok("BEGIN");
+            let id = peer.value("SELECT CONNECTION_ID()");
+            peer.ok("COMMIT");
+            id.parse::<u32>().expect("a number")
+        };
+        let (idle_id, busy_id) = (at_the_primary(&mut idle), at_the_primary(&mut busy));
+        killer.ok(&format!("KILL {idle_id}"));
+        idle.until_closed();
+        busy.send(&query_payload("/* dbproxy: primary */ SELECT SLEEP(25)", busy.capabilities));
+        let running = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '%SLEEP(25)%' AND INFO NOT LIKE '%PROCESSLIST%'";
+        wait_for("the statement to run", || (!cluster.primary().sql(running).is_empty()).then_some(()));
+        killer.ok(&format!("KILL {busy_id}"));
+        busy.until_closed();
+        let left = cluster.servers.iter().filter(|server| !server.sql(running).is_empty()).count();
+        assert_eq!(left, 0, "{:?}: it runs again", cluster.flavor);
+        // With the command, and of the session itself.
+        // As the command of the protocol, where the server knows it.
+        let mut other = Peer::through(proxy);
+        let other_id = at_the_primary(&mut other);
+        let known = knows_the_command(cluster);
+        assert_eq!(by_command(&mut killer, other_id).map(|err| err.code), if known { None } else { Some(1047) });
+        if known {
+            other.until_closed();
+        }
+        let own = at_the_primary(&mut killer);
+        assert_eq!(killer.fails(&format!("KILL QUERY {own}")).code, 1317);
+        killer.ok("SELECT 1");
     });
 }
 
@@ -112,4 +164,33 @@ fn a_session_that_kills_itself_hears_what_a_server_says() {
         let (straight, through) = (own(cluster.primary().port), own(proxy.port));
         assert_eq!(straight, through, "{:?}", cluster.flavor);
     });
+}
+
+/// `listen.connection_ids = "server"`: what the client was greeted with is what the primary calls it.
+#[test]
+fn a_client_may_be_greeted_with_its_id_at_the_primary() {
+    for flavor in flavors() {
+        let cluster = Cluster::start(flavor, Options::default());
+        warm(&cluster);
+        let ids = |config: String| config.replace("[listen]\n", "[listen]\nconnection_ids = \"server\"\n");
+        let proxy = Proxy::start_edited(&cluster.addresses(), ids);
+        let (mut peer, mut other) = (Peer::through(&proxy), Peer::through(&proxy));
+        peer.ok("BEGIN");
+        assert_eq!(peer.value("SELECT CONNECTION_ID()"), peer.id.to_string(), "{flavor:?}");
+        peer.ok("COMMIT");
+        other.ok(&format!("KILL {}", peer.id));
+        peer.until_closed();
+        // A login that the primary refuses is refused.
+        cluster.primary().sql("ALTER USER app ACCOUNT LOCK");
+        let login = As::default();
+        let refused = Peer::connect(proxy.port, &login).err().map(|err| err.code);
+        let straight = Peer::connect(cluster.primary().port, &login).err().map(|err| err.code);
+        assert!(refused.is_some() && refused == straight, "{flavor:?}: {refused:?}, not {straight:?}");
+        cluster.primary().sql("ALTER USER app ACCOUNT UNLOCK");
+        // Without a primary there is nothing to ask: an id of the proxy's.
+        cluster.primary().kill9();
+        let mut late = Peer::through(&proxy);
+        assert!(late.id >= dbproxy::conn::FIRST_ID, "{flavor:?}: {}", late.id);
+        late.ok("SELECT 1");
+    }
 }

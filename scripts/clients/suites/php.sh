@@ -1,4 +1,5 @@
 # PHP's mysqli (mysqlnd) as Debian builds it, with the suite of PHP's source.
+connection_ids=server
 
 prepare() {
     packages php-cli php-mysql xz-utils

@@ -2,6 +2,7 @@
 # shellcheck source=python.sh
 . "$here/suites/python.sh"
 library=PyMySQL==0.10.1
+connection_ids=server
 
 prepare() {
     venv pytest cryptography "$library"

@@ -16,5 +16,7 @@ outcomes() {
     local files
     mapfile -t files < <(echo test/dialect/test_suite.py; find test/dialect/mysql test/engine test/orm test/sql -name 'test_*.py' |
         LC_ALL=C sort | every)
-    pytest_outcomes --dburi "$name+pymysql://app:app-secret@$1:$2/test?charset=utf8mb4${sqlalchemy_options:-}" --backend-only "${files[@]}"
+    # Which of several reasons for leaving a test out is told differs from run to run.
+    pytest_outcomes --dburi "$name+pymysql://app:app-secret@$1:$2/test?charset=utf8mb4${sqlalchemy_options:-}" --backend-only "${files[@]}" |
+        sed '/^SKIPPED/s/ : .*//'
 }
