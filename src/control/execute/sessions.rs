@@ -30,8 +30,11 @@ impl Hand {
     pub async fn what_writes_wait_for(&mut self) -> Result<Stall, StepError> {
         // MySQL and MariaDB do not fail a write to a full disk: they wait until there is room.
         let full = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for disk space%'";
-        if self.text("look for a full disk", full).await? != "0" {
-            return Ok(Stall::DiskFull);
+        match self.text("look for a full disk", full).await {
+            Ok(waiting) if waiting == "0" => {}
+            // There is not even room for the list.
+            Ok(_) | Err(StepError::Refused { code: 1021 | 1114, .. }) => return Ok(Stall::DiskFull),
+            Err(error) => return Err(error),
         }
         if self.status().await?.semi_sync.waiting > 0 {
             return Ok(Stall::Ackers);
