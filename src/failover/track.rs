@@ -132,6 +132,12 @@ impl Track {
         silent.failure = failure;
     }
 
+    /// Whether what it said of itself counts still.
+    pub(super) fn is_fresh(&self, policy: &Policy, now: Moment) -> bool {
+        let fresh = |word: &Word| now.since(word.asked) <= policy.detection.status_fresh;
+        self.silent.is_none() && self.word.as_ref().is_some_and(fresh)
+    }
+
     /// Whether a primary was started anew: clearly later than it had been started when it was opened, or later than that.
     pub(super) fn started_since(&self, before: Option<Moment>, opened: Moment) -> bool {
         let latest = self.word.as_ref().map(|word| word.asked.0.saturating_sub(word.status.uptime_ms));
@@ -154,9 +160,10 @@ impl Track {
         self.uptime_ms = uptime_ms;
     }
 
-    /// The doubt of a restart is over once it has all that the primary was seen to have after it.
+    /// The doubt of a restart is over once it has, by a word from after it, all that the primary was seen to have after it.
     pub(super) fn settle(&mut self, primary: &GtidHistory, primary_asked: Moment) {
-        if self.doubt.is_some_and(|doubt| primary_asked >= doubt)
+        let asked = self.word.as_ref().map(|word| word.asked.min(primary_asked));
+        if self.doubt.is_some_and(|doubt| asked.is_some_and(|asked| asked >= doubt))
             && self.held.as_ref().is_some_and(|held| held.covers(primary))
         {
             self.doubt = None;
