@@ -11,7 +11,7 @@ SEEDS ?= 10000
 # Which drills: make drills NAMES="1 38".
 NAMES ?=
 
-.PHONY: help test soak sim drills servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz clients
+.PHONY: help test soak sim drills docker-drills servers check fmt clippy doc law no-tokio deny demo bench corpus fuzz clients
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -54,6 +54,10 @@ deny: ## Licences, duplicates, sources, advisories
 
 drills: servers ## Every drill: crashes, hangs, partitions and switchovers under load; some by NAMES="1 38"
 	scripts/drills.sh $(NAMES)
+
+docker-drills: servers ## Docker Compose clusters: kill, stop, pause, partition, switchover, rejoin, on both products
+	DBPROXY_BASE=local docker/drill.sh all mysql
+	DBPROXY_BASE=local docker/drill.sh all mariadb
 
 demo: servers ## A real cluster, a proxy, traffic and where it went
 	scripts/demo.sh

@@ -12,7 +12,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CACHE=${DBPROXY_CACHE:-$PWD/.cache}
-MIRROR=${DBPROXY_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 SUITE=${DBPROXY_MYSQL_SUITE:-sid}
 ROOTFS=$CACHE/mysql-rootfs
 PATH=$PATH:/usr/sbin:/sbin
@@ -96,23 +95,12 @@ setup_mysql() {
     outcome="debootstrap cannot be installed (see $CACHE/apt.log)"
     need debootstrap debootstrap || return 1
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || apt_install debian-archive-keyring || return 1
-    local part=$ROOTFS.part debs=$CACHE/mysql-debs.part deb
-    rm -rf "$part" "$debs" "$ROOTFS"
-    mkdir -p "$part"
+    # One whose server does not run is of no use.
+    rm -rf "$ROOTFS"
     say "fetching MySQL from Debian $SUITE"
-    # Only fetched and unpacked, never configured: this needs neither root nor chroot nor mounts.
     outcome="debootstrap failed (see $CACHE/debootstrap.log)"
-    debootstrap --download-only --variant=minbase --include=mysql-server,mysql-router "$SUITE" "$debs" "$MIRROR" \
-        >"$CACHE/debootstrap.log" 2>&1 || return 1
-    say "unpacking MySQL"
-    # The package that holds the /lib and /lib64 links goes first, so that all others follow them.
-    for deb in "$debs"/var/cache/apt/archives/base-files_*.deb "$debs"/var/cache/apt/archives/*.deb; do
-        outcome="cannot unpack $deb"
-        dpkg-deb -x "$deb" "$part" || return 1
-    done
-    outcome=$(mysql_version "$part" 2>&1) || return 1
-    mv "$part" "$ROOTFS"
-    rm -rf "$debs"
+    scripts/rootfs.sh "$ROOTFS" "$SUITE" mysql-server,mysql-router >"$CACHE/debootstrap.log" 2>&1 || return 1
+    outcome=$(mysql_version "$ROOTFS" 2>&1)
 }
 
 began=$SECONDS

@@ -1,5 +1,7 @@
 //! The proxy against the loss of its primary: real servers that replicate semi-synchronously, clients that go on.
 
+#[path = "failover/rare.rs"]
+mod rare;
 mod support;
 
 use std::collections::BTreeSet;
@@ -383,5 +385,71 @@ fn a_switchover_that_a_crash_of_the_proxy_interrupts_leaves_one_server_writable(
         wait_for("one writable server", || {
             (cluster.servers.iter().filter(|server| open(server)).count() == 1).then_some(())
         });
+    }
+}
+
+/// An operator's program that says no while there is a file `no` beside it.
+fn hook(dir: &std::path::Path) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let hook = dir.join("before");
+    let script =
+        "#!/bin/sh\ncat >> \"$0.told\"\nif [ -e \"${0%/*}/no\" ]; then echo 'not on a Friday' >&2; exit 3; fi\n";
+    std::fs::write(&hook, script).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    hook
+}
+
+#[test]
+fn a_hook_calls_a_switchover_off_before_anything_is_touched() {
+    for flavor in flavors() {
+        let cluster = cluster(flavor);
+        let (hook, no) = (hook(&cluster.dir), cluster.dir.join("no"));
+        let proxy = proxy(&cluster, &format!("\n[hooks]\nbefore = {hook:?}\n"));
+        let load = Load::start(&proxy, 2);
+        load.goes_on(20);
+        std::fs::write(&no, "").unwrap();
+        let refused = proxy.command(&["switchover"]);
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        println!("{flavor:?}: {why}");
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(why.contains("called off") && why.contains("not on a Friday"), "{why}");
+        let status = proxy.status();
+        assert_eq!(status["cluster"]["primary"], cluster.primary().address());
+        assert_eq!((&status["failover"]["epoch"], &status["failover"]["state"]), (&1.into(), &"healthy".into()));
+        load.goes_on(20);
+        std::fs::remove_file(&no).unwrap();
+        let output = proxy.command(&["switchover", "--to", &cluster.replicas()[0].address()]);
+        assert!(output.status.success(), "{output:?}\n{}", proxy.log());
+        let told = std::fs::read_to_string(cluster.dir.join("before.told")).unwrap();
+        assert_eq!(told.matches("\"kind\":\"started\"").count(), 2, "asked each time: {told}");
+        load.goes_on(20);
+        let told = load.end();
+        assert!(told.errors.is_empty(), "{:?}", told.errors);
+        nothing_lost(&told, &cluster.replicas()[0]);
+    }
+}
+
+#[test]
+fn a_hook_stops_a_failover_only_where_it_may() {
+    for blocks in [false, true] {
+        let flavor = flavors()[0];
+        let cluster = cluster(flavor);
+        let (hook, no) = (hook(&cluster.dir), cluster.dir.join("no"));
+        let lines = format!("\n[hooks]\nbefore = {hook:?}\nbefore_blocks_failover = {blocks}\n");
+        let proxy = proxy(&cluster, &lines);
+        std::fs::write(&no, "").unwrap();
+        cluster.primary().kill9();
+        if blocks {
+            let hold =
+                wait_for("the failover to be held", || proxy.status()["failover"]["hold"].as_str().map(str::to_owned));
+            assert!(hold.contains("hooks.before"), "{hold}");
+            std::thread::sleep(Duration::from_secs(3));
+            assert_eq!(proxy.status()["failover"]["epoch"], 1, "{}", timeline(&proxy));
+            assert!(timeline(&proxy).contains("not on a Friday"), "{}", timeline(&proxy));
+            std::fs::remove_file(&no).unwrap();
+            let acknowledged = proxy.command(&["acknowledge"]);
+            assert!(acknowledged.status.success(), "{acknowledged:?}");
+        }
+        new_primary(&cluster, &proxy);
     }
 }

@@ -96,6 +96,38 @@ fn a_replica_that_stops_receiving_acknowledges_nothing_and_loses_nothing() {
     }
 }
 
+/// A source that hangs takes connections and says nothing, also to who wants to end a stream there.
+#[test]
+fn a_replica_of_a_source_that_hangs_stops_receiving_at_once() {
+    for flavor in flavors() {
+        let (cluster, runtime) = (cluster(flavor, 1), runtime());
+        table(&cluster);
+        let (primary, replica) = (cluster.primary(), &cluster.replicas()[0]);
+        let mut hand = runtime.block_on(hand(replica));
+        let mut took = Vec::new();
+        for id in 0..5 {
+            primary.pause();
+            std::thread::sleep(Duration::from_millis(1600));
+            let began = Instant::now();
+            runtime.block_on(hand.stop_receiver()).unwrap();
+            took.push(began.elapsed());
+            primary.resume();
+            runtime.block_on(hand.start_receiver()).unwrap();
+            // Its commit waits for the replica.
+            primary.sql(&format!("INSERT INTO app.t VALUES ({id})"));
+            cluster.wait_for_replicas();
+        }
+        println!("{flavor:?}: {took:?}");
+        // Within the default of failover.step_timeout_ms, which is 1.5 s; and as a rule at once.
+        assert!(took.iter().all(|took| *took < Duration::from_millis(1400)), "{flavor:?}: {took:?}");
+        took.sort_unstable();
+        assert!(took[2] < Duration::from_millis(500), "{flavor:?}: {took:?}");
+        if flavor == Flavor::MariaDb {
+            assert_eq!(replica.value("SELECT @@global.rpl_semi_sync_slave_kill_conn_timeout"), "5", "put back");
+        }
+    }
+}
+
 #[test]
 fn a_replica_is_promoted_and_the_others_follow_it() {
     for flavor in flavors() {

@@ -4,6 +4,8 @@
 
 #[path = "traffic/backends.rs"]
 mod backends;
+#[path = "traffic/backwards.rs"]
+mod backwards;
 #[path = "traffic/carried.rs"]
 mod carried;
 #[path = "traffic/crowds.rs"]
@@ -14,6 +16,8 @@ mod freshness;
 mod hostile;
 #[path = "traffic/kills.rs"]
 mod kills;
+#[path = "traffic/marks.rs"]
+mod marks;
 #[path = "traffic/operations.rs"]
 mod operations;
 #[path = "traffic/own_writes.rs"]

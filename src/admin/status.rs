@@ -172,6 +172,7 @@ fn phase(phase: &Phase) -> (&'static str, Option<String>) {
 
 const fn stage_word(stage: &Stage) -> &'static str {
     match stage {
+        Stage::Asking => "asking_hook",
         Stage::Checking => "checking",
         Stage::ClosingSessions => "closing_sessions",
         Stage::Demoting => "demoting",

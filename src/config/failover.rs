@@ -18,6 +18,8 @@ pub struct Failover {
     pub durability: Durability,
     /// How many replicas must have a transaction before its commit is acknowledged.
     pub wait_for_replicas: u32,
+    /// How many must, with fewer servers left.
+    pub wait_for_replicas_least: u32,
     /// With [`Durability::Async`]: how far the chosen replica may be behind the lost primary.
     pub loss_limit: Duration,
     /// Servers to promote rather than others, best first.
@@ -97,8 +99,10 @@ pub struct Replication {
 /// Programs that are run beside a failover.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hooks {
-    /// Before anything is changed; its failure stops a switchover and is only told in a failover.
+    /// Before anything is changed; its failure calls a switchover off.
     pub before: Option<Hook>,
+    /// Whether that holds for failovers too.
+    pub before_blocks_failover: bool,
     /// After all is done, well or not.
     pub after: Option<Hook>,
     /// To make sure that a lost primary takes no writes any more.
@@ -148,6 +152,11 @@ impl Checker<'_> {
                 &raw.wait_for_replicas,
                 range::WAIT_FOR,
             )),
+            wait_for_replicas_least: narrow(self.number(
+                "failover.wait_for_replicas_least",
+                &raw.wait_for_replicas_least,
+                range::WAIT_FOR_LEAST,
+            )),
             loss_limit: self.millis("failover.loss_limit_ms", &raw.loss_limit_ms, range::LOSS_LIMIT_MS),
             prefer: self.servers("failover.prefer", raw.prefer, servers),
             never: self.servers("failover.never", raw.never, servers),
@@ -187,6 +196,7 @@ impl Checker<'_> {
     pub(super) fn hooks(&mut self, raw: raw::Hooks) -> Hooks {
         Hooks {
             before: self.path("hooks.before", raw.before).map(Hook),
+            before_blocks_failover: raw.before_blocks_failover.unwrap_or(false),
             after: self.path("hooks.after", raw.after).map(Hook),
             fence: self.path("hooks.fence", raw.fence).map(Hook),
             timeout: self.millis("hooks.timeout_ms", &raw.timeout_ms, range::HOOK_TIMEOUT_MS),

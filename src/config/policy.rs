@@ -2,8 +2,8 @@
 
 use super::{Cluster, Durability, ErrantPolicy, Failover, FailoverMode, Hooks};
 use crate::failover::{
-    AntiFlap, Detection, FenceHook, FenceRule, Limits, Mode, OnDiskStall, OnErrant, OnOpenTransactions, Policy,
-    Promotion, ServerPolicy,
+    AntiFlap, AskHook, Detection, FenceHook, FenceRule, Limits, Mode, OnDiskStall, OnErrant, OnOpenTransactions,
+    Policy, Promotion, ServerPolicy,
 };
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ impl Failover {
                     crate::failover::Durability::Async { loss_max: self.loss_limit, fence: FenceRule::Required }
                 }
             },
+            wait_least: Some(u16::try_from(self.wait_for_replicas_least).unwrap_or(u16::MAX)),
             servers: servers.collect(),
             detection: Detection {
                 refused_after: self.refused,
@@ -65,6 +66,11 @@ impl Failover {
                 ErrantPolicy::Clone => OnErrant::Clone,
             },
             open_transactions: OnOpenTransactions::Abort,
+            ask_hook: match &hooks.before {
+                None => AskHook::Never,
+                Some(_) if hooks.before_blocks_failover => AskHook::Always,
+                Some(_) => AskHook::Switchovers,
+            },
             fence_hook: if hooks.fence.is_some() { FenceHook::Run } else { FenceHook::None },
         }
     }

@@ -102,6 +102,7 @@ pub(super) struct Failover {
     pub mode: Text,
     pub durability: Text,
     pub wait_for_replicas: Number,
+    pub wait_for_replicas_least: Number,
     pub loss_limit_ms: Number,
     pub prefer: Option<Spanned<Vec<Spanned<String>>>>,
     pub never: Option<Spanned<Vec<Spanned<String>>>>,
@@ -136,6 +137,7 @@ pub(super) struct Replication {
 #[serde(deny_unknown_fields)]
 pub(super) struct Hooks {
     pub before: Text,
+    pub before_blocks_failover: Option<bool>,
     pub after: Text,
     pub fence: Text,
     pub timeout_ms: Number,

@@ -46,7 +46,7 @@ pub struct Session {
 struct Shown {
     user: Arc<str>,
     schema: Option<String>,
-    pin: Option<&'static str>,
+    pins: Vec<&'static str>,
     backends: Vec<(ServerId, u32)>,
 }
 
@@ -61,8 +61,8 @@ pub struct SessionRow {
     pub client: SocketAddr,
     /// Default schema.
     pub schema: Option<String>,
-    /// Why it must stay on its primary backend, if it must.
-    pub pin: Option<&'static str>,
+    /// Why it must stay on its primary backend, if it must: each word once, what came first at the front.
+    pub pins: Vec<&'static str>,
     /// Its open backends: server and that server's connection id.
     pub backends: Vec<(ServerId, u32)>,
     /// Since when a statement runs.
@@ -167,7 +167,7 @@ impl Session {
             user: shown.user,
             client: self.client,
             schema: shown.schema,
-            pin: shown.pin,
+            pins: shown.pins,
             backends: shown.backends,
             running: self.running_since(),
             waiting: self.waiting.load(Ordering::Relaxed),
@@ -213,8 +213,8 @@ impl Session {
     }
 
     /// What binds it to its primary backend now.
-    pub fn show_pin(&self, pin: Option<&'static str>) {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).pin = pin;
+    pub fn show_pins(&self, pins: Vec<&'static str>) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).pins = pins;
     }
 
     /// Whether its statement waits for a primary.

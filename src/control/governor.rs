@@ -11,8 +11,8 @@ use super::names::named;
 use super::tell;
 use crate::config::Hooks;
 use crate::failover::{
-    Command, CommandId, Effect, Event, Gate, Lease, Mode, Moment, Notice, NoticeKind, Order, Outcome, Policy, Record,
-    State, Withdrawn, step,
+    Command, CommandId, Done, Effect, Event, Failed, FailedHow, Gate, Lease, Mode, Moment, Notice, NoticeKind, Order,
+    OrderId, Outcome, Policy, Record, Stage, State, Step, Withdrawn, step,
 };
 use crate::telemetry::Metrics;
 use crate::topology::ServerId;
@@ -48,8 +48,8 @@ pub(super) struct Governor {
     next_command: u64,
     /// Steps and hooks under way; dropped with this.
     running: JoinSet<()>,
-    /// When the change that is under way began, for the hooks' timeline.
-    change_began: Option<Moment>,
+    /// When the change that is under way began, and what was told of that: for the hooks.
+    change_began: Option<(Moment, Notice)>,
 }
 
 /// What the owner of the probes is to do after an event.
@@ -110,19 +110,31 @@ impl Governor {
     /// The server that writes are tried at: the primary, while this process decides and nothing is being changed.
     pub(super) fn written_to(&self) -> Option<ServerId> {
         let durable = self.state.durable();
-        let governs =
-            self.parts.policy.mode != Mode::Observe && !durable.paused && self.parts.lease.load(Ordering::Acquire);
+        let governs = self.mode() != Mode::Observe && !durable.paused;
         durable.primary.filter(|_| governs && durable.change.is_none())
     }
 
     /// Another mode than so far, and why.
     pub(super) fn set_mode(&mut self, mode: Mode, reason: Option<String>) -> Wish {
-        if self.parts.policy.mode != mode || self.parts.mode_reason != reason {
-            tell::mode(mode, reason.as_deref());
-        }
+        let changed = self.parts.policy.mode != mode || self.parts.mode_reason != reason;
         self.parts.policy.mode = mode;
-        self.parts.mode_reason = reason;
+        // Who has no right to act has that for its reason, however fit the cluster is.
+        if self.acts() {
+            if changed {
+                tell::mode(mode, reason.as_deref());
+            }
+            self.parts.mode_reason = reason;
+        }
         self.feed(Event::Tick)
+    }
+
+    fn acts(&self) -> bool {
+        self.parts.lease.load(Ordering::Acquire)
+    }
+
+    /// The mode in force: who has no right to act only looks on.
+    fn mode(&self) -> Mode {
+        if self.acts() { self.parts.policy.mode } else { Mode::Observe }
     }
 
     /// Takes an event in, and does what follows from it.
@@ -174,6 +186,9 @@ impl Governor {
     }
 
     fn execute(&mut self, order: Order) {
+        if let Step::AskHook { .. } = order.step {
+            return self.ask_hook(order.id);
+        }
         let (executor, outcomes, metrics) =
             (self.executor.clone(), self.parts.outcomes.clone(), self.parts.metrics.clone());
         let addresses = self.parts.addresses.clone();
@@ -198,8 +213,11 @@ impl Governor {
         }
         match notice.kind {
             NoticeKind::Started => {
-                self.change_began = Some(self.clock.now());
-                self.hook(self.parts.hooks.before.clone(), notice);
+                self.change_began = Some((self.clock.now(), notice.clone()));
+                // Else it is asked first: that is an order.
+                if self.state.durable().change.as_ref().is_none_or(|change| change.stage != Stage::Asking) {
+                    self.hook(self.parts.hooks.before.clone(), notice);
+                }
             }
             NoticeKind::Finished | NoticeKind::Aborted | NoticeKind::Blocked => {
                 self.hook(self.parts.hooks.after.clone(), notice);
@@ -225,8 +243,27 @@ impl Governor {
         });
     }
 
+    /// Runs the operator's program that may call a change off; how it ends is the order's outcome.
+    fn ask_hook(&mut self, id: OrderId) {
+        let told = self.change_began.as_ref().map(|(_, notice)| self.timeline(notice).to_string());
+        let (outcomes, limit) = (self.parts.outcomes.clone(), self.parts.hooks.timeout);
+        let hook = self.parts.hooks.before.clone();
+        self.running.spawn(async move {
+            let result = match hook {
+                Some(hook) => run_hook(&hook.0, &told.unwrap_or_default(), limit).await,
+                None => Ok(()),
+            };
+            let result = result.map(|()| Done::Plain).map_err(|error| {
+                tell::hook_failed(&error);
+                Failed { how: FailedHow::Refused, text: error.to_string() }
+            });
+            // The owner is gone only when the process ends.
+            let _ = outcomes.send(Outcome { id, result }).await;
+        });
+    }
+
     fn timeline(&self, notice: &Notice) -> serde_json::Value {
-        let since = self.change_began.unwrap_or(Moment(0));
+        let since = self.change_began.as_ref().map_or(Moment(0), |(began, _)| *began);
         let entries = self.parts.journal.entries().filter(|record| record.at >= since);
         let entries: Vec<_> = entries
             .map(|record| serde_json::json!({"at_ms": record.at.0, "what": named(&record.what, &self.parts.addresses)}))
@@ -262,7 +299,7 @@ impl Governor {
                 }
                 let refused = findings.iter().find(|finding| !finding.holds).cloned();
                 let _ = answer.send(Ok(serde_json::json!({
-                    "mode": tell::mode_word(self.parts.policy.mode),
+                    "mode": tell::mode_word(self.mode()),
                     "mode_reason": self.parts.mode_reason,
                     "problem": report.problem,
                     "advice": report.problem.advice(),
@@ -313,7 +350,7 @@ impl Governor {
         let (state, policy) = (&self.state, &self.parts.policy);
         let ids = (0..=u16::MAX).take(self.parts.addresses.len()).map(ServerId);
         let standing = Standing {
-            mode: tell::mode_word(policy.mode).to_owned(),
+            mode: tell::mode_word(self.mode()).to_owned(),
             mode_reason: self.parts.mode_reason.clone(),
             phase: state.phase(),
             problem: state.problem(),

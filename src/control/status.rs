@@ -123,8 +123,8 @@ pub(super) async fn ask(conn: &mut Conn, dialect: Dialect, ear: &mut Ear) -> Res
             log_bin: own.text("log_bin").is_some_and(|value| is_on(&value)),
             log_replica_updates: own.text("log_updates").is_some_and(|value| is_on(&value)),
             filters,
-            // No server says how full its disk is; one that is full says so when it is written to.
-            disk_room: true,
+            // No server says how full its disk is; a replica whose disk is full waits for room, or stopped on it.
+            disk_room: !streams.first().is_some_and(|row| lacks_room(Columns(row))),
         },
         epoch: epoch.and_then(|epoch| epoch.parse().ok()).map(Epoch),
     };
@@ -221,6 +221,15 @@ fn heartbeat_ms(streams: &[Row], heard: &[Row]) -> Option<u64> {
     let said = said.or_else(|| streams.iter().find_map(|row| Columns(row).text("Slave_heartbeat_period")))?;
     let seconds = said.parse::<f64>().ok().filter(|seconds| *seconds > 0.0)?;
     Some(u64::try_from(Duration::try_from_secs_f64(seconds).ok()?.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn lacks_room(row: Columns<'_>) -> bool {
+    // ER_DISK_FULL, ER_RECORD_FILE_FULL, ER_DISK_FULL_NOWAIT.
+    let stopped = ["Last_IO_Errno", "Last_SQL_Errno"]
+        .into_iter()
+        .any(|column| row.text(column).is_some_and(|number| ["1021", "1114", "3519"].contains(&number.as_str())));
+    let states = ["Replica_IO_State", "Slave_IO_State", "Replica_SQL_Running_State", "Slave_SQL_Running_State"];
+    stopped || states.into_iter().any(|column| row.text(column).is_some_and(|state| state.contains("disk space")))
 }
 
 fn filters(row: Columns<'_>) -> bool {

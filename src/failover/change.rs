@@ -3,12 +3,20 @@
 use super::machine::Turn;
 use super::state::Owner;
 use super::{
-    Acks, Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind, Problem,
-    Reached, Reign, Report, Stage, Step, Suspicion,
+    Acks, AskHook, Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind,
+    Problem, Reached, Reign, Report, Stage, Step, Suspicion,
 };
 use crate::topology::{Epoch, GtidHistory, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// What a change of this cause begins with.
+const fn first_stage(cause: Cause) -> Stage {
+    match cause {
+        Cause::Switchover => Stage::Checking,
+        Cause::Problem(_) | Cause::Failover => Stage::Revoking,
+    }
+}
 
 /// How often a step that may have happened is given before its server counts as lost.
 const TRIES_MAX: u32 = 5;
@@ -45,16 +53,31 @@ impl Turn<'_> {
             self.state.durable.failovers.retain(|at| now.since(*at) < window);
             self.state.durable.failovers.push(now);
         }
-        self.begin(Cause::Problem(problem), Stage::Revoking);
+        self.begin(Cause::Problem(problem));
+    }
+
+    /// Whether the operator's program may call such a change off.
+    const fn asks_hook(&self, cause: Cause) -> bool {
+        match (self.policy.ask_hook, cause) {
+            (AskHook::Never, _) | (_, Cause::Problem(Problem::PrimaryRestarted)) => false,
+            (AskHook::Switchovers, Cause::Switchover) | (AskHook::Always, _) => true,
+            (AskHook::Switchovers, Cause::Problem(_) | Cause::Failover) => false,
+        }
     }
 
     /// Begins a change under the next epoch.
-    pub(super) fn begin(&mut self, cause: Cause, stage: Stage) {
+    pub(super) fn begin(&mut self, cause: Cause) {
+        let stage = if self.asks_hook(cause) && self.state.durable.primary.is_some() {
+            Stage::Asking
+        } else {
+            first_stage(cause)
+        };
         let from = self.state.durable.primary;
         let primary = self.state.primary_history();
         let durable = &mut self.state.durable;
         let alive = from.and_then(|from| self.state.tracks.get(usize::from(from.0))).and_then(|track| track.alive);
-        let reigns = from.map(|primary| Reign { primary, ackers: durable.ackers.clone() });
+        let waited_for = durable.waited_for;
+        let reigns = from.map(|primary| Reign { primary, ackers: durable.ackers.clone(), waited_for });
         durable.change = Some(Change {
             epoch: Epoch(durable.epoch.0 + 1),
             from,
@@ -99,7 +122,8 @@ impl Turn<'_> {
             Stage::Revoking => self.revoke(),
             Stage::Blocked(_) => self.state.tried_with = self.fresh(),
             Stage::Repointing => self.repoint(),
-            Stage::Checking
+            Stage::Asking
+            | Stage::Checking
             | Stage::ClosingSessions
             | Stage::Demoting
             | Stage::CatchingUp
@@ -120,6 +144,7 @@ impl Turn<'_> {
         let via = change.choice.as_ref().and_then(|choice| Some((choice.via?, change.to_feed(choice))));
         let wait_count = self.wait_count();
         let (step, limit) = match (&change.stage, candidate, goal) {
+            (Stage::Asking, ..) => (Step::AskHook { server: from }, limits.hook),
             (Stage::Checking, ..) => (Step::CheckQuiet { server: from }, limits.step),
             (Stage::ClosingSessions, ..) => (Step::DrainSessions { server: from }, limits.switchover_drain),
             (Stage::Demoting, ..) => (Step::Demote { server: from }, limits.step * 2),
@@ -143,21 +168,29 @@ impl Turn<'_> {
         }
     }
 
-    /// Acknowledgements that the new primary waits for: never fewer than the policy says, unless the operator forced it.
+    /// Acknowledgements that the new primary waits for: fewer than the policy says only so far as the operator allows.
     pub(super) fn wait_count(&self) -> u16 {
         let wanted = self.policy.durability.wait_count();
         let Some(change) = &self.state.durable.change else { return wanted };
         if !change.forced {
-            return wanted;
+            let followers = u16::try_from(self.followers().len()).unwrap_or(u16::MAX);
+            return wanted.min(followers).max(self.policy.wait_least());
         }
         let followers = change.reached.keys().filter(|id| Some(**id) != change.candidate()).count();
         wanted.min(u16::try_from(followers).unwrap_or(u16::MAX))
     }
 
+    /// How long whoever has something to say is waited for: longer where looks have taken long, within bounds.
+    fn patience(&self) -> Duration {
+        let slowest = self.state.evidence(self.now).servers.iter().map(|server| server.pace_ms).max().unwrap_or(0);
+        let slow = (Duration::from_millis(slowest) * 2).min(self.policy.detection.status_fresh_max);
+        self.policy.limits.step.max(slow)
+    }
+
     /// F2, F3: no replica acknowledges to the old primary any more; whoever may take writes is told not to.
     fn revoke(&mut self) {
         let fresh = self.fresh();
-        let limit = self.policy.limits.step;
+        let limit = self.patience();
         let Some(change) = &mut self.state.durable.change else { return };
         // Each attempt has an epoch of its own: an order of an earlier one that arrives late is told by it.
         change.epoch = Epoch(change.epoch.0 + u64::from(change.attempt > 0 || !change.reached.is_empty()));
@@ -261,7 +294,7 @@ impl Turn<'_> {
             let known = before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied());
             let ackers = known.chain(unreached).collect();
             change.reigns.retain(|reign| reign.primary != server);
-            change.reigns.push(Reign { primary: server, ackers });
+            change.reigns.push(Reign { primary: server, ackers, waited_for: Some(wait_count) });
             self.state.durable.writers.insert(server);
         }
         self.change_order(Step::Open { server, wait_count }, limit);
@@ -283,7 +316,8 @@ impl Turn<'_> {
                     self.enter(Stage::Revoking);
                 }
             }
-            Stage::Checking
+            Stage::Asking
+            | Stage::Checking
             | Stage::ClosingSessions
             | Stage::Demoting
             | Stage::CatchingUp
@@ -297,6 +331,7 @@ impl Turn<'_> {
 
     pub(super) fn change_outcome(&mut self, step: Step, result: Result<Done, Failed>) {
         match step {
+            Step::AskHook { .. } => self.hook_answered(result),
             Step::Revoke { server } => self.revoked(server, result),
             Step::Fence { server } => self.fenced(server, result),
             Step::FenceByHook { .. } => self.fenced_by_hook(result),
@@ -315,6 +350,24 @@ impl Turn<'_> {
             Step::KillSessions { .. } => self.enter(Stage::Demoting),
             Step::Demote { server } => self.demoted(server, result),
             Step::Forget { .. } | Step::DumpErrant { .. } | Step::Clone { .. } => {}
+        }
+    }
+
+    /// The operator's program said whether the change may begin.
+    fn hook_answered(&mut self, result: Result<Done, Failed>) {
+        let Some(cause) = self.state.durable.change.as_ref().map(|change| change.cause) else { return };
+        match (result, cause) {
+            (Ok(_), Cause::Problem(_)) if !self.state.problem.asks_for_failover() => {
+                self.call_off("the primary came back while hooks.before was asked");
+            }
+            (Ok(_), _) => self.enter(first_stage(cause)),
+            (Err(failed), _) => {
+                // Else it would be asked again at once, and for ever.
+                if matches!(cause, Cause::Problem(_)) {
+                    self.state.durable.hold = Some("hooks.before called a failover off".to_owned());
+                }
+                self.call_off(&format!("hooks.before: {}", failed.text));
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! What operators ask for. Every refusal says why.
 
 use super::machine::Turn;
-use super::{Cause, Command, CommandId, Effect, Force, Lease, MaintenanceState, Mode, RejoinErrant, Stage, Withdrawn};
+use super::{
+    Cause, Command, CommandId, Effect, Force, Lease, MaintenanceState, Mode, Problem, RejoinErrant, Stage, Withdrawn,
+};
 use crate::topology::ServerId;
 
 impl Turn<'_> {
@@ -67,8 +69,12 @@ impl Turn<'_> {
         if self.state.durable.paused {
             return Err("paused: `dbproxy resume` first".to_owned());
         }
-        if self.state.durable.change.is_some() {
-            return Err("a change of the primary is under way".to_owned());
+        match self.state.durable.change.as_ref().map(|change| &change.stage) {
+            None => {}
+            Some(Stage::Blocked(why)) => {
+                return Err(format!("a change of the primary can't go on: {why}; `dbproxy failover --force` may"));
+            }
+            Some(_) => return Err("a change of the primary is under way".to_owned()),
         }
         if self.state.durable.primary.is_some() && !self.state.confirmed {
             return Err("the primary has not been seen yet since dbproxy runs".to_owned());
@@ -91,7 +97,7 @@ impl Turn<'_> {
         if let Err(why) = self.may_change().and_then(|()| self.may_be_commanded(to, forced)) {
             return self.answer(id, Err(why));
         }
-        self.begin(Cause::Failover, Stage::Revoking);
+        self.begin(Cause::Failover);
         if let Some(change) = &mut self.state.durable.change {
             (change.command, change.wanted, change.forced) = (Some(id), to, forced);
         }
@@ -109,12 +115,13 @@ impl Turn<'_> {
             return Err("no primary is known, so what it had is not known: --force says to go on".to_owned());
         }
         let report = self.state.explain(self.policy, self.now);
-        let excused = report.problem.excuses_primary();
+        // A primary that answers can be fenced, and has everything itself. Of one that is gone the proof must be there.
+        let refused = report.problem.excuses_primary() || report.problem == Problem::PrimaryDeadUnprovable;
         match report.refused_for() {
-            Some(finding) if excused => {
+            Some(finding) if refused => {
                 Err(format!("{}: {} ({})", report.problem.advice(), finding.check, finding.detail))
             }
-            // What can't be proven shows when servers were reached.
+            // What else can't be proven shows when servers were reached.
             _ => Ok(()),
         }
     }

@@ -97,6 +97,7 @@ pub enum Withdrawn {
 /// A change of the primary, and how far it has got.
 ///
 /// ```text
+/// either:     (Asking ─►)
 /// switchover: Checking ─► ClosingSessions ─► Demoting ─► CatchingUp ─┐
 ///                 │ refused      │ aborted        │ undo              │ undo: the old primary becomes the choice
 /// failover:   Revoking ─► (Feeding ─►) Draining ──┴───────────────────┴► Arming ─► Repointing ─► Opening ─► done
@@ -165,6 +166,8 @@ pub enum Cause {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// S0, F0: the operator's program is asked whether it may begin.
+    Asking,
     /// S1: is the primary quiet, has the candidate all but the last moment's.
     Checking,
     /// S2: new transactions wait, open ones end.
@@ -222,4 +225,7 @@ pub struct Reign {
     pub primary: ServerId,
     /// Those who may have acknowledged.
     pub ackers: BTreeSet<ServerId>,
+    /// How many of them a commit waited for, as far as it is known.
+    #[serde(default)]
+    pub waited_for: Option<u16>,
 }

@@ -54,6 +54,9 @@ pub struct ServerEvidence {
     pub turned_away: Option<Failure>,
     /// What it last said of itself, and how long ago it was asked.
     pub status: Option<Aged>,
+    /// How old its words have become lately before the next one came: where looks take long, one that is old still counts.
+    #[serde(default)]
+    pub pace_ms: u64,
     /// All that it has, applied or not, by its last word.
     pub held: Option<GtidHistory>,
     /// What the write probe says; only of the primary.
@@ -187,6 +190,7 @@ impl ServerEvidence {
             silence: None,
             turned_away: None,
             status: None,
+            pace_ms: 0,
             held: None,
             writes: Writing::Unknown,
             resets: 0,
@@ -197,9 +201,17 @@ impl ServerEvidence {
     }
 
     /// What it said of itself, if that is so fresh that it counts.
+    ///
+    /// Where looks take long, by what was seen of them (a busy machine, ours or its), a word counts until the next one is due,
+    /// and a single probe that timed out does not undo it; within bounds.
     pub fn fresh(&self, policy: &Policy) -> Option<&Status> {
-        let aged = self.status.as_ref()?;
-        let fresh = self.silence.is_none() && ms(aged.age_ms) <= policy.detection.status_fresh;
+        let (aged, detection) = (self.status.as_ref()?, &policy.detection);
+        let slow = (ms(self.pace_ms) * 2).min(detection.status_fresh_max);
+        let fresh = if slow > detection.status_fresh {
+            !self.is_silent(policy) && ms(aged.age_ms) <= slow
+        } else {
+            self.silence.is_none() && ms(aged.age_ms) <= detection.status_fresh
+        };
         fresh.then_some(&aged.status)
     }
 

@@ -83,15 +83,17 @@ impl Turn<'_> {
 
     fn outcome(&mut self, outcome: Outcome) {
         // One that is not waited for any more came too late: whatever it says, the step is given again if it is needed.
-        let Some(Pending { order, owner, .. }) = self.state.pending.remove(&outcome.id) else { return };
+        let Some(Pending { order, owner, due }) = self.state.pending.remove(&outcome.id) else { return };
         if outcome.result.as_ref().is_err_and(|failed| failed.how == FailedHow::LeaseLost) {
             self.state.lease = Lease::NotHeld;
             return;
         }
         if let Ok(Done::Sets { uptime_ms, .. }) = &outcome.result {
             let (uptime_ms, now) = (*uptime_ms, self.now);
+            let grace = u64::try_from(GRACE.as_millis()).unwrap_or(0);
+            let given = Moment(due.0.saturating_sub(order.limit_ms).saturating_sub(grace));
             if let Some(track) = self.state.track_mut(order.step.server()) {
-                track.note_start(uptime_ms, now, now);
+                track.note_start(uptime_ms, given, now);
             }
             self.note_doubt(order.step.server());
         }
@@ -151,7 +153,7 @@ impl Turn<'_> {
     /// Whether the present problem asks for a failover; and if so, whether there may be one. The reason is for the operator.
     fn should_fail_over(&self) -> Option<Result<(), String>> {
         match self.state.problem {
-            Problem::PrimaryDead | Problem::PrimaryRestarted | Problem::PrimaryDiskFailed => Some(self.may_fail_over()),
+            problem if problem.asks_for_failover() => Some(self.may_fail_over()),
             Problem::PrimaryDeadUnprovable => {
                 let report = self.state.explain(self.policy, self.now);
                 let refused = report.refused_for();

@@ -52,8 +52,8 @@ pub use gate::{Gate, GateWrites};
 pub use machine::step;
 pub use moment::Moment;
 pub use policy::{
-    AntiFlap, Detection, Durability, FenceHook, FenceRule, Limits, Mode, OnDiskStall, OnErrant, OnOpenTransactions,
-    Policy, Promotion, ServerPolicy,
+    AntiFlap, AskHook, Detection, Durability, FenceHook, FenceRule, Limits, Mode, OnDiskStall, OnErrant,
+    OnOpenTransactions, Policy, Promotion, ServerPolicy,
 };
 pub use problem::{Finding, Problem, findings};
 pub use report::{Blocked, Record, Report};

@@ -304,9 +304,9 @@ impl Turn<'_> {
         (change.began, change.since) = (change.began.min(now), change.since.min(now));
         match change.stage {
             // No server was touched.
-            Stage::Checking | Stage::ClosingSessions => {
+            Stage::Asking | Stage::Checking | Stage::ClosingSessions => {
                 self.state.durable.change = None;
-                self.happened("the switchover is called off: dbproxy was restarted");
+                self.happened("what had begun is called off: dbproxy was restarted");
             }
             Stage::Demoting | Stage::CatchingUp => self.set_back(None, "dbproxy was restarted in the middle of it"),
             Stage::Blocked(_) => self.enter(Stage::Revoking),

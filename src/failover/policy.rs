@@ -10,6 +10,9 @@ pub struct Policy {
     pub mode: Mode,
     /// What an acknowledged write is worth.
     pub durability: Durability,
+    /// Fewest replicas that a new primary may wait for when fewer are left than [`durability`](Self::durability) says; `None`: never
+    /// fewer. At least 1, unless the operator forces it.
+    pub wait_least: Option<u16>,
     /// By [`ServerId`]; a server without an entry has the default one.
     pub servers: Vec<ServerPolicy>,
     /// When a server counts as dead.
@@ -20,6 +23,8 @@ pub struct Policy {
     pub anti_flap: AntiFlap,
     /// Whether the operator gave a program that fences a server.
     pub fence_hook: FenceHook,
+    /// Which changes a program of the operator's may call off before they begin.
+    pub ask_hook: AskHook,
     /// Whether a primary whose disk stalls or is full is treated like a dead one.
     pub disk_stall: OnDiskStall,
     /// What becomes of an old primary that has transactions nobody else has.
@@ -57,6 +62,16 @@ pub enum Durability {
 }
 
 impl Durability {
+    /// The same where commits waited for fewer than that; for none is told apart elsewhere.
+    pub fn at_most(self, waited_for: Option<u16>) -> Self {
+        match (self, waited_for) {
+            (Self::SemiSync { wait_count }, Some(waited_for)) => {
+                Self::SemiSync { wait_count: wait_count.min(waited_for.max(1)) }
+            }
+            _ => self,
+        }
+    }
+
     /// Replicas that must acknowledge a commit.
     pub const fn wait_count(self) -> u16 {
         match self {
@@ -82,6 +97,17 @@ pub enum FenceHook {
     None,
     /// It is run whenever a primary is replaced.
     Run,
+}
+
+/// See [`Policy::ask_hook`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AskHook {
+    /// There is none.
+    Never,
+    /// Switchovers only: a failover is not delayed.
+    Switchovers,
+    /// Failovers too. A restarted primary that is opened again is none.
+    Always,
 }
 
 /// See [`Policy::disk_stall`].
@@ -148,8 +174,10 @@ pub struct Detection {
     pub silent_after: Duration,
     /// A replica that has heard nothing from its source for longer than this is deaf: three heartbeats.
     pub deaf_after: Duration,
-    /// What a server said of itself counts for this long.
+    /// What a server said of itself counts for this long, ...
     pub status_fresh: Duration,
+    /// ... and at most for this long where looks are seen to take long.
+    pub status_fresh_max: Duration,
     /// A primary that answers and takes no write for this long has stalled.
     pub stalled_after: Duration,
     /// An own event loop that is late by more than this makes own timeouts worthless, ...
@@ -170,6 +198,7 @@ impl Default for Detection {
             silent_after: Duration::from_millis(1500),
             deaf_after: Duration::from_millis(1500),
             status_fresh: Duration::from_millis(1500),
+            status_fresh_max: Duration::from_secs(6),
             stalled_after: Duration::from_secs(10),
             own_lag_max: Duration::from_millis(250),
             own_lag_forgiven_after: Duration::from_millis(1500),
@@ -237,11 +266,13 @@ impl Default for Policy {
         Self {
             mode: Mode::Auto,
             durability: Durability::SemiSync { wait_count: 1 },
+            wait_least: None,
             servers: Vec::new(),
             detection: Detection::default(),
             limits: Limits::default(),
             anti_flap: AntiFlap::default(),
             fence_hook: FenceHook::None,
+            ask_hook: AskHook::Never,
             disk_stall: OnDiskStall::Alert,
             errant: OnErrant::Manual,
             open_transactions: OnOpenTransactions::Abort,
@@ -250,6 +281,12 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// Acknowledgements that a new primary must be able to get: those that are wanted, or so many fewer as the operator allows.
+    pub fn wait_least(&self) -> u16 {
+        let wanted = self.durability.wait_count();
+        self.wait_least.map_or(wanted, |least| least.clamp(wanted.min(1), wanted))
+    }
+
     /// What the operator says of this server.
     pub fn server(&self, id: ServerId) -> ServerPolicy {
         self.servers.get(usize::from(id.0)).cloned().unwrap_or_default()

@@ -139,6 +139,11 @@ impl Problem {
         }
     }
 
+    /// Whether it is what a failover is for.
+    pub const fn asks_for_failover(self) -> bool {
+        matches!(self, Self::PrimaryDead | Self::PrimaryRestarted | Self::PrimaryDiskFailed)
+    }
+
     /// Whether the primary must not be blamed for it.
     pub const fn excuses_primary(self) -> bool {
         match self {
@@ -256,6 +261,12 @@ fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String,
             continue;
         }
         let name = replica.id.0;
+        // One that is older than usual must be of the time since the primary is silent.
+        let age = replica.status.as_ref().map_or(0, |aged| aged.age_ms);
+        let silence = evidence.primary().and_then(|primary| primary.silence.as_ref());
+        if ms(age) > policy.detection.status_fresh && silence.is_none_or(|silence| age > silence.lasting_ms) {
+            return Err(format!("server {name} was last asked {age} ms ago"));
+        }
         let deaf = replica.is_deaf(status, policy).map_err(|heard| format!("server {name} {heard}"))?;
         seen.push(format!("server {name} {deaf}"));
     }

@@ -20,7 +20,28 @@ impl Turn<'_> {
             return;
         }
         self.forget_source();
+        self.wait_for_all();
         self.rejoin_next();
+    }
+
+    /// A primary that was opened when few servers were left waits for as many as it should, once so many acknowledge.
+    fn wait_for_all(&mut self) {
+        let (Some(server), wait_count) = (self.state.durable.primary, self.policy.durability.wait_count()) else {
+            return;
+        };
+        let can = |status: &super::Status| {
+            let semi_sync = &status.semi_sync;
+            let fewer = semi_sync.source_on && semi_sync.wait_count < wait_count;
+            !status.read_only && fewer && semi_sync.clients >= wait_count
+        };
+        let wanted = self.policy.wait_least() < wait_count
+            && self.fresh().contains(&server)
+            && self.status(server).is_some_and(can);
+        if wanted && self.may_try(server) && !self.waits_for(Owner::House, |step| step.server() == server) {
+            self.try_later(server);
+            let (epoch, limit) = (self.state.durable.epoch, self.policy.limits.step * 2);
+            self.order(Owner::House, epoch, Step::Arm { server, wait_count }, limit);
+        }
     }
 
     /// Who takes writes and is not the primary is made read-only at once, and trusted no more.

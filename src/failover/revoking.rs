@@ -48,13 +48,14 @@ impl Turn<'_> {
         self.choose_if_reached();
     }
 
-    /// A fence that holds does not fail later.
+    /// A fence that holds does not fail later; of two that failed both are told.
     fn fence_is(&mut self, fence: Fence) {
-        if let Some(change) = &mut self.state.durable.change
-            && change.fence != Fence::Holds
-        {
-            change.fence = fence;
-        }
+        let Some(change) = &mut self.state.durable.change else { return };
+        change.fence = match (&change.fence, fence) {
+            (Fence::Holds, _) => Fence::Holds,
+            (Fence::Failed(before), Fence::Failed(why)) => Fence::Failed(format!("{before}; {why}")),
+            (_, fence) => fence,
+        };
     }
 
     pub(super) fn reached(&mut self, server: ServerId, sets: Sets, fenced: Fenced) {
@@ -126,9 +127,10 @@ impl Turn<'_> {
             if itself.is_some_and(|itself| known.is_none_or(|known| itself.held.covers(known))) {
                 continue;
             }
+            let durability = self.policy.durability.at_most(reign.waited_for);
             let counts = |id: &&_| change.reached.get(id).is_some_and(|reached| reached.counts);
             let (reached, needed) =
-                (reign.ackers.iter().filter(counts).count(), quorum(reign.ackers.len(), self.policy.durability));
+                (reign.ackers.iter().filter(counts).count(), quorum(reign.ackers.len(), durability));
             if reached < needed {
                 return Err(Blocked::NoQuorum { reached, needed });
             }
@@ -170,7 +172,7 @@ impl Turn<'_> {
             participants: participants.collect(),
             primary: primary.as_ref(),
             origins: &origins,
-            wait_count: if change.forced { 0 } else { usize::from(self.policy.durability.wait_count()) },
+            wait_count: if change.forced { 0 } else { usize::from(self.policy.wait_least()) },
             wanted: change.wanted,
             preferred: change.undone.as_ref().and(change.from),
         };
@@ -270,6 +272,10 @@ impl Turn<'_> {
             report.decision = format!("blocked: {text}");
         }
         self.enter(Stage::Blocked(text.clone()));
+        // Whoever asked for it is told now: it may take a server's return to go on.
+        if let Some(id) = self.state.durable.change.as_mut().and_then(|change| change.command.take()) {
+            self.answer(id, Err(format!("it can't go on: {text}; it is tried again when other servers answer")));
+        }
         if !known {
             self.notify(NoticeKind::Blocked, format!("the failover can't go on: {text}"));
             self.state.withheld = Some(text);

@@ -335,6 +335,9 @@ impl State {
             return Gate { epoch, writes, barred };
         };
         match (&change.stage, change.from) {
+            (Stage::Asking, Some(from)) if change.is_switchover() => {
+                Gate { epoch, writes: GateWrites::Open(from), barred }
+            }
             (Stage::Checking, Some(from)) => Gate { epoch, writes: GateWrites::Open(from), barred },
             (Stage::ClosingSessions, Some(from)) => Gate { epoch, writes: GateWrites::Draining(from), barred },
             (stage, _) => {

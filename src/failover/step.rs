@@ -52,6 +52,11 @@ pub enum Step {
         /// Any server.
         server: ServerId,
     },
+    /// Run the operator's program that may call a change off. [`Done::Plain`] means: go on. What it says instead is the failure's text.
+    AskHook {
+        /// The old primary.
+        server: ServerId,
+    },
     /// Run the operator's fence hook for it. [`Done::Plain`] means: it takes no writes, whether it can be reached or not.
     FenceByHook {
         /// The old primary.
@@ -147,7 +152,8 @@ impl Step {
     /// The server that it is done to.
     pub const fn server(&self) -> ServerId {
         match self {
-            Self::Revoke { server }
+            Self::AskHook { server }
+            | Self::Revoke { server }
             | Self::Fence { server }
             | Self::FenceByHook { server }
             | Self::Drain { server, .. }
@@ -167,6 +173,7 @@ impl Step {
     /// Its name: the label of its metric and its word in the timeline.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::AskHook { .. } => "ask_hook",
             Self::Revoke { .. } => "revoke",
             Self::Fence { .. } => "fence",
             Self::FenceByHook { .. } => "fence_by_hook",
@@ -195,7 +202,8 @@ impl Step {
             | Self::Open { .. }
             | Self::Demote { .. }
             | Self::Clone { .. } => LeaseCheck::BeforeActing,
-            Self::Drain { .. }
+            Self::AskHook { .. }
+            | Self::Drain { .. }
             | Self::Forget { .. }
             | Self::CheckQuiet { .. }
             | Self::DrainSessions { .. }

@@ -16,7 +16,7 @@ impl Turn<'_> {
         match self.preflight(to) {
             Err(why) => self.answer(id, Err(why)),
             Ok(choice) => {
-                self.begin(Cause::Switchover, Stage::Checking);
+                self.begin(Cause::Switchover);
                 if let Some(change) = &mut self.state.durable.change {
                     change.command = Some(id);
                     change.wanted = to;
@@ -98,10 +98,11 @@ impl Turn<'_> {
     }
 
     /// Calls off what has touched no server yet.
-    fn call_off(&mut self, why: &str) {
+    pub(super) fn call_off(&mut self, why: &str) {
         let Some(change) = self.state.durable.change.take() else { return };
         self.drop_orders(super::state::Owner::Change);
-        let text = format!("the switchover is called off: {why}");
+        let name = if change.is_switchover() { "switchover" } else { "failover" };
+        let text = format!("the {name} is called off: {why}");
         self.happened(text.clone());
         self.notify(super::NoticeKind::Aborted, text.clone());
         if let Some(id) = change.command {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Two estimates of when a server was started that are further apart than this are two starts: servers count whole seconds.
 const START_SLACK_MS: u64 = 1500;
+/// A word that became older than this was of a server that did not answer, which says nothing of how long looks take.
+const PACE_MAX_MS: u64 = 5000;
 /// For how long a broken connection of the data path counts.
 const RESET_WINDOW: Duration = Duration::from_secs(1);
 /// For how long being turned away counts, when another connection works.
@@ -21,11 +23,16 @@ pub(super) struct Track {
     pub(super) alive: Option<Moment>,
     /// When the last word was asked for, when it came, and what it was.
     pub(super) word: Option<Word>,
+    /// How old its words have become lately before the next one came.
+    pace_ms: u64,
     /// All that it has, by that word.
     pub(super) held: Option<GtidHistory>,
     /// When it was started, as far as it says.
     pub(super) started: Option<Moment>,
-    uptime_ms: u64,
+    /// It was started at this time at the latest, by all that it said since.
+    started_by: Option<Moment>,
+    /// How long it has been up, as it last said, and when that came.
+    uptime: Option<(u64, Moment)>,
     /// Since when it may lack what it had acknowledged.
     pub(super) doubt: Option<Moment>,
     /// Whether it was started anew since it was last taken for what it is.
@@ -81,6 +88,7 @@ impl Track {
                 self.lives(now);
             }
             Ok(Seen::Status(status)) => {
+                self.note_pace(now);
                 self.lives(now);
                 self.note_start(status.uptime_ms, observation.began, now);
                 self.held = Some(status.sets.held(stream));
@@ -97,6 +105,14 @@ impl Track {
                 }
             },
         }
+    }
+
+    /// A slow look counts at once, and is forgotten little by little. A server that was gone meanwhile was not slow.
+    fn note_pace(&mut self, now: Moment) {
+        let gone = self.silent.as_ref().is_some_and(|silent| silent.refused > 0);
+        let lasted = self.word.as_ref().map_or(0, |word| now.ms_since(word.asked));
+        let lasted = if gone || lasted > PACE_MAX_MS { 0 } else { lasted };
+        self.pace_ms = lasted.max(self.pace_ms - self.pace_ms / 8);
     }
 
     fn lives(&mut self, now: Moment) {
@@ -145,19 +161,25 @@ impl Track {
         before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, 0)
     }
 
-    /// Notices a restart by the time that the server says it has been up. Asked at `asked` it was started then or, since it counts whole
-    /// seconds, up to one earlier than it seems; so the earliest estimate is the best.
+    /// Notices a restart by the time that the server says it has been up. It said so at some time between `asked` and `now`, and counts
+    /// whole seconds: that leaves a span in which it was started, and one that lies past all earlier ones is of another start. Two
+    /// answers may overtake each other. The earliest estimate is kept.
     pub(super) fn note_start(&mut self, uptime_ms: u64, asked: Moment, now: Moment) {
         let started = Moment(asked.0.saturating_sub(uptime_ms));
-        let anew =
-            uptime_ms < self.uptime_ms || self.started.is_some_and(|before| started.ms_since(before) > START_SLACK_MS);
+        let earliest = Moment(started.0.saturating_sub(1000));
+        let before = self.started_by.or(self.started.map(|started| Moment(started.0 + START_SLACK_MS)));
+        let shrank = self.uptime.is_some_and(|(before, came)| uptime_ms < before && asked >= came);
+        let anew = shrank || before.is_some_and(|before| earliest > before);
+        let by = Moment(now.0.saturating_sub(uptime_ms));
+        // Clocks drift: what was the latest once gives way little by little.
+        self.started_by = Some(self.started_by.filter(|_| !anew).map_or(by, |before| Moment(before.0 + 1).min(by)));
         if self.started.is_some() && anew {
             self.restarted = true;
             self.doubt = Some(now);
             self.received = false;
         }
         self.started = Some(if anew { started } else { self.started.map_or(started, |before| before.min(started)) });
-        self.uptime_ms = uptime_ms;
+        self.uptime = Some((uptime_ms, now));
     }
 
     /// The doubt of a restart is over once it has, by a word from after it, all that the primary was seen to have after it.
@@ -230,6 +252,7 @@ impl Track {
                 .word
                 .as_ref()
                 .map(|word| Aged { age_ms: now.ms_since(word.asked), status: word.status.clone() }),
+            pace_ms: self.pace_ms,
             held: self.held.clone(),
             writes: match self.writes.failing {
                 _ if !self.writes.probed => Writing::Unknown,
@@ -240,5 +263,35 @@ impl Track {
             restarted: self.restarted || self.doubt.is_some(),
             ..ServerEvidence::unseen(id)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(track: &mut Track, asked: u64, now: u64, uptime_s: u64) -> bool {
+        track.note_start(uptime_s * 1000, Moment(asked), Moment(now));
+        track.restarted
+    }
+
+    #[test]
+    fn a_look_that_took_long_is_no_restart_and_a_restart_is() {
+        let mut track = Track::default();
+        // Started at 100,000. Asked at 130,000, it answers at 132,600, which comes at 132,700.
+        assert!(!told(&mut track, 130_000, 132_700, 32));
+        assert!(!told(&mut track, 133_050, 133_060, 33));
+        // Asked before, and overtaken.
+        assert!(!told(&mut track, 131_000, 133_100, 31));
+        assert!(!told(&mut track, 136_900, 139_000, 36));
+        // It was started at 140,000.
+        assert!(told(&mut track, 142_500, 142_510, 2));
+    }
+
+    #[test]
+    fn a_server_that_was_up_for_a_shorter_time_than_before_was_restarted() {
+        let mut track = Track::default();
+        assert!(!told(&mut track, 101_000, 101_010, 1));
+        assert!(told(&mut track, 102_500, 102_510, 0));
     }
 }

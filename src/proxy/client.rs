@@ -3,7 +3,7 @@
 
 use super::hold::Hold;
 use super::kill;
-use super::link::{BackendLink, ClientLink, Gone, InFlight, Incoming};
+use super::link::{BackendLink, ClientLink, InFlight, Incoming};
 use super::upload::{Until, upload};
 use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
@@ -13,7 +13,6 @@ use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
 use crate::wire::{Command, HEADER_LEN, Header, OkPacket, frame};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// How a client's connection ends.
@@ -25,6 +24,8 @@ pub(super) enum End {
     Broken,
     /// The proxy is draining.
     Drained,
+    /// It was idle for longer than its own `wait_timeout`. It was told as its server would.
+    Inactive,
 }
 
 /// How far an attempt at a command got.
@@ -62,7 +63,7 @@ pub(super) struct Driver {
     /// Sequence number of the packet that ends the login.
     pub(super) login_seq: u8,
     /// What the registry was told last.
-    pub(super) bound_shown: Option<&'static str>,
+    pub(super) bound_shown: Vec<&'static str>,
     /// How often the current command was sent again.
     pub(super) repeats: u8,
     pub(super) meter: crate::telemetry::Meter,
@@ -99,68 +100,6 @@ impl Driver {
         self.meter.bytes_in(bytes_in);
         self.meter.bytes_out(bytes_out);
         result
-    }
-
-    /// Idle: waits for the client, and notices backends that close meanwhile.
-    async fn wait_for_command(&mut self, most: usize) -> Outcome<Incoming> {
-        loop {
-            enum Event {
-                Received(bool),
-                Closed(usize, Gone),
-                Drain,
-                Asked,
-            }
-            let idle = self.client.received().is_empty() && self.session.bound().is_none();
-            let (client, backends, entry) = (&mut self.client, &mut self.backends, self.entry.clone());
-            let drain = entry.drained();
-            let asked = entry.asked();
-            tokio::pin!(drain, asked);
-            let event = std::future::poll_fn(|cx| {
-                // Before the client: a backend that closed meanwhile must not get the command.
-                for (i, backend) in backends.iter_mut().enumerate() {
-                    if let Poll::Ready(gone) = backend.poll_gone(cx) {
-                        return Poll::Ready(Event::Closed(i, gone));
-                    }
-                }
-                if let Poll::Ready(result) = client.poll_receive(cx) {
-                    return Poll::Ready(Event::Received(result.unwrap_or(false)));
-                }
-                if asked.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Event::Asked);
-                }
-                if idle && drain.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Event::Drain);
-                }
-                Poll::Pending
-            });
-            match event.await {
-                Event::Received(false) => return Err(End::ClientLeft),
-                Event::Received(true) => {
-                    if let Some(incoming) = self.client.incoming(most) {
-                        return Ok(incoming);
-                    }
-                }
-                Event::Closed(i, gone) => self.backend_gone_while_idle(i, &gone).await?,
-                Event::Drain => return Err(End::Drained),
-                Event::Asked => self.answer_questions().await,
-            }
-        }
-    }
-
-    /// An idle backend closed. What it said before is the client's to know only if the client loses something.
-    async fn backend_gone_while_idle(&mut self, index: usize, gone: &Gone) -> Outcome<()> {
-        let server = self.backends[index].server;
-        self.drop_backend(server);
-        if self.session.backend_closed(server).is_ok() {
-            return Ok(());
-        }
-        // As the server itself would: its last words, then the end.
-        self.client.queue(&gone.last_words);
-        let _ = self.client.flush().await;
-        if gone.reset {
-            self.client.stream.reset_when_closed();
-        }
-        Err(End::Broken)
     }
 
     async fn run_command(&mut self, mut incoming: Incoming, started: Instant) -> Outcome<()> {
@@ -458,10 +397,10 @@ impl Driver {
 
     /// Keeps the registry's word for what binds the session.
     fn show_bound(&mut self) {
-        let bound = self.session.bound();
+        let bound = self.session.bindings();
         if bound != self.bound_shown {
-            self.bound_shown = bound;
-            self.entry.show_pin(bound);
+            self.bound_shown.clone_from(&bound);
+            self.entry.show_pins(bound);
         }
     }
 

@@ -99,7 +99,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
         dice: u64::from(entry.id),
         repeats: 0,
         login_seq: next_seq,
-        bound_shown: None,
+        bound_shown: Vec::new(),
         meter: shared.metrics.meter(),
         identity,
         shared: shared.clone(),

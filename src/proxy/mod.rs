@@ -10,6 +10,7 @@ mod doors;
 mod exchange;
 mod explain;
 mod hold;
+mod idle;
 mod inject;
 mod kill;
 mod limit;

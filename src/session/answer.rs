@@ -189,8 +189,11 @@ impl Session {
     fn charset_changed(&mut self, run: &Run) {
         let server = run.route.server;
         let charset = &mut self.state.charset;
+        if let Some(left) = charset.known.take() {
+            self.statements.charset_left(charset.version, left);
+        }
         charset.version = charset.version.wrapping_add(1);
-        (charset.home, charset.known) = (Some(server), None);
+        charset.home = Some(server);
         if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) {
             backend.charset = charset.version;
         }
@@ -229,8 +232,10 @@ impl Session {
         let ok = PrepareOk::decode(payload)?;
         run.prepared = Some(ok);
         let on = PreparedOn { server: run.route.server, id: ok.id, typed: false };
+        let (text, under) = self.preparing.take().map_or_else(Default::default, |one| (one.text, one.under));
         let prepared = Prepared {
-            text: self.preparing.take(),
+            text,
+            under,
             schema: self.state.schema.clone(),
             facts: run.facts.unwrap_or(super::plan::READ),
             asked: run.asked,
@@ -264,6 +269,7 @@ impl Session {
             Command::SetOption if !run.saw_error => self.multi_statements(payload.get(1) == Some(&0)),
             _ => {}
         }
+        self.has_read(run);
         if super::moves(&run.route, run) || (run.begins_on_replica && run.route.target == Target::Replica) {
             self.state.replica = Some(server);
         }

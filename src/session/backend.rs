@@ -22,6 +22,8 @@ pub(super) struct Backend {
     /// What must be ended on it before it does anything else.
     pub(super) leftover: Option<Leftover>,
     pub(super) resets: u32,
+    /// It has what this statement was prepared under, and not what the session has.
+    pub(super) under: Option<u32>,
     /// It reports changes of session state.
     pub(super) tracks: bool,
     pub(super) autocommit: bool,
@@ -89,12 +91,16 @@ pub enum Prelude {
     Begin,
     /// Change the default schema.
     Schema,
+    /// Set what the statement that must be prepared was prepared under.
+    Under,
     /// Prepare the statement that is to be executed.
     Prepare,
-    /// Ask a replica that the session leaves how far it is.
+    /// Ask a server that the session leaves how far it is.
     Position,
     /// Wait for what the read must see.
     Wait,
+    /// Wait for what the primary is committing.
+    CatchUp,
 }
 
 const TRACK_MYSQL: &str = "SET session_track_gtids=OWN_GTID, session_track_schema=1, session_track_state_change=1, \
@@ -108,7 +114,7 @@ const TRACK_MARIADB: &str = "SET session_track_schema=1, session_track_state_cha
 impl Backend {
     /// COM_RESET_CONNECTION was answered.
     pub(super) fn reset(&mut self, resets: u32) {
-        (self.resets, self.tracks, self.leftover, self.asked) = (resets, false, None, 0);
+        (self.resets, self.tracks, self.leftover, self.asked, self.under) = (resets, false, None, 0, None);
         (self.charset, self.variables, self.user_variables, self.roles) = (0, 0, 0, 0);
     }
 }
@@ -135,6 +141,7 @@ impl Session {
             asked: 0,
             leftover: None,
             resets: 0,
+            under: None,
             tracks: false,
             autocommit,
         };
@@ -187,7 +194,12 @@ impl Session {
         if let Some(role) = self.state.role.as_deref().filter(|_| backend.roles != self.state.roles) {
             return inject(Prelude::Role, self.query(&format!("SET ROLE {role}")));
         }
-        if let Some(step) = self.charset_step(backend).or_else(|| self.variables_step(run, backend)) {
+        if !self.is_under(run, backend)
+            && let Some(step) = self.charset_step(backend).or_else(|| self.variables_step(run, backend))
+        {
+            return step;
+        }
+        if let Some(step) = self.charset_left_step(run, backend).or_else(|| self.under_step(run, backend)) {
             return step;
         }
         if let Some(schema) = self.schema_for(run).filter(|schema| **schema != backend.schema) {
@@ -196,6 +208,9 @@ impl Session {
         }
         if let Some(step) = self.prepare_step(run) {
             return step;
+        }
+        if let Some(text) = self.catch_up_statement(run) {
+            return inject(Prelude::CatchUp, self.query(&text));
         }
         if let Some(text) = self.wait_statement(run, topology) {
             return inject(Prelude::Wait, self.query(&text));
@@ -251,7 +266,7 @@ impl Session {
         (backend.autocommit != wanted).then_some(if wanted { "SET autocommit=1" } else { "SET autocommit=0" })
     }
 
-    fn query(&self, text: &str) -> Vec<u8> {
+    pub(super) fn query(&self, text: &str) -> Vec<u8> {
         wire::query_payload(text, self.capabilities)
     }
 
@@ -296,19 +311,6 @@ impl Session {
         Some(Step::Inject { server, what: Prelude::Prepare, payload })
     }
 
-    /// The session must not see less at its next replica than at this one.
-    fn leaving_step(&self, run: &Run) -> Option<Step> {
-        let server = run.leaving.filter(|_| run.route.target == Target::Replica)?;
-        if !self.backends.iter().any(|backend| backend.server == server) {
-            return Some(Step::ToPrimary(Reason::ReplicaLost));
-        }
-        let text = match self.flavor {
-            Flavor::MySql => "SELECT @@global.gtid_executed",
-            Flavor::MariaDb => "SELECT @@global.gtid_slave_pos",
-        };
-        Some(Step::Inject { server, what: Prelude::Position, payload: self.query(text) })
-    }
-
     /// <https://dev.mysql.com/doc/refman/8.4/en/gtid-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/master_gtid_wait>
     fn wait_statement(&self, run: &Run, topology: &Topology) -> Option<String> {
         let (server, awaits) = (run.route.server, run.awaits.as_ref()?);
@@ -325,27 +327,6 @@ impl Session {
         })
     }
 
-    /// Where the replica that was left is: the next one must have that, too.
-    fn left_at(&mut self, run: &mut Run, answer: &Answer) -> Next {
-        run.leaving = None;
-        let text = match answer {
-            Answer::Row(row) => row.first().and_then(Option::as_deref).and_then(|text| std::str::from_utf8(text).ok()),
-            _ => None,
-        };
-        let Some(position) = text.and_then(|text| GtidSet::parse(self.flavor, text).ok()) else {
-            self.state.frontier.note_untracked(Reason::ReplicaLost);
-            return Next::ToPrimary(Reason::ReplicaLost);
-        };
-        if !position.is_empty() {
-            self.state.frontier.note(&position);
-            match &mut run.awaits {
-                Some(awaits) => awaits.merge(&position),
-                None => run.awaits = Some(position),
-            }
-        }
-        Next::Continue
-    }
-
     /// An injected command was answered.
     pub fn injected(&mut self, run: &mut Run, at: ServerId, what: Prelude, answer: Answer) -> Next {
         if what == Prelude::Position {
@@ -353,13 +334,14 @@ impl Session {
         }
         let primary = run.route.target == Target::Primary;
         match (what, answer) {
-            (Prelude::Prepare | Prelude::Schema | Prelude::Wait, Answer::Err(_)) if !primary => {
+            (Prelude::Under | Prelude::Prepare | Prelude::Schema | Prelude::Wait, Answer::Err(_)) if !primary => {
                 return Next::ToPrimary(Reason::ReplicaBehind);
             }
             (Prelude::Variables | Prelude::Role | Prelude::LearnVariables, Answer::Err(_)) if !primary => {
                 return self.not_carried();
             }
             (Prelude::Settle, _) => self.brought_at(at, run, what),
+            (Prelude::CatchUp, _) => run.in_flight = false,
             (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),
             (Prelude::Begin, _) => run.begin_first = None,
             (Prelude::LearnVariables, Answer::Row(row)) => {
@@ -398,6 +380,9 @@ impl Session {
     }
 
     fn prepared_again(&mut self, run: &Run, at: ServerId, ok: wire::PrepareOk) {
+        if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == at) {
+            backend.under = None;
+        }
         if let Some(prepared) = run.statement.and_then(|id| self.statements.find_mut(id)) {
             prepared.on.push(super::statements::PreparedOn { server: at, id: ok.id, typed: false });
         }

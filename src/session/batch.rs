@@ -35,7 +35,7 @@ impl Session {
                     batch.commands.push((what, payload))
                 }
                 Step::Go => {
-                    batch.statement_follows = may_follow(run);
+                    batch.statement_follows = may_follow(run, &batch.commands);
                     return batch;
                 }
                 _ => return batch,
@@ -48,6 +48,7 @@ impl Session {
     fn assume(&self, backend: &mut Backend, run: &mut Run, what: Prelude) -> bool {
         match what {
             Prelude::Wait => run.awaits = None,
+            Prelude::CatchUp => run.in_flight = false,
             Prelude::Prepare
             | Prelude::Settle
             | Prelude::Begin
@@ -67,9 +68,9 @@ impl Session {
             Prelude::Track => backend.tracks = true,
             Prelude::Untrack => backend.tracks = false,
             Prelude::Autocommit => backend.autocommit = state.status.has(Status::AUTOCOMMIT),
-            Prelude::Charset => backend.charset = state.charset.version,
+            Prelude::Charset => (backend.charset, backend.under) = (state.charset.version, None),
             Prelude::Variables => {
-                backend.variables = state.variables.version();
+                (backend.variables, backend.under) = (state.variables.version(), None);
                 if run.has_session_state() {
                     backend.user_variables = backend.variables;
                 }
@@ -78,20 +79,24 @@ impl Session {
             Prelude::Schema => backend.schema = self.schema_for(run).cloned().flatten(),
             Prelude::NextTransaction => backend.asked = state.transactions.asked(),
             Prelude::Settle => backend.leftover = None,
+            Prelude::Under => self.brought_under(backend, run),
             Prelude::LearnCharset
             | Prelude::LearnVariables
             | Prelude::Prepare
             | Prelude::Begin
             | Prelude::Position
+            | Prelude::CatchUp
             | Prelude::Wait => {}
         }
     }
 }
 
-/// A plain read on a replica changes nothing, so that its answer can be thrown away, and it can be run elsewhere. Whatever else is
-/// run must know first that the backend has the session's state.
-fn may_follow(run: &Run) -> bool {
+/// A plain read on a replica changes nothing, so that its answer can be thrown away, and it can be run elsewhere. On the primary it
+/// may follow what it is run after whatever the answer. Whatever else is run must know first that the backend has the session's
+/// state.
+fn may_follow(run: &Run, commands: &[(Prelude, Vec<u8>)]) -> bool {
     let read = run.facts.is_some_and(|facts| facts.effect == Effect::Read);
     let executed = matches!(run.command, Command::Query | Command::StmtExecute);
-    run.repeatable && read && executed && run.route.target == Target::Replica
+    let whatever = commands.iter().all(|(what, _)| *what == Prelude::CatchUp);
+    run.repeatable && read && executed && (run.route.target == Target::Replica || whatever)
 }

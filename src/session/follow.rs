@@ -3,7 +3,9 @@
 use super::variables::{Care, Name, Unfit, care};
 use super::{Run, Session};
 use crate::sql::{self, Access};
-use crate::sql::{Assigned, AssignedValue, Assignment, Effect, Facts, Hold, Isolation, Transaction, TransactionVerb};
+use crate::sql::{
+    Assigned, AssignedValue, Assignment, Effect, Facts, Hold, Isolation, Lexis, Transaction, TransactionVerb,
+};
 use crate::topology::{Flavor, Topology};
 
 impl Session {
@@ -20,14 +22,6 @@ impl Session {
         }
         let hold = facts.hold.or(other.hold);
         Facts { effect: Effect::Unknown, why: sql::Why::NotUnderstood, hold, sets_charset: true, kill: None, ..facts }
-    }
-
-    /// What a statement assigns, if that is all that it does.
-    pub(super) fn assigns(&self, facts: &Facts, text: &[u8], topology: &Topology) -> Option<Vec<Assignment>> {
-        if facts.effect != Effect::SessionState || facts.hold.is_none() {
-            return None;
-        }
-        sql::assignments(text, self.lexis(self.ansi_quotes(topology)?))
     }
 
     /// Takes over what a SET assigned; `false` if it is not one that is understood.
@@ -145,6 +139,12 @@ impl Session {
             self.pin(Hold::SessionVariable);
         }
     }
+}
+
+/// What a statement assigns, if that is all that it does.
+pub(super) fn assigns(facts: &Facts, text: &[u8], lexis: Option<Lexis>) -> Option<Vec<Assignment>> {
+    let sets = facts.effect == Effect::SessionState && facts.hold.is_some();
+    if sets { sql::assignments(text, lexis?) } else { None }
 }
 
 /// Whether no part of a SET keeps the session where it was run.

@@ -19,6 +19,7 @@ mod backend;
 mod batch;
 mod explain;
 mod follow;
+mod leaving;
 mod own;
 mod pins;
 mod plan;
@@ -28,6 +29,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod under;
 mod variables;
 
 pub use answer::{Acknowledged, Answer, Next};
@@ -40,13 +42,14 @@ pub use reply::{Failure, Fault};
 
 use crate::route::{Consistency, Frontier, Moment, Needs, Reason, Refusal, Route, SessionView, Target};
 use crate::sql::{CharsetFamily, Effect, Hold, Lexis};
-use crate::topology::{Flavor, GtidSet, Health, ServerId, Topology};
+use crate::topology::{Flavor, GtidSet, ServerId, Topology};
 use crate::wire::{Capabilities, Command, Expect, Status};
 use backend::Backend;
 use pins::Pins;
 use state::{Charset, State};
-use statements::Statements;
+use statements::{Preparing, Statements};
 use std::sync::Arc;
+use std::time::Duration;
 use transaction::Transactions;
 use variables::Variables;
 
@@ -87,8 +90,10 @@ struct Decided {
     route: Route,
     /// What the replica must have first.
     awaits: Option<GtidSet>,
-    /// The replica that the session read from so far: it is asked how far it is, so that the next one is not behind it.
+    /// The server that answered the session's last read, if another one answers this: its reads must not go back.
     leaving: Option<ServerId>,
+    /// Later reads must not be behind this one.
+    shows: bool,
 }
 
 /// Whether the route makes its server the replica that the session reads from: not if it was asked for by its name.
@@ -111,8 +116,8 @@ pub struct Session {
     state: State,
     statements: Statements,
     backends: Vec<Backend>,
-    /// Text of the statement that is being prepared.
-    preparing: Option<Box<[u8]>>,
+    /// The statement that is being prepared.
+    preparing: Option<Preparing>,
 }
 
 impl Session {
@@ -136,6 +141,7 @@ impl Session {
             holder: None,
             last: None,
             replica: None,
+            read_at: None,
             transactions: Transactions::default(),
             frontier: Frontier::default(),
             proven: None,
@@ -184,6 +190,20 @@ impl Session {
             None if self.state.transactions.awaits_next() => Some(Hold::NextTransaction.as_str()),
             None => None,
         }
+    }
+
+    /// All that binds the session to its primary backend, each word once, what came first at the front.
+    pub fn bindings(&self) -> Vec<&'static str> {
+        let transaction = self.in_transaction().then_some("transaction");
+        let next = self.state.transactions.awaits_next().then_some(Hold::NextTransaction.as_str());
+        self.state.pins.words().into_iter().chain(transaction).chain(next).collect()
+    }
+
+    /// How long the client may be idle by its own `wait_timeout`, as far as its server would not end it: what binds it to one
+    /// is lost with that, and the server knows itself when. `interactive_timeout` is about logins to come.
+    pub fn idle_limit(&self) -> Option<Duration> {
+        let seconds: u64 = self.state.variables.system("wait_timeout")??.parse().ok()?;
+        self.bound().is_none().then_some(Duration::from_secs(seconds.max(1)))
     }
 
     /// Whether a transaction is open.
@@ -236,15 +256,14 @@ impl Session {
             demanded_by,
         };
         let route = crate::route::decide(facts, &view, moment)?;
-        let leaving = match self.state.replica {
-            Some(left) if left != route.server && moves(&route, run) && consistency != Consistency::Eventual => {
-                Some(left)
+        match self.left_for(&route, facts, consistency) {
+            Some(left) if route.target == Target::Replica && !self.can_be_asked(left, moment.topology) => {
+                self.leave_unasked(left, route, &needs, moment)
             }
-            _ => None,
-        };
-        match leaving {
-            Some(left) if !self.can_be_asked(left, moment.topology) => self.leave_unasked(left, route, &needs, moment),
-            _ => Ok(Decided { route, awaits: if route.wait { needs.position() } else { None }, leaving }),
+            leaving => {
+                let awaits = if route.wait { needs.position() } else { None };
+                Ok(Decided { route, awaits, leaving, shows: leaving::follows_reads(&route, facts, consistency) })
+            }
         }
     }
 
@@ -252,45 +271,6 @@ impl Session {
     fn consistency(&self, policy: &crate::route::Policy) -> Consistency {
         let own = self.state.consistency;
         own.or_else(|| policy.consistencies.get(&self.user).copied()).unwrap_or(policy.consistency)
-    }
-
-    /// Whether a replica that the session leaves can tell how far it is.
-    fn can_be_asked(&self, server: ServerId, topology: &Topology) -> bool {
-        let up = topology.server(server).is_some_and(|server| !matches!(server.health, Health::Down(_)));
-        up && self.backends.iter().any(|backend| backend.server == server)
-    }
-
-    /// What the lost replica had shown is not known; all that the primary has by now contains it. Without a primary the next
-    /// replica must have what the lost one was last seen to have, and without positions the reads go on where they can.
-    fn leave_unasked(
-        &mut self,
-        left: ServerId,
-        route: Route,
-        needs: &Needs,
-        moment: &Moment<'_>,
-    ) -> Result<Decided, Refusal> {
-        self.state.replica = None;
-        let tracked = moment.topology.server(left).is_some_and(|server| server.gtid_executed.is_some());
-        match crate::route::primary(moment.topology, Reason::ReplicaLost) {
-            Ok(primary) if tracked => {
-                self.state.frontier.note_untracked(Reason::ReplicaLost);
-                self.state.frontier.settle(moment.topology, moment.now);
-                Ok(Decided { route: primary, awaits: None, leaving: None })
-            }
-            _ => {
-                // The best that is known of it.
-                let known = moment.topology.server(left).and_then(|server| server.gtid_executed.clone());
-                let mut awaits = needs.position();
-                if let Some(position) = known {
-                    self.state.frontier.note(&position);
-                    match &mut awaits {
-                        Some(awaits) => awaits.merge(&position),
-                        None => awaits = Some(GtidSet::clone(&position)),
-                    }
-                }
-                Ok(Decided { route, awaits, leaving: None })
-            }
-        }
     }
 
     /// A table named without its schema may then be one that shows a server's own state.
@@ -307,6 +287,11 @@ impl Session {
         let mut servers = topology.servers.iter().map(|server| server.ansi_quotes);
         let first = servers.next().unwrap_or_default();
         servers.all(|other| other == first).then_some(first)
+    }
+
+    /// How the session's statements are read now; `None`: that is not known.
+    fn lexis_of(&self, topology: &Topology) -> Option<Lexis> {
+        self.ansi_quotes(topology).map(|ansi_quotes| self.lexis(ansi_quotes))
     }
 
     fn lexis(&self, ansi_quotes: bool) -> Lexis {

@@ -39,15 +39,19 @@ impl Session {
 
     /// The text that a command is about and how it is read, for whoever takes statements apart.
     pub fn text_of<'a>(&'a self, payload: &'a [u8], topology: &Topology) -> Option<(&'a [u8], sql::Lexis)> {
-        let text = match Command::from_byte(*payload.first()?)? {
-            Command::Query => payload.get(wire::query_text_offset(payload, self.capabilities).ok()?..)?,
-            Command::StmtPrepare => payload.get(1..)?,
+        let (text, lexis) = match Command::from_byte(*payload.first()?)? {
+            Command::Query => {
+                let offset = wire::query_text_offset(payload, self.capabilities).ok()?;
+                (payload.get(offset..)?, self.lexis_of(topology))
+            }
+            Command::StmtPrepare => (payload.get(1..)?, self.lexis_of(topology)),
             Command::StmtExecute | Command::StmtBulkExecute => {
                 let id = self.statements.resolve(wire::statement_id(payload).ok()?);
-                self.statements.find(id)?.text.as_deref()?
+                let prepared = self.statements.find(id)?;
+                (prepared.text.as_deref()?, prepared.under.lexis)
             }
             _ => return None,
         };
-        Some((text, self.lexis(self.ansi_quotes(topology)?)))
+        Some((text, lexis?))
     }
 }

@@ -1,8 +1,7 @@
 //! What keeps a session on one backend, each with what lets it go.
 
 use super::{Run, Session};
-use crate::sql::{self, Effect, Facts, Hold, HoldChange, Why};
-use crate::topology::Topology;
+use crate::sql::{self, Effect, Facts, Hold, HoldChange, Lexis, Why};
 
 /// Most things held by name; what comes after them has no name.
 const NAMES_MAX: usize = 64;
@@ -26,9 +25,15 @@ impl Pins {
         self.0.first().map(|pin| pin.hold)
     }
 
-    /// What each is, oldest first.
+    /// What they are, each word once, oldest first.
     pub(super) fn words(&self) -> Vec<&'static str> {
-        self.0.iter().map(|pin| pin.hold.as_str()).collect()
+        let mut words = Vec::new();
+        for word in self.0.iter().map(|pin| pin.hold.as_str()) {
+            if !words.contains(&word) {
+                words.push(word);
+            }
+        }
+        words
     }
 
     pub(super) fn has(&self, hold: Hold) -> bool {
@@ -81,14 +86,11 @@ pub(super) struct Leaves {
 
 impl Session {
     /// Looks at the text of a statement again if it may take or let go something by name.
-    pub(super) fn leaves(&self, facts: &Facts, text: &[u8], topology: &Topology) -> Leaves {
+    pub(super) fn leaves(&self, facts: &Facts, text: &[u8], lexis: Option<Lexis>) -> Leaves {
         let pinned = !self.state.pins.is_empty() && facts.effect != Effect::Read;
         // The servers report that a temporary table went, even if none was known of.
         let looked_at = pinned || facts.hold.is_some() || facts.why == Why::Ddl;
-        let (Some(ansi_quotes), true) = (self.ansi_quotes(topology), looked_at) else {
-            return Leaves::default();
-        };
-        let lexis = self.lexis(ansi_quotes);
+        let Some(lexis) = lexis.filter(|_| looked_at) else { return Leaves::default() };
         let user_variable = facts.hold == Some(Hold::UserVariable);
         Leaves {
             changes: sql::hold_changes(text, lexis),

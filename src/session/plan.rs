@@ -1,11 +1,13 @@
 //! From a client's command to a plan: answer it, run it somewhere, or say why not.
 
 use super::asked::{Asked, Hinted};
+use super::follow::assigns;
 use super::pins::Leaves;
+use super::statements::{Prepared, Preparing};
 use super::transaction::Inside;
 use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Demand, Moment, Reason, Refusal, Route, Target};
-use crate::sql::{self, Assignment, Effect, Facts, StatementKind, Why};
+use crate::sql::{self, Assignment, Effect, Facts, Lexis, StatementKind, Why};
 use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
 use std::sync::Arc;
@@ -93,8 +95,12 @@ pub struct Run {
     pub(super) awaits: Option<GtidSet>,
     /// ... and how long it may take to get it.
     pub(super) wait_max: Duration,
-    /// The replica that the session leaves, which is to be asked first how far it is.
+    /// The server that answered the session's last read: to be asked first how far it is.
     pub(super) leaving: Option<ServerId>,
+    /// The primary may still be committing what that server has shown.
+    pub(super) in_flight: bool,
+    /// Later reads must not be behind this one.
+    pub(super) shows: bool,
     pub(super) facts: Option<Facts>,
     /// What it assigns, if it is a SET that is understood.
     pub(super) assigns: Option<Vec<Assignment>>,
@@ -206,7 +212,7 @@ impl Session {
             return Ok(refused);
         }
         if complete {
-            self.look_again(&mut run, &facts, text, moment.topology);
+            self.look_again(&mut run, &facts, text, self.lexis_of(moment.topology));
         }
         Ok(self.plan_routed(run, &facts, moment))
     }
@@ -220,10 +226,10 @@ impl Session {
     }
 
     /// What a statement leaves behind is read from its text, if the facts say that it leaves anything.
-    fn look_again(&self, run: &mut Run, facts: &Facts, text: &[u8], topology: &Topology) {
-        run.assigns = self.assigns(facts, text, topology);
+    fn look_again(&self, run: &mut Run, facts: &Facts, text: &[u8], lexis: Option<Lexis>) {
+        run.assigns = assigns(facts, text, lexis);
         if run.assigns.is_none() {
-            run.leaves = self.leaves(facts, text, topology);
+            run.leaves = self.leaves(facts, text, lexis);
         }
     }
 
@@ -245,10 +251,11 @@ impl Session {
         };
         match decided {
             Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
-            Ok(Decided { route, awaits, leaving }) => {
+            Ok(Decided { route, awaits, leaving, shows }) => {
                 run.route = route;
                 run.hinted = run.asked.fate(&route, facts.effect == Effect::Read);
                 (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
+                (run.in_flight, run.shows) = (leaving.is_some(), shows && run.command != Command::StmtPrepare);
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
@@ -296,7 +303,7 @@ impl Session {
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return refused;
         }
-        self.preparing = keep.then(|| text.into());
+        self.preparing = Some(Preparing { text: keep.then(|| text.into()), under: self.under(moment.topology) });
         // A text that is not kept can run only where it is prepared: where anything can.
         if keep { self.plan_routed(run, &facts, moment) } else { self.plan_on_primary(run, moment.topology) }
     }
@@ -318,8 +325,8 @@ impl Session {
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return Ok(refused);
         }
-        if let Some(text) = self.statements.find(id).and_then(|prepared| prepared.text.as_deref()) {
-            self.look_again(&mut run, &facts, text, moment.topology);
+        if let Some(Prepared { text: Some(text), under, .. }) = self.statements.find(id) {
+            self.look_again(&mut run, &facts, text, under.lexis);
         }
         if bound {
             return Ok(self.plan_on_primary(run, moment.topology));
@@ -428,6 +435,8 @@ impl Run {
             awaits: None,
             wait_max: Duration::ZERO,
             leaving: None,
+            in_flight: false,
+            shows: false,
             facts: None,
             assigns: None,
             leaves: Leaves::default(),

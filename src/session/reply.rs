@@ -106,6 +106,8 @@ pub enum Failure {
     Killed,
     /// The session killed its own connection.
     ConnectionKilled(Flavor),
+    /// The client was idle for longer than its `wait_timeout`.
+    Inactive,
     /// The proxy is going away.
     ShuttingDown,
     /// A limit of the proxy's: which, and what it is.
@@ -142,6 +144,7 @@ impl Failure {
             | Self::UnknownThread(_)
             | Self::NotOwner(_)
             | Self::Killed
+            | Self::Inactive
             | Self::ConnectionKilled(_) => Fault::Client,
             Self::Server(_)
             | Self::NoPrimary { .. }
@@ -186,6 +189,8 @@ impl Failure {
             Self::NotOwner(_) => (1095, b"HY000"),
             Self::Killed | Self::ConnectionKilled(Flavor::MySql) => (1317, b"70100"),
             Self::ConnectionKilled(Flavor::MariaDb) => (1927, b"70100"),
+            // ER_CLIENT_INTERACTION_TIMEOUT
+            Self::Inactive => (4031, b"HY000"),
             Self::ShuttingDown => (1053, b"08S01"),
             Self::Limit(..) => (1041, b"HY000"),
         }
@@ -243,6 +248,9 @@ impl Failure {
             Self::NotOwner(id) => format!("You are not owner of thread {id}"),
             Self::Killed | Self::ConnectionKilled(Flavor::MySql) => "Query execution was interrupted".to_owned(),
             Self::ConnectionKilled(Flavor::MariaDb) => "Connection was killed".to_owned(),
+            Self::Inactive => "The client was disconnected by the server because of inactivity. See wait_timeout and \
+                 interactive_timeout for configuring this behavior."
+                .to_owned(),
             Self::ShuttingDown => "Server shutdown in progress".to_owned(),
             Self::Limit(which, limit) => format!("dbproxy: {which} is limited to {limit}"),
             Self::ServerMalformed { server, how } => format!("dbproxy: {server} broke the protocol: {how}"),

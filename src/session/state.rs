@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) last: Option<ServerId>,
     /// The replica that the session reads from.
     pub(super) replica: Option<ServerId>,
+    /// The server that answered its last read outside of a transaction on the primary.
+    pub(super) read_at: Option<ServerId>,
     /// What it must see: its own writes, and what it saw on a replica that it left.
     pub(super) frontier: Frontier,
     /// A replica that has proven to have reached a position.

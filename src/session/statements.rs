@@ -1,10 +1,13 @@
 //! The session's prepared statements: its own ids, and each backend's id for them.
 
+use super::state::CharsetVariables;
 use super::{Edit, Failure};
-use crate::sql::Facts;
+use crate::sql::{Facts, Lexis};
 use crate::topology::ServerId;
 use crate::wire;
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// One prepared statement.
 #[derive(Clone, Debug)]
@@ -13,6 +16,8 @@ pub(super) struct Prepared {
     pub(super) text: Option<Box<[u8]>>,
     /// Default schema when it was prepared: its unqualified names mean that one's tables, wherever it is prepared again.
     pub(super) schema: Option<Vec<u8>>,
+    /// How its text is read, wherever it is prepared again.
+    pub(super) under: Under,
     /// What it does when executed.
     pub(super) facts: Facts,
     /// What its hints ask for.
@@ -29,6 +34,26 @@ pub(super) struct Prepared {
     pub(super) long_data: Option<ServerId>,
     /// Why its long data could not be sent: the command has no answer, so the next execution tells, as at a server.
     pub(super) long_data_failed: Option<Failure>,
+}
+
+/// What a session had, when it prepared a statement, that decides how the statement is read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Under {
+    /// How this proxy reads it; `None`: that was not known.
+    pub(super) lexis: Option<Lexis>,
+    /// The version of the session's character set, ...
+    pub(super) charset: u32,
+    /// ... and what it was, once the session has another one.
+    pub(super) left: Option<Arc<CharsetVariables>>,
+    /// `sql_mode` as it is written in a SET; `None`: not known.
+    pub(super) sql_mode: Option<Cow<'static, str>>,
+}
+
+/// A statement that is being prepared.
+#[derive(Clone, Debug)]
+pub(super) struct Preparing {
+    pub(super) text: Option<Box<[u8]>>,
+    pub(super) under: Under,
 }
 
 /// A statement on one backend.
@@ -94,6 +119,19 @@ impl Statements {
     pub(super) fn clear(&mut self) {
         self.by_id.clear();
         self.text_bytes = 0;
+    }
+
+    /// Whether one can be prepared again that was prepared under this version of the character set.
+    pub(super) fn depend_on(&self, charset: u32) -> bool {
+        self.by_id.values().any(|prepared| prepared.text.is_some() && prepared.under.charset == charset)
+    }
+
+    /// The session leaves this version of its character set.
+    pub(super) fn charset_left(&mut self, version: u32, left: CharsetVariables) {
+        let left = Arc::new(left);
+        for prepared in self.by_id.values_mut().filter(|prepared| prepared.under.charset == version) {
+            prepared.under.left.get_or_insert_with(|| left.clone());
+        }
     }
 
     /// A backend is gone, and what it had prepared with it. Says whether a cursor or long data went too.

@@ -3,8 +3,10 @@
 mod batch;
 mod carried;
 mod exact;
+mod leaving;
 mod pins;
 mod transaction;
+mod under;
 
 use super::*;
 use crate::route::Reason;
@@ -89,6 +91,7 @@ fn prepared(session: &mut Session, run: &mut Run, topology: &Topology) -> Vec<Pr
                 injected.push(what);
                 let answer = match what {
                     Prelude::Wait => Answer::Row(vec![Some(b"0".to_vec())]),
+                    Prelude::Position => Answer::Row(vec![Some(WRITTEN.into())]),
                     Prelude::LearnCharset => {
                         Answer::Row(["utf8mb4", "utf8mb4", "utf8mb4_bin"].map(|name| Some(name.into())).to_vec())
                     }
@@ -347,7 +350,7 @@ fn a_result_set_without_room_for_a_position_keeps_the_reads_on_the_primary() {
     // A look at the primary that began later shows the write.
     let looked = looked(topology);
     let (server, _, injected) = ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &looked);
-    assert_eq!((server, injected), (REPLICA, vec![Prelude::Wait]));
+    assert_eq!((server, injected), (REPLICA, vec![Prelude::Position, Prelude::Wait]));
 }
 
 /// The same after another look at the primary.
@@ -416,7 +419,8 @@ fn after_a_replica_was_lost_the_primary_answers_until_it_is_known_what_that_coul
     assert_eq!(ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology).1, Reason::ReplicaLost);
     let topology = looked(topology);
     let (server, _, injected) = ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology);
-    assert_eq!((server, injected), (OTHER, vec![Prelude::Wait]));
+    // What the primary answered meanwhile counts, too.
+    assert_eq!((server, injected), (OTHER, vec![Prelude::Position, Prelude::Wait]));
 }
 
 #[test]

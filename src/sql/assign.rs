@@ -5,7 +5,8 @@
 //! <https://dev.mysql.com/doc/refman/8.4/en/set-variable.html>, <https://mariadb.com/kb/en/set/>
 
 use super::Lexis;
-use super::lexer::{Kind, Lexer, Token};
+use super::cursor::Cursor;
+use super::lexer::{Kind, Token};
 use super::scan::variable_name;
 use super::words::{Call, Key};
 
@@ -49,38 +50,16 @@ pub enum AssignedValue {
 /// The assignments of one SET, in their order; `None` if it is not understood to its end, or concerns more than the session.
 #[must_use]
 pub fn assignments(sql: &[u8], lexis: Lexis) -> Option<Vec<Assignment>> {
-    let mut reader = Reader { lexer: Lexer::new(sql, lexis), token: Token::NONE, ansi_quotes: lexis.ansi_quotes };
+    let mut reader = Cursor::new(sql, lexis);
     if reader.advance().key() != Key::Set {
         return None;
     }
     reader.advance();
     let list = if reader.is("role") && !reader.assigns_next() { vec![reader.role()?] } else { reader.list()? };
-    while reader.token.kind == Kind::Semicolon {
-        reader.advance();
-    }
-    (reader.token.kind == Kind::End && reader.lexer.hazard.is_none()).then_some(list)
+    reader.at_end().then_some(list)
 }
 
-struct Reader<'a> {
-    lexer: Lexer<'a>,
-    token: Token,
-    ansi_quotes: bool,
-}
-
-impl<'a> Reader<'a> {
-    fn advance(&mut self) -> Token {
-        self.token = self.lexer.next();
-        self.token
-    }
-
-    fn is(&self, word: &str) -> bool {
-        self.lexer.is_word(&self.token, word)
-    }
-
-    fn text(&self) -> &'a [u8] {
-        self.lexer.text(&self.token)
-    }
-
+impl Cursor<'_> {
     /// Whether the current word is followed by `=` or `:=`.
     fn assigns_next(&self) -> bool {
         matches!(self.lexer.peek().kind, Kind::Equal | Kind::Assign)
@@ -144,21 +123,14 @@ impl<'a> Reader<'a> {
                     return None;
                 }
                 self.advance();
-                self.name()
+                self.variable()
             }
-            Kind::Word | Kind::Quoted => self.name(),
-            _ => None,
+            _ => self.variable(),
         }
     }
 
-    fn name(&self) -> Option<Assigned> {
-        let text = self.text();
-        let bare = match (self.token.kind, text) {
-            (Kind::Word, _) => text,
-            (Kind::Quoted, [_, bare @ .., _]) => bare,
-            _ => return None,
-        };
-        plain_name(bare).map(Assigned::Variable)
+    fn variable(&self) -> Option<Assigned> {
+        self.name().and_then(plain_name).map(Assigned::Variable)
     }
 
     /// From its first token to the comma or the end after it.
@@ -195,7 +167,7 @@ impl<'a> Reader<'a> {
         let text = self.text();
         match self.token.kind {
             Kind::Number => Some(text.to_vec()),
-            Kind::Text if text.first() == Some(&b'"') && self.ansi_quotes => None,
+            Kind::Text if text.first() == Some(&b'"') && self.lexis.ansi_quotes => None,
             Kind::Text => match text {
                 [_, inner @ .., _] if inner.iter().all(|byte| is_plain(*byte)) => Some([b"'", inner, b"'"].concat()),
                 _ => None,

@@ -4,7 +4,8 @@
 //! A name is compared byte for byte, so that one written in another way lets nothing go. What could be held in a way that is
 //! not seen here is taken without a name, and no name lets it go.
 
-use super::lexer::{Kind, Lexer, Token};
+use super::cursor::Cursor;
+use super::lexer::Kind;
 use super::words::{Call, Key};
 use super::{Effect, Hold, Lexis, classify};
 
@@ -35,7 +36,7 @@ use HoldChange::{Execute, Prepare, Release, ReleaseAll, Rename, Take};
 /// The changes; none if the statement is not one that changes holds, or more than one.
 #[must_use]
 pub fn hold_changes(sql: &[u8], lexis: Lexis) -> Vec<HoldChange> {
-    let mut reader = Reader { lexer: Lexer::new(sql, lexis), token: Token::NONE, lexis };
+    let mut reader = Cursor::new(sql, lexis);
     let first = reader.advance();
     let changes = match first.key() {
         Key::Create => reader.create(),
@@ -55,7 +56,7 @@ pub fn hold_changes(sql: &[u8], lexis: Lexis) -> Vec<HoldChange> {
     };
     // What is hidden in the rest has no name.
     let hidden = reader.calls_a_lock();
-    let mut changes = if reader.is_one() { changes.unwrap_or_default() } else { Vec::new() };
+    let mut changes = if reader.at_end() { changes.unwrap_or_default() } else { Vec::new() };
     if hidden {
         changes.push(Take(Hold::UserLock, None));
     }
@@ -65,7 +66,7 @@ pub fn hold_changes(sql: &[u8], lexis: Lexis) -> Vec<HoldChange> {
 /// Whether all that a statement does with user variables is to read them.
 #[must_use]
 pub fn only_reads_user_variables(sql: &[u8], lexis: Lexis) -> bool {
-    let mut reader = Reader { lexer: Lexer::new(sql, lexis), token: Token::NONE, lexis };
+    let mut reader = Cursor::new(sql, lexis);
     let mut before = reader.advance();
     let known = before.kind == Kind::Open
         || matches!(
@@ -77,7 +78,7 @@ pub fn only_reads_user_variables(sql: &[u8], lexis: Lexis) -> bool {
             || (reader.token.kind == Kind::UserVariable && before.key() == Key::Into)
             || reader.token.kind == Kind::Semicolon;
         if assigned {
-            return reader.is_one() && known && reader.token.kind == Kind::End;
+            return reader.at_end() && known && reader.token.kind == Kind::End;
         }
         before = reader.token;
         reader.advance();
@@ -87,39 +88,7 @@ pub fn only_reads_user_variables(sql: &[u8], lexis: Lexis) -> bool {
 
 const TABLES: &[u8] = b"tables";
 
-struct Reader<'a> {
-    lexer: Lexer<'a>,
-    token: Token,
-    lexis: Lexis,
-}
-
-impl<'a> Reader<'a> {
-    fn advance(&mut self) -> Token {
-        self.token = self.lexer.next();
-        self.token
-    }
-
-    fn is(&self, word: &str) -> bool {
-        self.lexer.is_word(&self.token, word)
-    }
-
-    /// Steps over the word if it stands here.
-    fn skip(&mut self, word: &str) -> bool {
-        let here = self.is(word);
-        if here {
-            self.advance();
-        }
-        here
-    }
-
-    /// Whether nothing but the end is left, in a statement that was cut for sure.
-    fn is_one(&mut self) -> bool {
-        while self.token.kind == Kind::Semicolon {
-            self.advance();
-        }
-        self.token.kind == Kind::End && self.lexer.hazard.is_none()
-    }
-
+impl Cursor<'_> {
     /// Walks to the end, or to a second statement; whether a lock is taken on the way.
     fn calls_a_lock(&mut self) -> bool {
         let mut before = self.token;
@@ -130,15 +99,6 @@ impl<'a> Reader<'a> {
             self.advance();
         }
         calls
-    }
-
-    /// Name without quotes.
-    fn name(&self) -> Option<&'a [u8]> {
-        match (self.token.kind, self.lexer.text(&self.token)) {
-            (Kind::Word, text) => Some(text),
-            (Kind::Quoted, [_, bare @ .., _]) => Some(bare),
-            _ => None,
-        }
     }
 
     /// `[schema.]table`: the schema, a NUL, the table. Steps over it.
@@ -337,10 +297,10 @@ impl<'a> Reader<'a> {
 
     /// `SELECT` or `DO` of calls that take and release user locks, each done once: nothing else in it.
     fn user_locks(&mut self) -> Option<Vec<HoldChange>> {
-        let start = (self.lexer, self.token);
+        let start = *self;
         let changes = self.user_lock_calls();
         if changes.is_none() {
-            (self.lexer, self.token) = start;
+            *self = start;
         }
         changes
     }

@@ -319,8 +319,9 @@ impl<'a> Lexer<'a> {
 
     /// A word and what is known of it.
     fn word(&mut self, start: usize) -> Token {
-        // From MySQL 9.0 on `$$` and `$tag$` open a string in some statements.
-        if self.byte(0) == b'$' {
+        // From MySQL 9.0 on `$$` and `$tag$` open a string in some statements. With nothing after it `$$` is a name, or what no
+        // server runs: MySQL's client begins with `select $$`, and learns from the error which it is.
+        if self.byte(0) == b'$' && self.sql[start..] != *b"$$" {
             self.stop(Hazard::NotUnderstood);
             return self.token(Kind::End, start);
         }

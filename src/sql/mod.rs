@@ -6,8 +6,8 @@
 //!
 //! `lexer` cuts the bytes as the servers do, `words` knows keywords and functions, `scan` walks the tokens once and keeps
 //! the verdict, `statement`, `describe`, `transaction` and `session_state` know the statements by their first words. `hint`
-//! reads what the client asks of the proxy in a comment, `assign` what a SET assigns, `holds`
-//! what a session holds by name.
+//! reads what the client asks of the proxy in a comment; on a `cursor` of their own, `assign` reads what a SET assigns, and
+//! `holds` what a session holds by name.
 //!
 //! Text alone cannot show what a view or a table's default calls: a read through a view that calls a writing function is
 //! taken for a plain read. The replica refuses it (error 1290, `read_only`), and nothing has run.
@@ -38,6 +38,7 @@ macro_rules! spoken {
 
 mod assign;
 mod charset;
+mod cursor;
 mod describe;
 mod digest;
 mod hint;

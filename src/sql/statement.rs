@@ -9,8 +9,11 @@ use super::{Effect, Hold, Kill, StatementKind, Why, describe, kind, session_stat
 /// Reads the statement that `scan` stands before.
 pub(super) fn read(scan: &mut Scan<'_>) {
     let first = scan.advance();
-    if first.kind == Kind::Open {
-        return query(scan);
+    match first.kind {
+        Kind::Open => return query(scan),
+        // Nothing: a server says no more than that, and does no more.
+        Kind::End => return scan.settle(Effect::Admin, Why::ServerState),
+        _ => {}
     }
     scan.verb = kind::of_verb(first.key());
     match first.key() {

@@ -180,7 +180,7 @@ const PURE_BOTH: &[&str] = &[
     "crc32", "current_date", "current_time", "current_timestamp", "current_user", "database", "date", "date_format",
     "datediff", "day", "dayname", "dayofmonth", "dayofweek", "dayofyear", "degrees", "elt", "exp", "export_set",
     "extractvalue", "field", "find_in_set", "floor", "format", "from_base64", "from_days", "from_unixtime",
-    "greatest", "hex", "hour", "if", "ifnull", "inet6_aton", "inet6_ntoa", "inet_aton", "inet_ntoa", "instr",
+    "get_format", "greatest", "hex", "hour", "if", "ifnull", "inet6_aton", "inet6_ntoa", "inet_aton", "inet_ntoa", "instr",
     "is_ipv4", "is_ipv4_compat", "is_ipv4_mapped", "is_ipv6", "isnull", "json_array", "json_array_append",
     "json_array_insert", "json_contains", "json_contains_path", "json_depth", "json_extract", "json_insert",
     "json_keys", "json_length", "json_merge", "json_merge_patch", "json_merge_preserve", "json_object", "json_quote",
@@ -287,7 +287,7 @@ const SIDE_EFFECT_MARIADB: &[&str] = &[
 
 #[rustfmt::skip]
 const SERVER_STATE_MYSQL: &[&str] = &[
-    "icu_version", "ps_current_thread_id", "ps_thread_id", "roles_graphml",
+    "icu_version", "ps_current_thread_id", "ps_thread_id", "roles_graphml", "validate_password_strength",
 ];
 
 #[rustfmt::skip]

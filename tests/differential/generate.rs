@@ -145,7 +145,7 @@ impl Generator {
                 let theme = self.themes[self.random.below(self.themes.len())];
                 self.query(theme.statements)
             }
-            70..90 if self.themes.iter().all(|theme| !theme.text_only) => return self.prepared(steps),
+            70..90 => return self.prepared(steps),
             90..93 => {
                 // What these leave of the statement before is a matter of each product and command.
                 steps.push(Step::of(self.command()));
@@ -217,7 +217,10 @@ impl Generator {
             let cursor = self.random.one_in(4);
             let long = params > 0 && self.random.one_in(5);
             self.slots[slot] = Some(Slot { params, typed: false, cursor, long });
-            return steps.push(Step::of(Act::Prepare { slot, sql }));
+            steps.push(Step::of(Act::Prepare { slot, sql }));
+            // What is left of the warnings before it depends on where it was prepared.
+            let cleared = self.query(words::CLEARING);
+            return steps.push(Step::of(cleared));
         };
         let act = match self.random.below(20) {
             0..12 => {

@@ -7,9 +7,6 @@ use super::support::Flavor;
 pub struct Theme {
     /// Only there.
     pub flavor: Option<Flavor>,
-    /// Beside it nothing is prepared: a statement that was prepared before the character set or the `sql_mode` changed, and
-    /// must be prepared again on another server, is prepared under the new ones there.
-    pub text_only: bool,
     pub statements: &'static [&'static str],
 }
 
@@ -142,6 +139,10 @@ pub const PREPARED: &[&str] = &[
     "SELECT * FROM $t ORDER BY id",
     "SELECT ?, LENGTH(?)",
     "SELECT $s, COLLATION($s)",
+    "SELECT $s, LENGTH($s), CHARSET('a'), id FROM t WHERE id > ? ORDER BY id",
+    "SELECT \"b\", 'it\\'' || 's', 1 || 0, a FROM t WHERE id = ?",
+    "SELECT id FROM t WHERE b = $s OR b = ? ORDER BY id",
+    "INSERT INTO t (a, b) VALUES (?, $s)",
     "INSERT INTO t (a, b) VALUES (?, ?)",
     "INSERT INTO u VALUES (?, ?, 'p')",
     "UPDATE t SET a = ? WHERE id = ?",
@@ -176,12 +177,8 @@ pub const BIG: &[&str] = &[
     "SELECT LENGTH('{b*1100000}')",
 ];
 
-const fn text_only(statements: &'static [&'static str]) -> Theme {
-    Theme { text_only: true, ..theme(statements) }
-}
-
 const fn theme(statements: &'static [&'static str]) -> Theme {
-    Theme { flavor: None, text_only: false, statements }
+    Theme { flavor: None, statements }
 }
 
 pub const THEMES: &[Theme] = &[
@@ -206,7 +203,7 @@ pub const THEMES: &[Theme] = &[
         "BEGIN",
         "COMMIT",
     ]),
-    text_only(&[
+    theme(&[
         "SET NAMES $h",
         "SET NAMES $h COLLATE $k",
         "SET NAMES utf8mb4",
@@ -234,7 +231,7 @@ pub const THEMES: &[Theme] = &[
         "CREATE DATABASE IF NOT EXISTS dif_q_two",
         "SHOW TABLES",
     ]),
-    text_only(&[
+    theme(&[
         "SET sql_mode = $m",
         "SET SESSION sql_mode = $m",
         "SET sql_mode = DEFAULT",
@@ -368,7 +365,6 @@ pub const THEMES: &[Theme] = &[
     ]),
     Theme {
         flavor: Some(Flavor::MariaDb),
-        text_only: false,
         statements: &[
             "INSERT INTO t (a, b) VALUES ($i, 'r') RETURNING id > 0, a",
             "DELETE FROM t WHERE id = $n RETURNING id, b",
@@ -387,7 +383,6 @@ pub const THEMES: &[Theme] = &[
     },
     Theme {
         flavor: Some(Flavor::MySql),
-        text_only: false,
         statements: &[
             "SET resultset_metadata = 'FULL'",
             "TABLE u ORDER BY id",

@@ -206,16 +206,23 @@ fn drill_09_forced_the_only_one_left_takes_over() {
 #[test]
 #[ignore = "takes a minute: make drills"]
 fn drill_10_with_two_acknowledgements_a_primary_and_a_replica_may_die() {
-    let mut setup = four_servers("wait_for_replicas = 2");
+    let mut setup = four_servers("wait_for_replicas = 2\nwait_for_replicas_least = 1");
     setup.options.server_options = "rpl_semi_sync_source_wait_for_replica_count=2\n".to_owned();
     let scene = Scene::open("10", Flavor::MySql, setup);
     scene.goes_on(100);
     scene.note("kill -9 of the primary and of a replica");
     scene.cluster.primary().kill9();
     scene.cluster.replicas()[2].kill9();
-    scene.primary_after(scene.cluster.primary());
+    let new = scene.primary_after(scene.cluster.primary());
     scene.goes_on(100);
-    scene.end(&[1, 2], None);
+    scene.note("the replica is started again: commits are to wait for two once more");
+    scene.cluster.replicas()[2].start();
+    scene.cluster.replicas()[2].wait_until_ready();
+    wait_for("the new primary to wait for two", || {
+        (new.value("SELECT @@global.rpl_semi_sync_source_wait_for_replica_count") == "2").then_some(())
+    });
+    scene.goes_on(100);
+    scene.end(&[1, 2, 3], None);
 }
 
 #[test]

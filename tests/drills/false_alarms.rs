@@ -1,8 +1,12 @@
 //! What looks like a lost primary to somebody, and is none: nobody may be promoted. And, beside it, the one that is.
 
 use super::scene::{Scene, Setup};
-use super::support::{Flavor, Options, Relay, Server, Way, Weather, accounts, flavors, wait_for};
+use super::support::{Flavor, Options, Relay, Server, Way, Weather, accounts, flavors, scratch_dir, wait_for};
 use rustix::process::Signal;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 /// Longer than the loss of a primary takes to be acted on.
@@ -186,6 +190,73 @@ fn drill_30_a_primary_that_lost_its_replicas_stays_and_goes_on_waiting_for_them(
         scene.goes_on(50);
         scene.end(&[0, 1, 2], None);
     }
+}
+
+/// A disk of its own, with little room, under a server's data.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Moves the server's data there; it is restarted.
+    fn under(server: &Server) -> Self {
+        let (data, disk) = (server.dir.join("data"), scratch_dir("small-disk"));
+        server.stop();
+        let script = "set -e; mb=$(du -sm \"$1\" | cut -f1); mount -t tmpfs -o size=$((mb + 100))m small \"$2\"; \
+                      cp -a \"$1\" \"$2/data\"; rm -r \"$1\"; ln -s \"$2/data\" \"$1\"";
+        let moved = Command::new("sh").args(["-c", script, "sh"]).arg(&data).arg(&disk).status().expect("sh");
+        assert!(moved.success(), "the data could not be moved to a small disk");
+        server.start();
+        server.wait_until_ready();
+        Self(disk)
+    }
+
+    fn fill(&self) {
+        let mut filler = File::create(self.0.join("filler")).expect("a file");
+        while filler.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("it was written");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+#[ignore = "takes minutes, wants root: make drills"]
+fn drill_37_a_full_disk_is_named_and_no_lost_primary() {
+    let scene = Scene::open("37", Flavor::MySql, Setup::failover("write_stalled_ms = 2000"));
+    let (old, small) = (scene.cluster.primary(), &scene.cluster.replicas()[0]);
+    let disk = SmallDisk::under(small);
+    scene.whole();
+    scene.note("the disk of a replica is full");
+    disk.fill();
+    scene.goes_on(300);
+    scene.refused(&["switchover", "--to", &small.address()]);
+    scene.no_failover_for(LONG);
+    scene.note("it has room again");
+    disk.make_room();
+    small.wait_for_gtid(&old.gtid_executed());
+    scene.whole();
+    // It looks for room once a minute, and then has to catch up.
+    wait_for("the replica to be a candidate again", || {
+        scene.proxy.command(&["switchover", "--dry-run", "--to", &small.address()]).status.success().then_some(())
+    });
+    scene.command(&["switchover", "--to", &small.address()]);
+    scene.whole();
+    scene.goes_on(50);
+    scene.note("the disk of the primary is full");
+    disk.fill();
+    scene.problem("disk_full");
+    scene.no_failover_for(LONG);
+    scene.note("it has room again");
+    disk.make_room();
+    scene.goes_on(50);
+    scene.end(&[0, 1, 2], None);
 }
 
 /// With a relay between the proxy and the primary that is in the way of every connection.

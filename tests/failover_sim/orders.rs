@@ -25,8 +25,10 @@ impl World {
             return;
         }
         // Asked of the proxy's own sessions, or of a program of its own.
-        let own =
-            matches!(order.step, Step::DrainSessions { .. } | Step::KillSessions { .. } | Step::FenceByHook { .. });
+        let own = matches!(
+            order.step,
+            Step::AskHook { .. } | Step::DrainSessions { .. } | Step::KillSessions { .. } | Step::FenceByHook { .. }
+        );
         let now = if own {
             self.own_step(order)
         } else if !self.linked(proxy, index) || server.paused {
@@ -131,6 +133,7 @@ impl World {
             Step::DumpErrant { .. }
             | Step::DrainSessions { .. }
             | Step::KillSessions { .. }
+            | Step::AskHook { .. }
             | Step::FenceByHook { .. } => Now::Done(Done::Plain),
             Step::Clone { donor, .. } => self.clone_from(index, usize::from(donor.0)),
         }

@@ -1,6 +1,6 @@
 //! KILL through the proxy, by the ids that its clients know.
 
-use super::peer::{As, Peer, warm};
+use super::peer::{As, Packet, Peer, warm};
 use super::support::{Cluster, Options, Proxy, flavors, wait_for};
 use dbproxy::wire::{Expect, query_payload};
 
@@ -32,11 +32,14 @@ fn sleeping(cluster: &Cluster, peer: &mut Peer) {
 fn kill_query_ends_the_statement_and_not_the_session() {
     each(|cluster, proxy| {
         let (mut victim, mut killer) = (Peer::through(proxy), Peer::through(proxy));
+        // Only the connection to the server has it.
+        victim.ok("SET @kept = 1 + 1");
         sleeping(cluster, &mut victim);
         killer.ok(&format!("KILL QUERY {}", victim.id));
         // As the server: SLEEP answers 1 when it is interrupted, or an error.
-        victim.answer(Expect::Results).expect("an answer");
-        victim.ok("SELECT 1");
+        let answer = victim.answer(Expect::Results).expect("an answer");
+        assert!(answer.iter().filter_map(Packet::err).all(|err| err.code == 1317), "{answer:?}");
+        assert_eq!(victim.value("SELECT @kept"), "2");
     });
 }
 

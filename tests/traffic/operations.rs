@@ -1,7 +1,7 @@
 //! Draining, reloading, and limits.
 
 use super::peer::{As, Peer, warm};
-use super::support::{Cluster, Options, Proxy, flavors, wait_for, wait_within};
+use super::support::{Client, Cluster, Login, Options, Proxy, flavors, wait_for, wait_within};
 use dbproxy::wire::{Expect, query_payload};
 use rustix::process::Signal;
 use std::io::Read;
@@ -119,6 +119,66 @@ fn a_proxy_without_file_descriptors_says_so_and_recovers() {
         peer.try_query("SELECT n FROM app.t").ok().filter(|answer| answer[0].err().is_none())
     });
     survivor.ok("SELECT n FROM t");
+}
+
+/// What an idle connection hears until it is closed, whether that was in order, and when.
+fn end_of_idleness(mut peer: Peer, statements: &[&str]) -> (Vec<u8>, bool, Duration) {
+    statements.iter().for_each(|sql| drop(peer.ok(sql)));
+    let began = Instant::now();
+    let mut said = Vec::new();
+    let end = peer.stream.read_to_end(&mut said);
+    (said, end.is_ok(), began.elapsed())
+}
+
+#[test]
+fn a_session_is_ended_by_its_own_wait_timeout_as_its_server_would() {
+    for flavor in flavors() {
+        let cluster = Cluster::start(flavor, Options::default());
+        warm(&cluster);
+        cluster.primary().sql("CREATE TABLE app.t (id INT PRIMARY KEY, n INT)");
+        cluster.wait_for_replicas();
+        let proxy = Proxy::start(&cluster, "");
+        let cases: [&[&str]; 3] = [
+            &["SET wait_timeout = 2", "SELECT n FROM t"],
+            &["SELECT n FROM t", "SET SESSION wait_timeout = 2", "SELECT n FROM t", "SELECT n FROM t FOR UPDATE"],
+            &["SET @@session.wait_timeout = 2", "BEGIN", "SELECT n FROM t"],
+        ];
+        for case in cases {
+            let login = As { schema: Some("app"), ..As::default() };
+            let straight = Peer::connect(cluster.primary().port, &login).expect("a login");
+            let (said, in_order, took) = end_of_idleness(straight, case);
+            let through = end_of_idleness(Peer::through(&proxy), case);
+            eprintln!("{flavor:?} {case:?}: {} {in_order} {took:?} {:?}", said.escape_ascii(), through.2);
+            assert_eq!((&through.0, through.1), (&said, in_order), "{flavor:?} {case:?}");
+            assert!((1800..8000).contains(&through.2.as_millis()), "{flavor:?} {case:?}: {:?}", through.2);
+        }
+        // It is about logins to come.
+        let mut other = Peer::through(&proxy);
+        other.ok("SET SESSION interactive_timeout = 1");
+        std::thread::sleep(Duration::from_millis(2500));
+        other.ok("SELECT n FROM t");
+    }
+}
+
+#[test]
+fn all_that_holds_a_session_is_shown() {
+    let cluster = cluster();
+    let proxy = Proxy::start(&cluster, "");
+    let mut peer = Peer::through(&proxy);
+    let mut admin = Client::connect(&Login::new(proxy.admin_port, "admin", "")).expect("a login as admin");
+    let mut shown = || admin.query("SHOW SESSIONS")[0][5].clone();
+    peer.ok("SELECT n FROM t");
+    assert_eq!(shown(), None);
+    peer.ok("CREATE TEMPORARY TABLE one (a INT)");
+    peer.ok("CREATE TEMPORARY TABLE two (a INT)");
+    peer.ok("SELECT GET_LOCK('l', 0)");
+    peer.ok("BEGIN");
+    assert_eq!(shown().as_deref(), Some("temporary_table, user_lock, transaction"));
+    peer.ok("COMMIT");
+    peer.ok("DROP TEMPORARY TABLE one, two");
+    assert_eq!(shown().as_deref(), Some("user_lock"));
+    peer.ok("DO RELEASE_LOCK('l')");
+    assert_eq!(shown(), None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a session carries from backend to backend, what binds it to one, and what lets it go again.
 
 use super::peer::{As, Peer, USUAL, warm};
-use super::support::{Cluster, Options, Proxy, Server, flavors};
+use super::support::{Cluster, Options, Proxy, flavors};
 use dbproxy::wire::{Capabilities, Expect, query_payload};
 
 fn each(run: impl Fn(&Cluster, &Proxy)) {
@@ -70,7 +70,16 @@ fn a_dropped_schema_is_left() {
 #[test]
 fn the_character_set_follows_to_the_replica() {
     each(|cluster, proxy| {
-        const ASK: &str = "SELECT @@character_set_client, @@character_set_connection, @@character_set_results, @@collation_connection";
+        // Only within a transaction that reads does a replica answer about itself.
+        let asked = |peer: &mut Peer| {
+            peer.ok("START TRANSACTION READ ONLY");
+            let mut row = peer.row(
+                "SELECT @@character_set_client, @@character_set_connection, @@character_set_results, \
+                 @@collation_connection, @@server_id",
+            );
+            peer.ok("COMMIT");
+            (row.pop().expect("an id"), row)
+        };
         for set in [
             "SET NAMES latin1",
             "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
@@ -81,19 +90,19 @@ fn the_character_set_follows_to_the_replica() {
             "SET collation_connection = latin1_german1_ci",
             "SET NAMES DEFAULT",
         ] {
-            let asked = |port| {
+            let set_at = |port| {
                 let mut peer = Peer::app(port, Capabilities::DEPRECATE_EOF, Some("app"));
                 peer.ok(set);
-                (peer.row(ASK), peer.value("SELECT @@server_id"))
+                asked(&mut peer)
             };
-            let (straight, through) = (asked(cluster.primary().port), asked(proxy.port));
-            assert_eq!(through.0, straight.0, "{:?} {set}", cluster.flavor);
-            assert_ne!(through.1, "1", "{:?} {set}", cluster.flavor);
+            let (straight, through) = (set_at(cluster.primary().port), set_at(proxy.port));
+            assert_eq!(through.1, straight.1, "{:?} {set}", cluster.flavor);
+            assert_ne!(through.0, "1", "{:?} {set}", cluster.flavor);
         }
         let login = As { collation: 8, schema: Some("app"), capabilities: USUAL, ..As::default() };
         let mut straight = Peer::connect(cluster.primary().port, &login).expect("a login");
         let mut through = Peer::connect(proxy.port, &login).expect("a login");
-        assert_eq!(through.row(ASK), straight.row(ASK));
+        assert_eq!(asked(&mut through).1, asked(&mut straight).1);
     });
 }
 
@@ -232,23 +241,36 @@ fn diagnostics_are_those_of_the_statement_before() {
 #[test]
 fn nothing_but_reads_ever_reaches_a_replica() {
     each(|cluster, proxy| {
-        // The replicas stand still, so that a write's effect there could only come from the proxy.
-        cluster.replicas().iter().for_each(Server::pause_applier);
+        // The replicas tell what they are asked.
+        for replica in cluster.replicas() {
+            replica.sql("SET GLOBAL log_output = 'TABLE'");
+            replica.sql("SET GLOBAL general_log = 1");
+        }
         let mut peer = Peer::app(proxy.port, Capabilities::MULTI_STATEMENTS, Some("app"));
-        for sql in [
-            "INSERT INTO t (n) VALUES (1)",
-            "/* SELECT */ UPDATE t SET n = 5",
+        let reads = ["WITH x AS (SELECT 1 AS a) SELECT a FROM x", "EXPLAIN SELECT n FROM t"];
+        let others = [
             "(SELECT n FROM t FOR UPDATE)",
-            "WITH x AS (SELECT 1 AS a) SELECT a FROM x",
             "SELECT n FROM t LOCK IN SHARE MODE",
             "SELECT SLEEP(0)",
-            "EXPLAIN SELECT n FROM t",
+            "SELECT @@read_only",
+            "SELECT 71; SELECT 72",
             "SET GLOBAL max_connect_errors = 100",
-        ] {
+            "INSERT INTO t (n) VALUES (1)",
+            "/* SELECT */ UPDATE t SET n = 5",
+        ];
+        for sql in reads.iter().chain(&others) {
             let _ = peer.query(sql);
         }
-        for replica in cluster.replicas() {
-            assert_eq!(replica.value("SELECT GROUP_CONCAT(n) FROM app.t"), "0");
+        let log = "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE user_host LIKE 'app%'";
+        let asked: Vec<_> =
+            cluster.replicas().iter().flat_map(|replica| replica.sql(log)).flatten().flatten().collect();
+        for read in reads {
+            assert!(asked.iter().any(|sql| sql == read), "{:?}: {read} is not among {asked:#?}", cluster.flavor);
+        }
+        for other in others {
+            // Of several statements in a packet the log has each.
+            let first = other.split(';').next().expect("a statement");
+            assert!(!asked.iter().any(|sql| sql.contains(first)), "{:?}: {other}", cluster.flavor);
         }
         assert_eq!(peer.value("SELECT MAX(n) FROM t"), "5");
     });

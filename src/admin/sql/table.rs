@@ -111,7 +111,7 @@ fn sessions(view: &View, now: Instant) -> Table {
             Some(row.client.to_string()),
             row.schema.clone(),
             Some(if running.is_some() { "running" } else { "idle" }.to_owned()),
-            row.pin.map(str::to_owned),
+            (!row.pins.is_empty()).then(|| row.pins.join(", ")),
             Some(backends(&row)),
             running,
             Some(now.saturating_duration_since(row.since).as_secs().to_string()),

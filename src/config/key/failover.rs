@@ -44,6 +44,11 @@ pub(super) const KEYS: &[Key] = &[
         "Replicas that must have received a transaction before its commit is acknowledged (MySQL's `rpl_semi_sync_source_wait_for_replica_count`; MariaDB has 1).",
     ),
     number(
+        "failover.wait_for_replicas_least",
+        range::WAIT_FOR_LEAST,
+        "With fewer servers left, a new primary may wait for so many replicas instead of `failover.wait_for_replicas`, until there are more again; no automatic failover until then. As many as there, or more: a failover waits until enough servers are back.",
+    ),
+    number(
         "failover.loss_limit_ms",
         range::LOSS_LIMIT_MS,
         "With `async`: how far in milliseconds the chosen replica may have been behind; beyond that the failover waits for `--force`.",
@@ -161,7 +166,14 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Path,
         Some(""),
         Effect::Restart,
-        "Executable that is run when a failover or switchover begins, beside it, with the timeline as JSON on standard input. When it fails that is logged.",
+        "Executable that is run before a switchover touches anything: any other exit status than 0, or taking longer than `hooks.timeout_ms`, calls the switchover off, and what it wrote to standard error is the reason. Gets the timeline as JSON on standard input. Beside a failover, which it does not delay, unless `hooks.before_blocks_failover`.",
+    ),
+    key(
+        "hooks.before_blocks_failover",
+        Kind::Flag,
+        Some("false"),
+        Effect::Restart,
+        "Failovers too wait for `hooks.before`, for up to `hooks.timeout_ms`, and are called off by it; there is none more then until `dbproxy acknowledge` or `dbproxy failover`.",
     ),
     key(
         "hooks.after",

@@ -134,6 +134,7 @@ pub(in crate::config) mod range {
     pub const GTID_WAIT_MS: Range = range(0, 100, 60_000);
     pub const WRITE_WAIT_MS: Range = range(0, 10_000, 600_000);
     pub const WAIT_FOR: Range = range(1, 1, 63);
+    pub const WAIT_FOR_LEAST: Range = range(1, 63, 63);
     pub const LOSS_LIMIT_MS: Range = range(0, 1_000, HOUR_MS);
     pub const REFUSED_MS: Range = range(100, 500, 60_000);
     pub const HUNG_MS: Range = range(500, 1_500, 60_000);
@@ -435,7 +436,7 @@ const FIRST: &[Key] = &[
         Kind::Number(range::IDLE_TIMEOUT_MS),
         None,
         Effect::Reload,
-        "Milliseconds without a command after which a client's session is closed.",
+        "Milliseconds without a command after which a client's session is closed. A session's own `wait_timeout` may end it before.",
     ),
     key(
         "limits.drain_timeout_ms",

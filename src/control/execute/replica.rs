@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// Longest single wait for transactions to be applied: so that a stopped applier is noticed, and progress.
 const WAIT_SLICE: Duration = Duration::from_secs(1);
 
+/// MariaDB's time, in seconds, in which a receiver that ends must have ended its stream at the source.
+const END_TIMEOUT: &str = "rpl_semi_sync_slave_kill_conn_timeout";
+
 /// What a replica has.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Held {
@@ -49,22 +52,64 @@ impl Hand {
     /// Stops receiving from the source, so that nothing is acknowledged to it any more, and goes on applying.
     ///
     /// MariaDB throws the relay log away when a thread is started while both are stopped. So the applier is started first,
-    /// if it stands still, and never when nothing is received.
+    /// if it stands still, and never when nothing is received. There a receiver that ends also logs in to its source, to end its
+    /// stream there, and `STOP SLAVE` waits 2 s for that at a source that hangs. See [`let_go`](Self::let_go).
     pub async fn stop_receiver(&mut self) -> Result<(), StepError> {
-        for channel in self.channels().await?.iter().filter(|channel| channel.receives) {
-            let named = for_channel(self.dialect, &channel.name);
-            if self.is_mariadb() {
-                if !channel.applies {
-                    // Its own error may stop it again; what it has received stays.
-                    self.run("start applying", &format!("START SLAVE {named} SQL_THREAD")).await?;
-                }
-                self.run("stop receiving", &format!("STOP SLAVE {named} IO_THREAD")).await?;
-            } else {
-                let replica = words::replica(self.dialect);
-                self.run("stop receiving", &format!("STOP {replica} IO_THREAD {named}")).await?;
+        let receiving: Vec<Channel> = self.channels().await?.into_iter().filter(|channel| channel.receives).collect();
+        let mut patience = None;
+        if self.is_mariadb() {
+            for channel in receiving.iter().filter(|channel| !channel.applies) {
+                // Its own error may stop it again; what it has received stays.
+                let named = for_channel(self.dialect, &channel.name);
+                self.run("start applying", &format!("START SLAVE {named} SQL_THREAD")).await?;
             }
+            patience = self.let_go().await?;
         }
-        Ok(())
+        for channel in &receiving {
+            let (replica, named) = (words::replica(self.dialect), for_channel(self.dialect, &channel.name));
+            let sql = if self.is_mariadb() {
+                format!("STOP SLAVE {named} IO_THREAD")
+            } else {
+                format!("STOP {replica} IO_THREAD {named}")
+            };
+            self.run("stop receiving", &sql).await?;
+        }
+        match patience {
+            Some(seconds) => self.run("reset a timeout", &format!("SET GLOBAL {END_TIMEOUT} = {seconds}")).await,
+            None => Ok(()),
+        }
+    }
+
+    /// MariaDB, whose appliers must run: lets receivers not wait long for a source that hangs. They are told to end first, so that the signal of
+    /// `STOP SLAVE` as a rule meets them where they wait, and ends that; if not, they give up after 1 s. What a server does not
+    /// let us do here costs time only.
+    ///
+    /// Returns the timeout to put back afterwards.
+    async fn let_go(&mut self) -> Result<Option<u64>, StepError> {
+        let receivers = "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Slave_IO'";
+        let rows = self.rows("list the receivers", receivers).await?;
+        let ids: Vec<u64> = rows.iter().filter_map(|row| Columns(row).at(0)?.parse().ok()).collect();
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let before = self.if_allowed("read a timeout", &format!("SELECT @@global.{END_TIMEOUT}")).await?;
+        let before = before.and_then(|seconds| seconds.parse().ok()).filter(|seconds| *seconds != 1);
+        if before.is_some() {
+            self.if_allowed("set a timeout", &format!("SET GLOBAL {END_TIMEOUT} = 1")).await?;
+        }
+        for id in ids {
+            self.if_allowed("end a receiver", &format!("KILL {id}")).await?;
+        }
+        Ok(before)
+    }
+
+    /// The first cell; nothing where the server refuses.
+    async fn if_allowed(&mut self, doing: &'static str, sql: &str) -> Result<Option<String>, StepError> {
+        match self.text(doing, sql).await {
+            Ok(text) => Ok(Some(text)),
+            Err(StepError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Goes on receiving from the source: what [`stop_receiver`](Self::stop_receiver) did is taken back.

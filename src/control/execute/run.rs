@@ -144,7 +144,8 @@ impl Executor {
                 hand.close(&sessions::own_connections(&self.means.registry, *server)).await?;
                 hand.settled().await?;
             }
-            Step::FenceByHook { .. }
+            Step::AskHook { .. }
+            | Step::FenceByHook { .. }
             | Step::DrainSessions { .. }
             | Step::KillSessions { .. }
             | Step::DumpErrant { .. }

@@ -28,6 +28,11 @@ impl Hand {
     /// # Errors
     /// It does not answer.
     pub async fn what_writes_wait_for(&mut self) -> Result<Stall, StepError> {
+        // MySQL and MariaDB do not fail a write to a full disk: they wait until there is room.
+        let full = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for disk space%'";
+        if self.text("look for a full disk", full).await? != "0" {
+            return Ok(Stall::DiskFull);
+        }
         if self.status().await?.semi_sync.waiting > 0 {
             return Ok(Stall::Ackers);
         }

@@ -44,6 +44,16 @@ fn the_wait_for_the_own_write_goes_with_the_read() {
 }
 
 #[test]
+fn a_backend_opened_after_a_reset_is_reset_without_a_round_trip_of_its_own() {
+    let (mut session, topology) = (session(), topology(""));
+    ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology);
+    session.reset();
+    assert_eq!(batch(&mut session, &query("SELECT 1"), &topology), (REPLICA, vec![Prelude::Reset], true));
+    let all = batch(&mut session, &query("DELETE FROM t"), &topology);
+    assert_eq!(all, (PRIMARY, vec![Prelude::Reset, Prelude::Track], false));
+}
+
+#[test]
 fn a_write_waits_until_its_backend_has_the_sessions_state() {
     let (mut session, topology) = (session(), topology(""));
     used(&mut session, &topology);

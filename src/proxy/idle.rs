@@ -1,0 +1,98 @@
+//! Between two commands: the client is waited for, and backends that close meanwhile are noticed.
+
+use super::client::{Driver, End, Outcome};
+use super::link::{Gone, Incoming};
+use crate::session::Failure;
+use crate::topology::Flavor;
+use std::task::Poll;
+use std::time::Duration;
+
+impl Driver {
+    /// Idle: waits for the client, and notices backends that close meanwhile.
+    pub(super) async fn wait_for_command(&mut self, most: usize) -> Outcome<Incoming> {
+        let inactive = inactive(self.session.idle_limit());
+        tokio::pin!(inactive);
+        loop {
+            enum Event {
+                Received(bool),
+                Closed(usize, Gone),
+                Drain,
+                Asked,
+                Inactive,
+            }
+            let idle = self.client.received().is_empty() && self.session.bound().is_none();
+            let (client, backends, entry) = (&mut self.client, &mut self.backends, self.entry.clone());
+            let drain = entry.drained();
+            let asked = entry.asked();
+            tokio::pin!(drain, asked);
+            let event = std::future::poll_fn(|cx| {
+                // Before the client: a backend that closed meanwhile must not get the command.
+                for (i, backend) in backends.iter_mut().enumerate() {
+                    if let Poll::Ready(gone) = backend.poll_gone(cx) {
+                        return Poll::Ready(Event::Closed(i, gone));
+                    }
+                }
+                if let Poll::Ready(result) = client.poll_receive(cx) {
+                    return Poll::Ready(Event::Received(result.unwrap_or(false)));
+                }
+                if asked.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Asked);
+                }
+                if idle && inactive.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Inactive);
+                }
+                if idle && drain.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Drain);
+                }
+                Poll::Pending
+            });
+            match event.await {
+                Event::Received(false) => return Err(End::ClientLeft),
+                Event::Received(true) => {
+                    if let Some(incoming) = self.client.incoming(most) {
+                        return Ok(incoming);
+                    }
+                }
+                Event::Closed(i, gone) => self.backend_gone_while_idle(i, &gone).await?,
+                Event::Drain => return Err(End::Drained),
+                Event::Inactive => return Err(self.end_inactive().await),
+                Event::Asked => self.answer_questions().await,
+            }
+        }
+    }
+
+    /// An idle backend closed. What it said before is the client's to know only if the client loses something.
+    async fn backend_gone_while_idle(&mut self, index: usize, gone: &Gone) -> Outcome<()> {
+        let server = self.backends[index].server;
+        self.drop_backend(server);
+        if self.session.backend_closed(server).is_ok() {
+            return Ok(());
+        }
+        // As the server itself would: its last words, then the end.
+        self.client.queue(&gone.last_words);
+        let _ = self.client.flush().await;
+        if gone.reset {
+            self.client.stream.reset_when_closed();
+        }
+        Err(End::Broken)
+    }
+
+    /// Ends the client as its server would.
+    async fn end_inactive(&mut self) -> End {
+        match self.session.flavor() {
+            Flavor::MySql => {
+                let _ = self.client.fail(0, &Failure::Inactive).await;
+            }
+            Flavor::MariaDb => self.client.stream.reset_when_closed(),
+        }
+        End::Inactive
+    }
+}
+
+/// Resolves when a client has been idle for so long as it may be.
+async fn inactive(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}

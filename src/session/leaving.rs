@@ -1,0 +1,133 @@
+//! A session's reads do not go back when another server answers them: what the one before may have shown, the next one must
+//! have.
+//!
+//! ```text
+//!  replica, or primary ──► replica   the one that is left is asked how far it is, and the next is waited for
+//!  replica             ──► primary   MySQL: it finishes what it was committing first
+//! ```
+//! How far a server says that it is, is not all that it may have shown: a transaction can be seen before `gtid_executed` has it,
+//! and a replica shows what its primary, waiting for acknowledgements, does not show yet. So what is in flight counts, too.
+
+use super::backend::{Prelude, Step};
+use super::{Answer, Decided, Next, Run, Session};
+use crate::route::{Consistency, Moment, Needs, Reason, Refusal, Route, Target};
+use crate::sql::{Effect, Facts};
+use crate::topology::{Flavor, GtidSet, Health, ServerId, Topology};
+
+/// What a MySQL server is committing or applying: <https://dev.mysql.com/doc/refman/8.4/en/replication-options-gtids.html>. It tells
+/// `UUID:7#19:5#18UUID:3#20`, each number with its thread's, and nothing between one source and the next (9.7).
+macro_rules! in_flight {
+    () => {
+        "REGEXP_REPLACE(REGEXP_REPLACE(@@global.gtid_owned, _ascii'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', _ascii',$0'), \
+         _ascii'#[0-9]+', _ascii'')"
+    };
+}
+
+/// All that a server may have shown to anybody, as bytes, whatever character set results are in. MariaDB's binary log has a
+/// transaction before anybody can see it: <https://mariadb.com/docs/server/ha-and-performance/standard-replication/gtid>.
+const SHOWN_MYSQL: &str = concat!("SELECT CAST(CONCAT(", in_flight!(), ", ',', @@global.gtid_executed) AS BINARY)");
+const SHOWN_MARIADB: &str = "SELECT CAST(CONCAT_WS(',', NULLIF(@@global.gtid_slave_pos, ''), \
+     NULLIF(@@global.gtid_binlog_pos, '')) AS BINARY)";
+
+impl Session {
+    /// The server that answered the session's last read, if that is another one and this read must not be behind it.
+    pub(super) fn left_for(&self, route: &Route, facts: &Facts, consistency: Consistency) -> Option<ServerId> {
+        self.state.read_at.filter(|left| *left != route.server && follows_reads(route, facts, consistency))
+    }
+
+    /// Whether a server that the session leaves can tell how far it is.
+    pub(super) fn can_be_asked(&self, server: ServerId, topology: &Topology) -> bool {
+        let up = topology.server(server).is_some_and(|server| !matches!(server.health, Health::Down(_)));
+        up && self.backends.iter().any(|backend| backend.server == server)
+    }
+
+    /// What the lost server had shown is not known; all that the primary has by now contains it. Without a primary the next
+    /// replica must have what the lost one was last seen to have, and without positions the reads go on where they can.
+    pub(super) fn leave_unasked(
+        &mut self,
+        left: ServerId,
+        route: Route,
+        needs: &Needs,
+        moment: &Moment<'_>,
+    ) -> Result<Decided, Refusal> {
+        (self.state.replica, self.state.read_at) = (None, None);
+        let tracked = moment.topology.server(left).is_some_and(|server| server.gtid_executed.is_some());
+        match crate::route::primary(moment.topology, Reason::ReplicaLost) {
+            Ok(primary) if tracked => {
+                self.state.frontier.note_untracked(Reason::ReplicaLost);
+                self.state.frontier.settle(moment.topology, moment.now);
+                Ok(Decided { route: primary, awaits: None, leaving: Some(left), shows: true })
+            }
+            _ => {
+                // The best that is known of it.
+                let known = moment.topology.server(left).and_then(|server| server.gtid_executed.clone());
+                let mut awaits = needs.position();
+                if let Some(position) = known {
+                    self.state.frontier.note(&position);
+                    merge(&mut awaits, GtidSet::clone(&position));
+                }
+                Ok(Decided { route, awaits, leaving: None, shows: true })
+            }
+        }
+    }
+
+    /// Asks the server that is left.
+    pub(super) fn leaving_step(&self, run: &Run) -> Option<Step> {
+        let server = run.leaving.filter(|_| run.route.target == Target::Replica)?;
+        if !self.backends.iter().any(|backend| backend.server == server) {
+            return Some(Step::ToPrimary(Reason::ReplicaLost));
+        }
+        let text = match self.flavor {
+            Flavor::MySql => SHOWN_MYSQL,
+            Flavor::MariaDb => SHOWN_MARIADB,
+        };
+        Some(Step::Inject { server, what: Prelude::Position, payload: self.query(text) })
+    }
+
+    /// Lets the primary finish what it is committing, for a replica may have shown it: it waits for acknowledgements only when
+    /// the replica has it. MariaDB has nothing to wait with.
+    pub(super) fn catch_up_statement(&self, run: &Run) -> Option<String> {
+        let here = run.in_flight && run.route.target == Target::Primary && self.flavor == Flavor::MySql;
+        let seconds = run.wait_max.as_secs_f64();
+        here.then(|| format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {seconds:.3})", in_flight!()))
+    }
+
+    /// Where the server that was left is: the next one must have that, too.
+    pub(super) fn left_at(&mut self, run: &mut Run, answer: &Answer) -> Next {
+        run.leaving = None;
+        let text = match answer {
+            Answer::Row(row) => row.first().and_then(Option::as_deref).and_then(|text| std::str::from_utf8(text).ok()),
+            _ => None,
+        };
+        let Some(position) = text.and_then(|text| GtidSet::parse(self.flavor, text).ok()) else {
+            self.state.frontier.note_untracked(Reason::ReplicaLost);
+            return Next::ToPrimary(Reason::ReplicaLost);
+        };
+        if !position.is_empty() {
+            self.state.frontier.note(&position);
+            merge(&mut run.awaits, position);
+        }
+        Next::Continue
+    }
+
+    /// The run's answer is over: what it showed, later reads must not fall behind.
+    pub(super) fn has_read(&mut self, run: &Run) {
+        if run.shows && !run.saw_error {
+            self.state.read_at = Some(run.route.server);
+        }
+    }
+}
+
+/// Whether a read must not be behind those before it, nor those after it behind it. Where the session is bound to the primary it
+/// was not dbproxy that chose.
+pub(super) fn follows_reads(route: &Route, facts: &Facts, consistency: Consistency) -> bool {
+    let bound = matches!(route.reason, Reason::Pinned(_) | Reason::Transaction | Reason::AutocommitOff);
+    facts.effect == Effect::Read && consistency != Consistency::Eventual && !bound
+}
+
+fn merge(into: &mut Option<GtidSet>, position: GtidSet) {
+    match into {
+        Some(held) => held.merge(&position),
+        None => *into = Some(position),
+    }
+}

@@ -1,0 +1,185 @@
+//! What is rarely done: replication that waits for nobody with a fence of the operator's, a server rebuilt by command, two
+//! dbproxies on one folder.
+
+use super::support::{self, Cluster, Flavor, Proxy, accounts, flavors, wait_for};
+use super::{Load, cell, cluster, follows, new_primary, proxy, quarantined, timeline};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+/// Replication that waits for nobody.
+fn asynchronous(flavor: Flavor) -> Cluster {
+    let cluster = cluster(flavor);
+    let word = if flavor == Flavor::MySql { "source" } else { "master" };
+    cluster.primary().sql(&format!("SET GLOBAL rpl_semi_sync_{word}_enabled = 0"));
+    cluster
+}
+
+/// A program that keeps what it is told in `told`, and does something.
+fn hook(cluster: &Cluster, work: &str) -> (PathBuf, PathBuf) {
+    let (program, told) = (cluster.dir.join("fence.sh"), cluster.dir.join("told"));
+    std::fs::write(&program, format!("#!/bin/sh\ncat >>{}\n{work}\n", told.display())).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    (program, told)
+}
+
+fn with_fence(cluster: &Cluster, program: &std::path::Path) -> Proxy {
+    proxy(cluster, &format!("durability = \"async\"\n\n[hooks]\nfence = {program:?}\n"))
+}
+
+#[test]
+fn where_nobody_acknowledges_the_operator_s_fence_ends_a_primary_that_hangs() {
+    for flavor in flavors() {
+        let cluster = asynchronous(flavor);
+        let old = cluster.primary();
+        let (program, told) = hook(&cluster, &format!("kill -9 $(cat {}/pid)", old.dir.display()));
+        let proxy = with_fence(&cluster, &program);
+        let load = Load::start(&proxy, 4);
+        load.goes_on(50);
+        old.pause();
+        let primary = new_primary(&cluster, &proxy);
+        load.goes_on(50);
+        let words = std::fs::read_to_string(&told).unwrap();
+        println!("{flavor:?}: {words}\n{}", timeline(&proxy));
+        let first: serde_json::Value = serde_json::Deserializer::from_str(&words).into_iter().next().unwrap().unwrap();
+        assert_eq!((&first["action"], &first["server"]), (&"fence".into(), &old.address().into()));
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", old.pid().unwrap())).unwrap();
+        assert_eq!(state.rsplit_once(") ").unwrap().1.split(' ').next(), Some("Z"), "the old primary is dead");
+        let told = load.end();
+        let rows = primary.sql("SELECT id FROM app.load_rows");
+        let found: BTreeSet<u64> = rows.iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect();
+        assert!(found.is_subset(&told.attempted));
+        println!(
+            "{flavor:?}: acknowledged {}, lost {}, longest pause {} ms",
+            told.acknowledged.len(),
+            told.acknowledged.difference(&found).count(),
+            told.longest_pause.as_millis()
+        );
+    }
+}
+
+#[test]
+fn where_nobody_acknowledges_nobody_is_promoted_without_a_fence_that_holds() {
+    for flavor in flavors() {
+        let cluster = asynchronous(flavor);
+        let old = cluster.primary();
+        let (program, told) = hook(&cluster, "echo no power switch >&2; exit 3");
+        let proxy = with_fence(&cluster, &program);
+        let load = Load::start(&proxy, 2);
+        load.goes_on(20);
+        old.pause();
+        let status = wait_for("it to be blocked", || {
+            let status = proxy.status();
+            (status["failover"]["state"] == "blocked").then_some(status)
+        });
+        let detail = status["failover"]["detail"].as_str().unwrap();
+        assert!(detail.contains("no power switch"), "{detail}");
+        println!("{flavor:?}: {detail}");
+        wait_for("the fence to be tried again", || {
+            (std::fs::read_to_string(&told).unwrap().matches("\"action\"").count() >= 2).then_some(())
+        });
+        for replica in cluster.replicas() {
+            assert_eq!(replica.value("SELECT @@global.read_only"), "1", "{}", timeline(&proxy));
+        }
+        old.resume();
+        load.goes_on(20);
+        println!("{flavor:?}: {}", timeline(&proxy));
+        load.end();
+        let open = |server: &support::Server| cell(server, "SELECT @@global.read_only").as_deref() == Some("0");
+        wait_for("one writable server", || {
+            (cluster.servers.iter().filter(|server| open(server)).count() == 1).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_server_with_transactions_of_its_own_is_rebuilt_by_command() {
+    for flavor in flavors().into_iter().filter(|flavor| *flavor == Flavor::MySql) {
+        let cluster = cluster(flavor);
+        let proxy = proxy(&cluster, "");
+        proxy.client().query("CREATE TABLE app.t (id INT PRIMARY KEY)");
+        let old = cluster.primary();
+        old.stop();
+        old.set_option("super_read_only=ON");
+        let primary = new_primary(&cluster, &proxy);
+        proxy.stop_for(|| {
+            old.start();
+            old.wait_until_ready();
+            old.sql("SET GLOBAL super_read_only = 0");
+            old.sql("SET GLOBAL rpl_semi_sync_source_enabled = 0");
+            old.sql("INSERT INTO app.t VALUES (666)");
+        });
+        wait_for("the reason of its quarantine", || {
+            let status = proxy.status();
+            status["failover"]["quarantined"][0]["reason"].as_str()?.contains("transactions").then_some(())
+        });
+        let refused = proxy.command(&["rejoin", &old.address()]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        proxy.client().query("INSERT INTO app.t VALUES (1)");
+        let output = std::thread::scope(|scope| {
+            // The server ends itself when it has the copy: here nobody but us starts it again.
+            let starter = scope.spawn(|| {
+                old.wait_for_end();
+                old.start();
+            });
+            let output = proxy.command(&["rejoin", &old.address(), "--clone"]);
+            println!("{output:?}\n{}", timeline(&proxy));
+            starter.join().unwrap();
+            output
+        });
+        assert!(output.status.success(), "{output:?}\n{}", proxy.log());
+        follows(old);
+        wait_for("the end of its quarantine", || quarantined(&proxy).is_empty().then_some(()));
+        old.wait_for_gtid(&primary.gtid_executed());
+        assert_eq!(old.value("SELECT GROUP_CONCAT(id) FROM app.t"), "1");
+        assert_eq!(old.value("SELECT @@global.super_read_only"), "1");
+    }
+}
+
+#[test]
+fn of_two_on_one_folder_only_the_first_acts() {
+    for flavor in flavors() {
+        let cluster = cluster(flavor);
+        let folder = cluster.dir.join("shared");
+        let (user, password) = accounts::REPLICATION;
+        let edit = |config: String| {
+            format!(
+                "data_dir = {folder:?}\n{config}\n[replication]\nuser = \"{user}\"\npassword = \"{password}\"\n\n\
+                 [failover]\nloop_lag_limit_ms = 2000\nstep_timeout_ms = 10000\n"
+            )
+        };
+        let mut first = Proxy::start_edited(&cluster.addresses(), edit);
+        wait_for("the first to be ready", || {
+            let failover = &first.status()["failover"];
+            (failover["mode"] == "auto" && failover["state"] == "healthy" && failover["epoch"] == 1).then_some(())
+        });
+        let mut second = Proxy::start_edited(&cluster.addresses(), edit);
+        let failover = second.status()["failover"].clone();
+        println!("{flavor:?}: {failover}");
+        assert_eq!(failover["mode"], "observe", "{failover}");
+        let refused = second.command(&["switchover"]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+
+        let load = Load::start(&second, 2);
+        load.goes_on(20);
+        cluster.primary().kill9();
+        let primary = new_primary(&cluster, &first);
+        load.goes_on(50);
+        assert_eq!(second.status()["cluster"]["primary"], primary.address());
+        assert!(!second.log().contains("failover begins"), "{}", second.log());
+        super::nothing_lost(&load.end(), primary);
+
+        // Nor does it when the first has ended, and the doctor has said that the cluster is fit: not before it is started anew.
+        first.stop();
+        std::thread::sleep(std::time::Duration::from_secs(5));
+        let failover = second.status()["failover"].clone();
+        assert_eq!(failover["mode"], "observe", "{failover}");
+        assert!(failover["mode_reason"].as_str().unwrap().contains("another dbproxy"), "{failover}");
+        second.crash_and_restart();
+        wait_for("it to act", || {
+            let failover = second.http("/status").map(|(_, body)| body)?;
+            let status: serde_json::Value = serde_json::from_str(&failover).ok()?;
+            (status["failover"]["mode"] == "auto" && status["failover"]["epoch"] == 2).then_some(())
+        });
+    }
+}
