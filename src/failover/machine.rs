@@ -289,6 +289,7 @@ impl Turn<'_> {
 
     /// Servers that answer now, by their fresh word.
     pub(super) fn fresh(&self) -> Vec<ServerId> {
-        self.state.ids().filter(|id| self.state.is_fresh(*id, self.policy, self.now)).collect()
+        let evidence = self.state.evidence(self.now);
+        evidence.servers.iter().filter(|server| server.fresh(self.policy).is_some()).map(|server| server.id).collect()
     }
 }

@@ -232,14 +232,6 @@ impl State {
         }
     }
 
-    /// Whether a server answers now, by its fresh word: as [`ServerEvidence::fresh`](super::ServerEvidence::fresh) says it.
-    pub(super) fn is_fresh(&self, id: ServerId, policy: &Policy, now: Moment) -> bool {
-        let Some(track) = self.track(id) else { return false };
-        let primary = self.durable.primary == Some(id);
-        track.is_fresh(policy, now)
-            && !(primary && track.word.as_ref().is_some_and(|word| word.asked < self.durable.opened))
-    }
-
     /// What the cluster is in, in one word.
     pub fn phase(&self) -> Phase {
         if let Some(change) = &self.durable.change {

@@ -148,12 +148,6 @@ impl Track {
         silent.failure = failure;
     }
 
-    /// Whether what it said of itself counts still.
-    pub(super) fn is_fresh(&self, policy: &Policy, now: Moment) -> bool {
-        let fresh = |word: &Word| now.since(word.asked) <= policy.detection.status_fresh;
-        self.silent.is_none() && self.word.as_ref().is_some_and(fresh)
-    }
-
     /// Whether a primary was started anew: clearly later than it had been started when it was opened, or later than that.
     pub(super) fn started_since(&self, before: Option<Moment>, opened: Moment) -> bool {
         let latest = self.word.as_ref().map(|word| word.asked.0.saturating_sub(word.status.uptime_ms));
