@@ -1,7 +1,7 @@
 //! Whom to promote: who has everything, who may, who is best.
 
 use super::{Policy, Promotion, Status};
-use crate::topology::{GtidHistory, Origin, ServerId};
+use crate::topology::{Flavor, GtidHistory, Origin, ServerId};
 use serde::{Deserialize, Serialize};
 
 /// What the choice is made from.
@@ -41,10 +41,17 @@ pub struct Participant<'a> {
 pub struct Choice {
     /// The new primary.
     pub candidate: ServerId,
-    /// Who has what the candidate lacks, and must give it first.
+    /// Who has what the candidate lacks, and must give it first; on MySQL it may lack what the candidate has.
     pub via: Option<ServerId>,
     /// What the candidate must have applied before it is opened: all that anybody received, but for errant transactions.
     pub goal: GtidHistory,
+}
+
+impl Choice {
+    /// What `via`, which has `held`, must have applied before it gives it on.
+    pub(super) fn to_feed(&self, held: &GtidHistory) -> GtidHistory {
+        self.goal.less(&self.goal.less(held))
+    }
 }
 
 /// Why nobody is promoted.
@@ -95,12 +102,9 @@ fn choose_among(
         return Err(NoChoice::Split(one, other));
     }
     let full = |one: &Participant<'_>| one.held.covers(&goal);
-    // Nobody has it all when it is a server with errant transactions that has the most.
-    let via =
-        sound.iter().filter(|one| full(one) && can_feed(one.status)).min_by_key(|one| to_apply(one)).map(|one| one.id);
+    let via = |one: &Participant<'_>| feeder(one, sound, &goal).map(|via| via.id);
     for report in reports.iter_mut() {
-        let lacks = sound.iter().any(|one| one.id == report.server && !full(one));
-        if lacks && via.is_none() {
+        if sound.iter().any(|one| one.id == report.server && !full(one) && via(one).is_none()) {
             report.against.push("lacks transactions, and nobody who has them can give them on".to_owned());
         }
     }
@@ -109,8 +113,26 @@ fn choose_among(
         .filter(|one| reports.iter().any(|report| report.server == one.id && report.against.is_empty()))
         .min_by_key(|one| rank(one, full(one), survey, policy))
         .ok_or(NoChoice::NoCandidate)?;
-    let via = if full(best) { None } else { via };
+    let via = if full(best) { None } else { via(best) };
     Ok(Choice { candidate: best.id, via, goal })
+}
+
+/// Who can give `one` what it lacks. As a rule one who has all; where two primaries wrote at the same time, and neither's last was
+/// acknowledged, there may be none, and on MySQL two who have all of it between them will do: there a replica may have more than its
+/// source. Then what it has must be applied, for its relay log is thrown away.
+fn feeder<'a, 'b>(
+    one: &Participant<'_>,
+    sound: &[&'b Participant<'a>],
+    goal: &GtidHistory,
+) -> Option<&'b Participant<'a>> {
+    let feeds = |via: &&&Participant<'_>| via.id != one.id && can_feed(via.status);
+    let has_all = sound.iter().filter(feeds).filter(|via| via.held.covers(goal)).min_by_key(|via| to_apply(via));
+    let together = |via: &&&Participant<'_>| {
+        let mut both = one.status.sets.executed.clone();
+        both.merge(&via.held);
+        goal.flavor() == Flavor::MySql && both.covers(goal)
+    };
+    has_all.or_else(|| sound.iter().filter(feeds).filter(together).min_by_key(|via| to_apply(via))).copied()
 }
 
 /// All that anybody received and the primary wrote: what one with errant transactions has of it counts too.
@@ -181,13 +203,12 @@ fn errant_of(one: &Participant<'_>, survey: &Survey<'_>) -> Option<GtidHistory> 
     Some(rest).filter(|rest| !rest.is_empty())
 }
 
-/// Two of which neither has all that the other has of what was written under this epoch. One that was a primary before may have what
-/// came late to others, and lack the rest; that is no contradiction.
+/// Two that can't both have received what was written under this epoch. One that was a primary before may have what came late to others,
+/// and lack the rest; that is no contradiction.
 fn split(sound: &[&Participant<'_>], origins: &[Origin]) -> Option<(ServerId, ServerId)> {
     let written: Vec<_> = sound.iter().map(|one| (one.id, one.held.only_from(origins))).collect();
     written.iter().enumerate().find_map(|(index, (one, its))| {
-        let contradicts = |other: &GtidHistory| !its.covers(other) && !other.covers(its);
-        written.iter().skip(index + 1).find(|(_, other)| contradicts(other)).map(|(other, _)| (*one, *other))
+        written.iter().skip(index + 1).find(|(_, other)| its.contradicts(other)).map(|(other, _)| (*one, *other))
     })
 }
 

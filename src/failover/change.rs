@@ -3,10 +3,10 @@
 use super::machine::Turn;
 use super::state::Owner;
 use super::{
-    Acks, AskHook, Blocked, Cause, Change, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind, Problem,
-    Reign, Report, Stage, Step, Suspicion,
+    Acks, AskHook, Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind,
+    Problem, Reached, Reign, Report, Stage, Step, Suspicion,
 };
-use crate::topology::{Epoch, ServerId};
+use crate::topology::{Epoch, GtidHistory, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -34,6 +34,12 @@ impl Change {
     /// Who takes the writes at its end, once that is known.
     pub fn candidate(&self) -> Option<ServerId> {
         self.choice.as_ref().map(|choice| choice.candidate)
+    }
+
+    /// What whoever feeds the choice must have applied before.
+    pub(super) fn to_feed(&self, choice: &Choice) -> GtidHistory {
+        let feeds = choice.via.and_then(|via| self.reached.get(&via));
+        feeds.map_or_else(|| choice.goal.clone(), |via| choice.to_feed(&via.held))
     }
 }
 
@@ -135,7 +141,7 @@ impl Turn<'_> {
         let Some(from) = change.from.or(change.candidate()) else { return };
         let candidate = change.candidate();
         let goal = change.choice.as_ref().map(|choice| choice.goal.clone());
-        let via = change.choice.as_ref().and_then(|choice| choice.via);
+        let via = change.choice.as_ref().and_then(|choice| Some((choice.via?, change.to_feed(choice))));
         let wait_count = self.wait_count();
         let (step, limit) = match (&change.stage, candidate, goal) {
             (Stage::Asking, ..) => (Step::AskHook { server: from }, limits.hook),
@@ -143,8 +149,8 @@ impl Turn<'_> {
             (Stage::ClosingSessions, ..) => (Step::DrainSessions { server: from }, limits.switchover_drain),
             (Stage::Demoting, ..) => (Step::Demote { server: from }, limits.step * 2),
             (Stage::CatchingUp, Some(server), Some(until)) => (Step::Drain { server, until }, limits.catch_up),
-            (Stage::Feeding, Some(_), Some(until)) => match via {
-                Some(server) => (Step::Drain { server, until }, DRAIN_SLICE),
+            (Stage::Feeding, Some(_), Some(_)) => match via {
+                Some((server, until)) => (Step::Drain { server, until }, DRAIN_SLICE),
                 None => return self.enter(Stage::Draining),
             },
             (Stage::Draining, Some(server), Some(until)) => (Step::Drain { server, until }, DRAIN_SLICE),
@@ -203,7 +209,7 @@ impl Turn<'_> {
             let idle = self.state.durable.quarantined.contains_key(&server) && !ackers.contains(&server);
             // A commit that waits there for acknowledgements shows only when it is made to end.
             let writer = self.status(server).is_some_and(|status| !status.read_only || status.semi_sync.source_on);
-            if writers.contains(&server) || writer {
+            if writers.contains(&server) || writer || self.state.durable.writers.contains(&server) {
                 self.change_order(Step::Fence { server }, limit);
             } else if !idle || fresh.contains(&server) {
                 self.change_order(Step::Revoke { server }, limit);
@@ -251,9 +257,12 @@ impl Turn<'_> {
         let Some(choice) = &change.choice else { return Vec::new() };
         let clean = |id: &ServerId| {
             let suspicion = self.state.durable.quarantined.get(id).map(|quarantine| &quarantine.why);
-            let compared = change.reached.get(id).map(|reached| choice.goal.covers(&reached.held));
+            // One that may have written is compared only when it can write no more.
+            let fenced = |reached: &Reached| reached.fenced || !self.state.durable.writers.contains(id);
+            let compared = change.reached.get(id).map(|reached| fenced(reached) && choice.goal.covers(&reached.held));
             *id != choice.candidate
                 && match suspicion {
+                    None if self.state.durable.writers.contains(id) => compared == Some(true),
                     None => compared != Some(false),
                     // Here it is compared.
                     Some(Suspicion::Unchecked) => compared == Some(true),
@@ -286,6 +295,7 @@ impl Turn<'_> {
             let ackers = known.chain(unreached).collect();
             change.reigns.retain(|reign| reign.primary != server);
             change.reigns.push(Reign { primary: server, ackers, waited_for: Some(wait_count) });
+            self.state.durable.writers.insert(server);
         }
         self.change_order(Step::Open { server, wait_count }, limit);
     }
@@ -413,6 +423,7 @@ impl Turn<'_> {
         });
         durable.withdrawn.remove(&server);
         durable.ackers = ackers;
+        durable.writers.retain(|id| *id == server || !change.following.contains(id));
         self.state.confirmed = true;
         self.state.positions.clear();
         self.state.history = None;

@@ -33,6 +33,10 @@ pub struct Durable {
     pub starts: BTreeMap<ServerId, Moment>,
     /// Who was started anew and may lack what it had acknowledged, and since when that is known.
     pub doubts: BTreeMap<ServerId, Moment>,
+    /// Who may have taken writes since it was last compared while it could take none. What it wrote and nobody acknowledged shows only
+    /// once it is fenced; a revoked one hides it.
+    #[serde(default)]
+    pub writers: BTreeSet<ServerId>,
     /// Who serves nothing until it is proven clean.
     pub quarantined: BTreeMap<ServerId, Quarantine>,
     /// Who is not routed to, by the operator's word.
@@ -195,6 +199,9 @@ pub struct Reached {
     pub sets: Sets,
     /// All that it has, applied or not.
     pub held: GtidHistory,
+    /// Whether it could take no writes when it said so, and none was pending.
+    #[serde(default)]
+    pub fenced: bool,
     /// Whether its word counts for the quorum: not if it was started anew and may have lost what it had acknowledged.
     pub counts: bool,
 }

@@ -46,11 +46,15 @@ impl Turn<'_> {
     fn note_facts(&mut self, server: ServerId) {
         let Some(status) = self.status(server) else { return };
         let (origin, source) = (status.origin, status.stream.as_ref().and_then(|stream| stream.source));
+        let writable = !status.read_only;
         self.state.durable.origins.insert(server, origin);
         match source {
             Some(source) => self.state.durable.sources.insert(server, source),
             None => self.state.durable.sources.remove(&server),
         };
+        if writable {
+            self.state.durable.writers.insert(server);
+        }
     }
 
     /// What the primary has now ends doubts about replicas, and begins others.
@@ -78,6 +82,9 @@ impl Turn<'_> {
     }
 
     fn settle(&mut self, server: ServerId) {
+        if self.being_repointed(server) {
+            return;
+        }
         let Some((asked, history)) = self.state.history.clone() else { return };
         if let Some(track) = self.state.track_mut(server) {
             track.settle(&history, asked);
@@ -108,8 +115,12 @@ impl Turn<'_> {
         let errant = word.status.sets.executed.less(executed);
         // What came from the primary itself it may have lost by a crash, which `PrimaryRestarted` deals with.
         let errant = self.state.durable.origin.map_or(errant.clone(), |origin| errant.not_from(&[origin]));
+        // What it wrote as a primary shows by now.
+        let closed = word.status.read_only && !word.status.semi_sync.source_on && word.status.semi_sync.waiting == 0;
         if !errant.is_empty() {
             self.quarantine(id, Suspicion::Errant(errant));
+        } else if closed {
+            self.state.durable.writers.remove(&id);
         }
     }
 
@@ -246,6 +257,7 @@ impl Turn<'_> {
         durable.opened = self.now;
         (durable.base, durable.waited_for, durable.started) = (None, None, None);
         durable.quarantined.remove(&primary);
+        durable.writers.insert(primary);
         durable.ackers = ids.into_iter().filter(|id| *id != primary && !durable.quarantined.contains_key(id)).collect();
         if let Some(track) = self.state.track_mut(primary) {
             track.begin_reign();
@@ -270,6 +282,11 @@ impl Turn<'_> {
         self.state.written = durable.clone();
         self.state.durable = durable;
         self.state.confirmed = false;
+        // A journal from before they were written down.
+        let durable = &mut self.state.durable;
+        let reigns = durable.change.iter().flat_map(|change| &change.reigns).map(|reign| reign.primary);
+        let primaries: Vec<ServerId> = durable.primary.into_iter().chain(reigns).collect();
+        durable.writers.extend(primaries);
         let now = self.now;
         for at in &mut self.state.durable.failovers {
             *at = (*at).min(now);

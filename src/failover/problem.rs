@@ -86,6 +86,11 @@ const PROBLEMS: &[(Problem, Matcher)] = &[
 ];
 
 impl Problem {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        std::iter::once(Self::None).chain(PROBLEMS.iter().map(|(problem, _)| *problem))
+    }
+
     /// The first of the table that matches.
     pub fn of(evidence: &Evidence, policy: &Policy) -> Self {
         PROBLEMS.iter().find(|(_, matches)| matches(evidence, policy)).map_or(Self::None, |(problem, _)| *problem)

@@ -50,7 +50,7 @@ impl Turn<'_> {
         let strays: Vec<ServerId> = self
             .fresh()
             .into_iter()
-            .filter(|id| Some(*id) != primary && self.status(*id).is_some_and(|status| !status.read_only))
+            .filter(|id| Some(*id) != primary && self.takes_writes(*id))
             .filter(|id| self.state.durable.withdrawn.get(id) != Some(&Withdrawn::Maintenance))
             .collect();
         for server in strays {
@@ -63,6 +63,12 @@ impl Turn<'_> {
                 self.order(Owner::House, epoch, Step::Fence { server }, limit);
             }
         }
+    }
+
+    /// By a word from after the present primary was opened: before that, another may have been it.
+    fn takes_writes(&self, id: ServerId) -> bool {
+        let word = self.state.track(id).and_then(|track| track.word.as_ref());
+        word.is_some_and(|word| !word.status.read_only && word.asked >= self.state.durable.opened)
     }
 
     /// The new primary replicates from nobody; that it once did is forgotten when there is time for it.
@@ -186,6 +192,10 @@ impl Turn<'_> {
         if self.state.rejoin.as_ref().is_none_or(|rejoin| rejoin.server != server) {
             return;
         }
+        // When it was done is not known, so what it had before says nothing.
+        if matches!(step, Step::Repoint { .. }) && self.state.track(server).is_some_and(|track| track.doubt.is_some()) {
+            self.forgets(server);
+        }
         let done = match result {
             Ok(done) => done,
             // What nobody has been told of is dumped again next time; the rest is tried again.
@@ -203,6 +213,7 @@ impl Turn<'_> {
             (Step::DumpErrant { errant, .. }, _) => self.dumped(server, errant),
             (Step::Repoint { .. }, _) => {
                 self.state.durable.quarantined.remove(&server);
+                self.state.durable.writers.remove(&server);
                 let text = format!("server {} replicates from the primary", server.0);
                 self.happened(text.clone());
                 self.notify(NoticeKind::Rejoined, text.clone());
@@ -225,13 +236,19 @@ impl Turn<'_> {
         else {
             return;
         };
-        // Of its own, the primary may have some that wait for acknowledgements and are not counted as executed yet.
         let origins: Vec<_> = self.state.durable.origin.into_iter().collect();
-        let errant = sets.executed.less(&word.status.sets.executed).not_from(&origins);
+        let missing = sets.executed.less(&word.status.sets.executed);
+        let errant = missing.not_from(&origins);
         if !errant.is_empty() {
             self.quarantine(server, Suspicion::Errant(errant.clone()));
             self.stage(RejoinStage::Dumping { errant: errant.clone() });
             return self.rejoin_order(Step::DumpErrant { server, errant });
+        }
+        // Of its own, MySQL's primary does not count as executed what waits for acknowledgements. What MariaDB's has not, or one that was
+        // started anew, it lost: then it must not go on as if it had all.
+        let restarted = self.state.evidence(self.now).primary().is_some_and(|primary| primary.restarted);
+        if !missing.is_empty() && (restarted || missing.flavor() == Flavor::MariaDb) {
+            return self.end_rejoin(server, Err(format!("the primary has lost what it wrote itself: {missing}")));
         }
         if word.status.sets.purged.as_ref().is_some_and(|purged| !sets.executed.covers(purged)) {
             self.quarantine(server, Suspicion::Purged);
@@ -240,10 +257,22 @@ impl Turn<'_> {
         // First it is counted among those who may acknowledge, then it may.
         if self.state.durable.ackers.insert(server) {
             self.happened(format!("server {} may acknowledge from now on", server.0));
+        } else if !sets.executed.covers(&sets.held(self.state.primary_history().as_ref())) {
+            self.forgets(server);
         }
         self.stage(RejoinStage::Repointing);
         let acks = self.acks();
         self.rejoin_order(Step::Repoint { server, source, acks });
+    }
+
+    /// What it has received and not applied is about to be thrown away, and it may have acknowledged that: as after a restart its word does
+    /// not count until it has all again.
+    fn forgets(&mut self, server: ServerId) {
+        let now = self.now;
+        if let Some(track) = self.state.track_mut(server) {
+            track.doubt = Some(now);
+        }
+        self.note_doubt(server);
     }
 
     fn dumped(&mut self, server: ServerId, errant: GtidHistory) {

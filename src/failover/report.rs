@@ -1,7 +1,6 @@
 //! Why something was done, or not: the answer to `why`, and what stands in the journal.
 
 use super::{CandidateReport, Durable, Evidence, Finding, Moment, NoChoice, Policy, Problem, findings};
-use crate::topology::ServerId;
 use serde::{Deserialize, Serialize};
 
 /// One judgement, with all that it was made from.
@@ -75,8 +74,6 @@ pub enum Blocked {
         /// So many are needed.
         needed: usize,
     },
-    /// A step on this server failed, and there is no way around it now.
-    Step(ServerId, String),
 }
 
 impl std::fmt::Display for Blocked {
@@ -103,7 +100,6 @@ impl std::fmt::Display for Blocked {
             Self::TooFewFollow { follow, needed } => {
                 write!(f, "{follow} replicas follow the candidate, {needed} are needed")
             }
-            Self::Step(server, why) => write!(f, "server {}: {why}", server.0),
         }
     }
 }

@@ -9,10 +9,17 @@ use super::{
 };
 use crate::topology::ServerId;
 
+/// Whether a server was fenced before it said what it has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fenced {
+    Yes,
+    No,
+}
+
 impl Turn<'_> {
     pub(super) fn revoked(&mut self, server: ServerId, result: Result<Done, Failed>) {
         if let Ok(Done::Sets { sets, .. }) = result {
-            self.reached(server, sets);
+            self.reached(server, sets, Fenced::No);
         }
         self.choose_if_reached();
     }
@@ -24,7 +31,7 @@ impl Turn<'_> {
                 if Some(server) == from {
                     self.fence_is(Fence::Holds);
                 }
-                self.reached(server, sets);
+                self.reached(server, sets, Fenced::Yes);
             }
             Ok(Done::Plain | Done::Quiet { .. }) => {}
             Err(failed) if Some(server) == from => self.fence_is(Fence::Failed(failed.text)),
@@ -51,13 +58,15 @@ impl Turn<'_> {
         };
     }
 
-    pub(super) fn reached(&mut self, server: ServerId, sets: Sets) {
+    pub(super) fn reached(&mut self, server: ServerId, sets: Sets, fenced: Fenced) {
         let doubted = self.state.track(server).is_none_or(|track| track.doubt.is_some());
         let Some(change) = &mut self.state.durable.change else { return };
         let held = sets.held(change.primary.as_ref());
-        // One that was started anew may have lost what it had acknowledged, unless we know all of that from before.
-        let counts = !doubted || change.known.get(&server).is_some_and(|known| held.covers(known));
-        change.reached.insert(server, Reached { sets, held, counts });
+        // One that was started anew may have lost what it had acknowledged, unless we know all of that from before; and one that was told
+        // to follow another may have thrown it away.
+        let counts = change.known.get(&server).map_or(!doubted, |known| held.covers(known));
+        let fenced = fenced == Fenced::Yes || change.reached.get(&server).is_some_and(|before| before.fenced);
+        change.reached.insert(server, Reached { sets, held, fenced, counts });
     }
 
     /// F2, F4, F5: once all who can answer have, or enough have and the rest had their time.
@@ -277,14 +286,15 @@ impl Turn<'_> {
     pub(super) fn drained(&mut self, server: ServerId, result: Result<Done, Failed>) {
         let Some(change) = &mut self.state.durable.change else { return };
         let Some(choice) = change.choice.clone() else { return };
+        let goal = if change.stage == Stage::Feeding { change.to_feed(&choice) } else { choice.goal.clone() };
         let has = match &result {
-            Ok(Done::Sets { sets, .. }) => sets.executed.covers(&choice.goal),
+            Ok(Done::Sets { sets, .. }) => sets.executed.covers(&goal),
             Ok(Done::Plain | Done::Quiet { .. }) | Err(_) => false,
         };
         match (&change.stage, result) {
             (Stage::Feeding, Ok(_)) if has => self.feed(choice.candidate, server),
             (Stage::Draining | Stage::CatchingUp, Ok(Done::Sets { sets, .. })) if has => {
-                self.reached(server, sets);
+                self.reached(server, sets, Fenced::No);
                 self.enter(Stage::Arming);
             }
             (Stage::CatchingUp, _) => self.set_back(Some(server), "did not catch up in time"),

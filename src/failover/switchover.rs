@@ -3,6 +3,7 @@
 
 use super::candidate::{Participant, Survey, choose};
 use super::machine::Turn;
+use super::revoking::Fenced;
 use super::{
     Cause, Choice, CommandId, Done, Failed, FailedHow, Fence, NoChoice, OnOpenTransactions, Stage, Step, Suspicion,
 };
@@ -143,7 +144,7 @@ impl Turn<'_> {
             return self.set_back(None, "the primary did not say what it has");
         };
         let goal = sets.executed.clone();
-        self.reached(server, sets);
+        self.reached(server, sets, Fenced::Yes);
         let Some(change) = &mut self.state.durable.change else { return };
         change.fence = Fence::Holds;
         change.primary = Some(goal.clone());
@@ -156,6 +157,7 @@ impl Turn<'_> {
 
     /// A server that was the primary, or took writes, must be compared first.
     pub(super) fn suspect(&mut self, server: ServerId) {
+        self.state.durable.writers.insert(server);
         if !self.state.durable.quarantined.contains_key(&server) {
             self.quarantine(server, Suspicion::Unchecked);
         }

@@ -176,9 +176,10 @@ impl Track {
         self.uptime = Some((uptime_ms, now));
     }
 
-    /// The doubt of a restart is over once it has all that the primary was seen to have after it.
+    /// The doubt of a restart is over once it has, by a word from after it, all that the primary was seen to have after it.
     pub(super) fn settle(&mut self, primary: &GtidHistory, primary_asked: Moment) {
-        if self.doubt.is_some_and(|doubt| primary_asked >= doubt)
+        let asked = self.word.as_ref().map(|word| word.asked.min(primary_asked));
+        if self.doubt.is_some_and(|doubt| asked.is_some_and(|asked| asked >= doubt))
             && self.held.as_ref().is_some_and(|held| held.covers(primary))
         {
             self.doubt = None;

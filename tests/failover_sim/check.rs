@@ -3,6 +3,7 @@
 use super::server::{TrxId, origin};
 use super::world::{World, server_id};
 use dbproxy::failover::{Cause, Durability, Gate, GateWrites, Moment, NodeState, Problem, Suspicion};
+use dbproxy::topology::Flavor;
 use std::collections::BTreeMap;
 
 /// For how long trouble explains a failover: silence, deafness and the time to notice both.
@@ -171,8 +172,15 @@ impl World {
         }
     }
 
-    /// A server begins to replicate: it must not bring anything along.
+    /// A server begins to replicate: it must not bring anything along. On MySQL one that is to be opened may: it only fetches what it lacks,
+    /// and that it then has all is looked at when it is opened.
     pub fn check_repoint(&mut self, index: usize, source: usize) {
+        let choice = self.state.durable().change.as_ref().and_then(|change| change.choice.as_ref());
+        let fetches =
+            choice.is_some_and(|choice| choice.candidate == server_id(index) && choice.via == Some(server_id(source)));
+        if fetches && self.servers[index].setup.flavor == Flavor::MySql {
+            return;
+        }
         let more: Vec<TrxId> =
             self.servers[index].has.iter().copied().filter(|id| !self.servers[source].has.contains(id)).collect();
         if !more.is_empty() {

@@ -2,7 +2,7 @@
 
 use dbproxy::failover::{SemiSync, Sets, Settings, Status, Stream};
 use dbproxy::topology::{Epoch, Flavor, GtidHistory, Origin, Receiver, ServerId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An index into the world's transactions.
 pub type TrxId = usize;
@@ -138,17 +138,23 @@ impl Server {
     }
 
     fn history(&self, ids: impl Iterator<Item = TrxId>, trxs: &[Trx]) -> GtidHistory {
-        let mut text = String::new();
+        let mut numbers: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for id in ids {
-            let trx = &trxs[id];
+            numbers.entry(trxs[id].origin).or_default().push(trxs[id].number);
+        }
+        let mut texts = Vec::new();
+        for (origin, numbers) in &mut numbers {
+            numbers.sort_unstable();
             match self.setup.flavor {
-                Flavor::MySql => text.push_str(&format!("{}:{},", uuid(trx.origin), trx.number)),
-                Flavor::MariaDb => {
-                    text.push_str(if text.is_empty() { "" } else { "," });
-                    text.push_str(&format!("0-{}-{}", trx.origin + 1, trx.number));
+                Flavor::MySql => {
+                    let runs = numbers.chunk_by(|number, next| number + 1 >= *next);
+                    let runs = runs.map(|run| format!(":{}-{}", run[0], run[run.len() - 1]));
+                    texts.push(uuid(*origin) + &runs.collect::<String>());
                 }
+                Flavor::MariaDb => texts.push(format!("0-{}-{}", origin + 1, numbers[numbers.len() - 1])),
             }
         }
+        let text = texts.join(",");
         GtidHistory::parse(self.setup.flavor, &text).unwrap()
     }
 

@@ -92,6 +92,17 @@ impl GtidHistory {
         rest
     }
 
+    /// Whether the two can't both have come from the same primaries: what one of those wrote each has only up to a point, and here either
+    /// has some that the other lacks. MySQL: of one server; what several wrote can be put together. MariaDB: in one domain, whoever wrote
+    /// there, since its numbers are one sequence.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::MySql(this), Self::MySql(other)) => this.contradicts(other),
+            (Self::MariaDb(this), Self::MariaDb(other)) => this.contradicts(other),
+            (Self::MySql(_), Self::MariaDb(_)) | (Self::MariaDb(_), Self::MySql(_)) => false,
+        }
+    }
+
     /// What came from one of `origins`.
     #[must_use]
     pub fn only_from(&self, origins: &[Origin]) -> Self {

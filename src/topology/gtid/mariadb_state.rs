@@ -5,7 +5,7 @@
 use super::mariadb::gtid;
 use super::scan::Scan;
 use super::{GtidError, MariaDbGtidPosition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -52,6 +52,23 @@ impl MariaDbGtidState {
     /// Leaves only transactions of servers whose `server_id` `keeps` says yes to.
     pub fn retain(&mut self, keeps: impl Fn(u32) -> bool) {
         self.last.retain(|(_, server), _| keeps(*server));
+    }
+
+    /// Whether in one domain each has transactions that the other lacks. A domain is one sequence, whoever wrote it, so two of its replicas
+    /// can't come to this, and what one has can't be given to the other.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let domains: BTreeSet<u32> = self.last.keys().map(|(domain, _)| *domain).collect();
+        domains.into_iter().any(|domain| {
+            let of = |state: &Self| Self {
+                last: state
+                    .last
+                    .range((domain, 0)..=(domain, u32::MAX))
+                    .map(|(writer, number)| (*writer, *number))
+                    .collect(),
+            };
+            let (its, theirs) = (of(self), of(other));
+            !its.covers(&theirs) && !theirs.covers(&its)
+        })
     }
 
     /// Leaves what a replica has received that gets `self` as a stream and is at `position`: per domain nothing beyond the
@@ -123,7 +140,6 @@ impl fmt::Display for MariaDbGtidState {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
 
     fn state(text: &str) -> MariaDbGtidState {
         text.parse().unwrap()
@@ -154,6 +170,21 @@ mod tests {
         assert_eq!(primary.up_to(&"0-1-15".parse().unwrap()).to_string(), "0-1-15,0-3-12");
         assert_eq!(primary.up_to(&"0-3-10".parse().unwrap()).to_string(), "0-1-10,0-3-10");
         assert!(primary.up_to(&MariaDbGtidPosition::default()).is_empty());
+    }
+
+    #[test]
+    fn a_domain_is_one_sequence() {
+        for (one, other, contradicts) in [
+            ("0-1-9", "0-1-10", false),
+            ("0-1-10", "0-1-9,0-2-10", true),
+            ("0-1-9,0-2-10", "0-1-9", false),
+            // Each is further in another domain.
+            ("0-1-9,1-1-4", "0-1-10,1-1-3", false),
+            ("0-1-9", "1-1-3", false),
+        ] {
+            assert_eq!(state(one).contradicts(&state(other)), contradicts, "{one} and {other}");
+            assert_eq!(state(other).contradicts(&state(one)), contradicts, "{other} and {one}");
+        }
     }
 
     #[test]

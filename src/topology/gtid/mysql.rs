@@ -4,7 +4,7 @@
 
 use super::GtidError;
 use super::scan::Scan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -90,6 +90,18 @@ impl MySqlGtidSet {
     /// Leaves only transactions that came from servers whose UUID `keeps` says yes to.
     pub fn retain(&mut self, keeps: impl Fn([u8; 16]) -> bool) {
         self.sources.retain(|source, _| keeps(source.uuid));
+    }
+
+    /// Whether of one server's transactions each has some that the other lacks. Who has received from that server has all up to a point,
+    /// so two of its replicas can't come to this.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let uuids: BTreeSet<[u8; 16]> = self.sources.keys().map(|source| source.uuid).collect();
+        uuids.into_iter().any(|uuid| {
+            let (mut its, mut theirs) = (self.clone(), other.clone());
+            its.retain(|wrote| wrote == uuid);
+            theirs.retain(|wrote| wrote == uuid);
+            !its.covers(&theirs) && !theirs.covers(&its)
+        })
     }
 
     /// Number of transactions.

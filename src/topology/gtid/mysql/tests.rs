@@ -178,3 +178,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_one_server_wrote_is_received_up_to_a_point() {
+    for (one, other, contradicts) in [
+        (format!("{A}:1-9"), format!("{A}:1-10"), false),
+        (format!("{A}:1-9:11"), format!("{A}:1-10"), true),
+        // Each has more of another server.
+        (format!("{A}:1-9,{B}:1-4"), format!("{A}:1-10,{B}:1-3"), false),
+        // With and without a tag it is one binary log.
+        (format!("{A}:1-9:blue:1-4"), format!("{A}:1-10:blue:1-3"), true),
+        (format!("{A}:1"), format!("{B}:1"), false),
+    ] {
+        assert_eq!(set(&one).contradicts(&set(&other)), contradicts, "{one} and {other}");
+        assert_eq!(set(&other).contradicts(&set(&one)), contradicts, "{other} and {one}");
+    }
+}
