@@ -174,6 +174,8 @@ fn a_client_may_be_greeted_with_its_id_at_the_primary() {
         warm(&cluster);
         let ids = |config: String| config.replace("[listen]\n", "[listen]\nconnection_ids = \"server\"\n");
         let proxy = Proxy::start_edited(&cluster.addresses(), ids);
+        // Ready is a proxy that has a server; this waits until it has a primary.
+        Peer::through(&proxy).ok("BEGIN");
         let (mut peer, mut other) = (Peer::through(&proxy), Peer::through(&proxy));
         peer.ok("BEGIN");
         assert_eq!(peer.value("SELECT CONNECTION_ID()"), peer.id.to_string(), "{flavor:?}");
