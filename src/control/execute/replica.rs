@@ -56,7 +56,7 @@ impl Hand {
     ///
     /// MariaDB throws the relay log away when a thread is started while both are stopped. So the applier is started first,
     /// if it stands still, and never when nothing is received. There a receiver that ends also logs in to its source, to end its
-    /// stream there, and `STOP SLAVE` waits 2 s for that at a source that hangs. See [`let_go`](Self::let_go).
+    /// stream there, and `STOP SLAVE` waits 2 s for that at a source that hangs. See `let_go`.
     pub async fn stop_receiver(&mut self) -> Result<(), StepError> {
         let receiving: Vec<Channel> = self.channels().await?.into_iter().filter(|channel| channel.receives).collect();
         let mut patience = None;
