@@ -14,6 +14,7 @@ use dbproxy::{control, proxy};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -152,6 +153,7 @@ fn data_plane(shared: &Shared) -> Result<Arc<proxy::Shared>> {
         schemas: proxy::KnownSchemas::default(),
         structures: proxy::Structures::start().context("the parser's thread")?,
         acknowledgements: proxy::Acknowledgements::default(),
+        short_of_descriptors: AtomicBool::new(false),
     }))
 }
 

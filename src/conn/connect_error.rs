@@ -64,6 +64,11 @@ impl ConnectError {
         }
     }
 
+    /// There is no file descriptor to spend on a connection to that server.
+    pub(crate) fn no_descriptors(server: String) -> Self {
+        Self { server, cause: ConnectCause::Unreachable(rustix::io::Errno::MFILE.into()) }
+    }
+
     /// This process can have no further connection: it has no file descriptor, no memory or no local port for one. Says
     /// nothing about the server.
     pub fn is_exhaustion(&self) -> bool {

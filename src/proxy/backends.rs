@@ -6,6 +6,7 @@ use super::{Shared, doors};
 use crate::conn::{self, ConnectError};
 use crate::topology::{Health, ServerId};
 use crate::wire::ErrPacket;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
 
@@ -91,6 +92,9 @@ pub(super) struct Early {
 impl Early {
     /// Reaches the primary; `None` when there is none, or it cannot be reached within [`GREETING_WAIT_MAX`]. Cancel-safe.
     pub(super) async fn reach(shared: &Shared) -> Option<Self> {
+        if shared.short_of_descriptors.load(Ordering::Relaxed) {
+            return None;
+        }
         let server = shared.topology.load().primary()?.id;
         let limit = shared.live.load().limits.max_connections_per_server;
         let counted = Counted::within(&shared.metrics, server, limit)?;
@@ -127,6 +131,9 @@ pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), Op
         None => (None, Counted::within(&shared.metrics, server, limit).ok_or(OpenError::Full(limit))?),
     };
     let _turn = turn(driver, &shared, server).await?;
+    if shared.short_of_descriptors.load(Ordering::Relaxed) {
+        return Err(ConnectError::no_descriptors(shared.address(server)).into());
+    }
     let primary = driver.topology.load().primary().is_some_and(|primary| primary.id == server);
     let deadline = Instant::now() + shared.live.load().backend.connect_timeout;
     let identity = &driver.identity;

@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -16,14 +17,14 @@ use tokio::net::{TcpListener, TcpStream};
 /// finished what they run. Returns when none is left; whoever waits for that has a limit, and [`crate::conn::Registry::end_all`].
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: impl Future<Output = ()>) {
     tokio::pin!(shutdown);
-    let mut spare = Spare::open();
+    let mut spare = Spare::open(&shared);
     let mut look_for_idle = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             now = look_for_idle.tick() => {
                 shared.registry.end_idle(shared.live.load().limits.idle_timeout, now.into_std());
-                spare.refill();
+                spare.refill(&shared);
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => admit(stream, peer, &shared),
@@ -58,12 +59,24 @@ async fn turn_away(mut stream: TcpStream, failure: Failure) {
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(&packet)).await;
 }
 
-/// A file descriptor kept for the moment when there is no other: with it a client is told so instead of being left waiting.
-struct Spare(Option<File>);
+/// File descriptors kept for the moment when there are no others: with one of them a client is told so instead of being left
+/// waiting. Until it is back sessions open no backends ([`Shared::short_of_descriptors`]): one of them would take it, and nobody
+/// would be told any more.
+struct Spare {
+    kept: Vec<File>,
+    last_warned: Option<Instant>,
+}
+
+/// More than one, since a probe of the control plane may take one, too.
+const SPARE: usize = 4;
+/// Least time between two warnings.
+const WARN_EVERY: Duration = Duration::from_secs(1);
 
 impl Spare {
-    fn open() -> Self {
-        Self(File::open("/dev/null").ok())
+    fn open(shared: &Shared) -> Self {
+        let mut spare = Self { kept: Vec::with_capacity(SPARE), last_warned: None };
+        spare.refill(shared);
+        spare
     }
 
     async fn accept_failed(&mut self, listener: &TcpListener, shared: &Shared, error: &io::Error) {
@@ -76,21 +89,26 @@ impl Spare {
             return;
         }
         shared.metrics.client_refused(Refusal::NoDescriptors);
-        tracing::warn!(%error, clients = shared.metrics.clients(), "no file descriptors left for a client");
-        self.0 = None;
+        if self.last_warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+            self.last_warned = Some(Instant::now());
+            tracing::warn!(%error, clients = shared.metrics.clients(), "no file descriptors left for a client");
+        }
+        shared.short_of_descriptors.store(true, Ordering::Relaxed);
+        self.kept.pop();
         if let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_millis(10), listener.accept()).await {
             turn_away(stream, Failure::TooManyClients).await;
         }
-        // At once: a session that wants a backend would take it.
-        self.refill();
+        self.refill(shared);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
-    /// Gets it back when something else was faster.
-    fn refill(&mut self) {
-        if self.0.is_none() {
-            *self = Self::open();
+    fn refill(&mut self, shared: &Shared) {
+        while self.kept.len() < SPARE
+            && let Ok(file) = File::open("/dev/null")
+        {
+            self.kept.push(file);
         }
+        shared.short_of_descriptors.store(self.kept.len() < SPARE, Ordering::Relaxed);
     }
 }
 

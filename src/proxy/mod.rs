@@ -36,7 +36,7 @@ use crate::telemetry::Metrics;
 use crate::topology::ServerId;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What all sessions share.
 pub struct Shared {
@@ -60,6 +60,8 @@ pub struct Shared {
     pub structures: Structures,
     /// What all clients together were told to be written.
     pub acknowledgements: Acknowledgements,
+    /// The file descriptors kept for clients that are turned away are not all there: none is spent on a backend.
+    pub short_of_descriptors: AtomicBool,
 }
 
 impl Shared {

@@ -107,3 +107,19 @@ fn a_client_for_whose_backend_no_file_descriptor_is_left_gets_an_error_and_no_se
         assert!(!blamed, "{}", proxy.log());
     });
 }
+
+/// Those that are served stay, so nothing is given back: whoever comes then must be told all the same, and not be left waiting.
+#[test]
+fn every_client_of_a_crowd_beyond_the_file_descriptors_gets_an_answer() {
+    each(|_, proxy, runtime| {
+        limit_descriptors(proxy, 200);
+        let crowd = Crowd::new(proxy.port, Some("app"), Some("SELECT @@server_id"));
+        for _ in 0..3 {
+            let (guests, tally) = runtime.block_on(crowd.all_at_once(1000));
+            let told = |why: &String| why.contains("1040") || why.contains("Too many connections");
+            assert!(tally.lost.keys().all(told) && !guests.is_empty(), "{} served, {:?}", guests.len(), tally.lost);
+            runtime.block_on(async { drop(guests) });
+            all_gone(proxy);
+        }
+    });
+}
