@@ -115,7 +115,6 @@ build debug
 start_cluster
 [ -z "$consistency" ] || printf '[routing]\nconsistency = "%s"\n' "$consistency" >>"$work/cluster/dbproxy.toml"
 [ "$lag" = 0 ] || lag_behind "$lag"
-if declare -F patient >/dev/null; then patient; fi
 # Some compare the id that they are greeted with and the process list.
 [ "$connection_ids" = proxy ] || sed -i "s/^\[listen\]\$/&\nconnection_ids = \"$connection_ids\"/" "$work/cluster/dbproxy.toml"
 

@@ -4,9 +4,6 @@ prepare() {
     packages golang-go
     debian_source g/golang-github-go-sql-driver-mysql/golang-github-go-sql-driver-mysql_1.5.0.orig.tar.gz
 }
-# `TestConcurrent` opens as many connections as the server allows (4,000), each with a transaction: on a small machine a login at the
-# server then takes longer than by default.
-patient() { printf '[backend]\nconnect_timeout_ms = 60000\n' >>"$work/cluster/dbproxy.toml"; }
 databases() { printf '%s;\n' "DROP DATABASE IF EXISTS gotest" "CREATE DATABASE gotest DEFAULT CHARACTER SET utf8mb4"; }
 outcomes() {
     MYSQL_TEST_ADDR=$1:$2 MYSQL_TEST_USER=app MYSQL_TEST_PASS=app-secret MYSQL_TEST_DBNAME=gotest MYSQL_TEST_CONCURRENT=1 \
