@@ -5,7 +5,7 @@ use super::machine::Turn;
 use super::state::Owner;
 use super::{
     Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceRule, NoticeKind, Problem,
-    Reached, Report, Sets, Stage, Status, Step, Suspicion, Withdrawn, quorum,
+    Reached, Report, Sets, Stage, Status, Step, Suspicion, Withdrawn, Witnesses, quorum,
 };
 use crate::topology::ServerId;
 
@@ -152,16 +152,19 @@ impl Turn<'_> {
             })
             .collect();
         let participants = statuses.iter().filter_map(|(id, status)| {
-            let held = change.reached.get(id)?.held.clone();
-            Some(Participant { id: *id, status, held, barred: self.barred(*id, &change) })
+            let Reached { held, counts, .. } = change.reached.get(id)?.clone();
+            Some(Participant { id: *id, status, held, barred: self.barred(*id, &change), counts })
         });
-        let origins: Vec<_> = self
-            .state
-            .durable
-            .origin
-            .into_iter()
-            .chain(change.reigns.iter().filter_map(|reign| self.state.durable.origins.get(&reign.primary).copied()))
+        let witnesses: Vec<_> = change
+            .reigns
+            .iter()
+            .filter_map(|reign| {
+                let origin = *self.state.durable.origins.get(&reign.primary)?;
+                Some(Witnesses::new(origin, &reign.ackers, reign.waited_for, self.policy))
+            })
             .collect();
+        let origins: Vec<_> =
+            self.state.durable.origin.into_iter().chain(witnesses.iter().map(|witnesses| witnesses.origin)).collect();
         // What the old primary says that it has is not errant, wherever it came from.
         let mut primary = change.primary.clone();
         if let Some(itself) = change.from.and_then(|from| change.reached.get(&from)) {
@@ -172,6 +175,7 @@ impl Turn<'_> {
             participants: participants.collect(),
             primary: primary.as_ref(),
             origins: &origins,
+            witnesses,
             wait_count: if change.forced { 0 } else { usize::from(self.policy.wait_least()) },
             wanted: change.wanted,
             preferred: change.undone.as_ref().and(change.from),
