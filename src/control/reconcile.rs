@@ -139,7 +139,10 @@ impl Watched {
                     ears.retarget(governor.as_ref());
                     continue;
                 }
-                _ = tick.tick(), if governor.is_some() => Event::Tick,
+                _ = tick.tick(), if governor.is_some() => {
+                    self.tell_answers(&mut governor);
+                    Event::Tick
+                }
                 Some(outcome) = ears.outcomes.recv() => Event::Outcome(outcome),
                 Some(event) = ears.events.recv() => event,
                 Some(request) = ears.requests.recv() => {
@@ -188,6 +191,16 @@ impl Watched {
                 let wish = governor.feed(event);
                 self.fulfil(wish, governor);
             }
+        }
+    }
+
+    /// Tells of the servers that answered clients since the last time.
+    fn tell_answers(&mut self, governor: &mut Option<Governor>) {
+        let Some(governor) = governor else { return };
+        for (server, asked) in self.monitor.answered_anew() {
+            let asked = governor.clock().at(asked.into());
+            let wish = governor.feed(Event::Heard { server, asked });
+            self.fulfil(wish, governor);
         }
     }
 

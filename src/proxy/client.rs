@@ -274,7 +274,7 @@ impl Driver {
             Ready::Sent => {}
             Ready::Not(attempt) => return Ok(attempt),
         }
-        let result = self.answer(&mut run, incoming).await;
+        let result = self.answer(&mut run, incoming, started).await;
         if matches!(result, Ok(Attempt::Done)) {
             self.count(&run, started);
         }

@@ -12,7 +12,7 @@ use crate::session::{Edit, Failure, Run};
 use crate::telemetry::Fault;
 use crate::topology::{ServerId, Writes};
 use crate::wire::{HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A read is sent so many times again at most.
 pub(super) const REPEATS_MAX: u8 = 2;
@@ -110,8 +110,13 @@ impl Driver {
         }))
     }
 
-    /// Passes the answer on.
-    pub(super) async fn answer(&mut self, run: &mut Run, incoming: &mut Incoming) -> Outcome<Attempt> {
+    /// Passes the answer on. `started`: when the client's command came.
+    pub(super) async fn answer(
+        &mut self,
+        run: &mut Run,
+        incoming: &mut Incoming,
+        started: Instant,
+    ) -> Outcome<Attempt> {
         let server = run.route.server;
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
             return Ok(Attempt::Again(None));
@@ -152,6 +157,7 @@ impl Driver {
         let (answered, next_seq, more) = (relay.answered, relay.next_seq, !relay.backend.tail.is_empty());
         match stop {
             Stop::Done => {
+                self.topology.heard(server, started);
                 let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
                 self.session.finished(run, payload);
                 self.client.consume(incoming.buffered);
