@@ -7,7 +7,7 @@ use super::{
     Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceRule, NoticeKind, Problem,
     Reached, Report, Sets, Stage, Status, Step, Suspicion, Withdrawn, Witnesses, quorum,
 };
-use crate::topology::ServerId;
+use crate::topology::{Flavor, GtidHistory, GtidSet, Origin, ServerId};
 
 /// Whether a server was fenced before it said what it has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,13 +60,34 @@ impl Turn<'_> {
 
     pub(super) fn reached(&mut self, server: ServerId, sets: Sets, fenced: Fenced) {
         let doubted = self.state.track(server).is_none_or(|track| track.doubt.is_some());
+        let held = self.held(&sets);
         let Some(change) = &mut self.state.durable.change else { return };
-        let held = sets.held(change.primary.as_ref());
         // One that was started anew may have lost what it had acknowledged, unless we know all of that from before; and one that was told
         // to follow another may have thrown it away.
         let counts = change.known.get(&server).map_or(!doubted, |known| held.covers(known));
         let fenced = fenced == Fenced::Yes || change.reached.get(&server).is_some_and(|before| before.fenced);
         change.reached.insert(server, Reached { sets, held, fenced, counts });
+    }
+
+    /// All that a server has that said this. Where MariaDB's position ends with what another wrote, it has all that that one had then.
+    fn held(&self, sets: &Sets) -> GtidHistory {
+        let change = self.state.durable.change.as_ref();
+        let Some(GtidSet::MariaDb(position)) = &sets.received else {
+            return sets.held(change.and_then(|change| change.primary.as_ref()));
+        };
+        let mut held = sets.executed.clone();
+        for (writer, end) in position.ends() {
+            let writer = self.state.durable.origins.iter().find(|(_, origin)| **origin == Origin::ServerId(writer));
+            let its = writer.and_then(|(id, _)| {
+                let reached = change.and_then(|change| change.reached.get(id)).map(|reached| &reached.sets.executed);
+                reached.or_else(|| self.status(*id).map(|status| &status.sets.executed))
+            });
+            // If it is known to have written that.
+            let its = its.filter(|its| its.covers(&GtidHistory::MariaDb((&end).into())));
+            let part = Sets { received: Some(GtidSet::MariaDb(end)), ..sets.clone() };
+            held.merge(&part.held(its.or(change.and_then(|change| change.primary.as_ref()))));
+        }
+        held
     }
 
     /// F2, F4, F5: once all who can answer have, or enough have and the rest had their time.
@@ -216,6 +237,12 @@ impl Turn<'_> {
         {
             return Some(quarantine.why.to_string());
         }
+        if let Some(other) = self.may_have_forgotten(id, change) {
+            return Some(format!(
+                "was started anew and may have forgotten its last transactions, and server {}, which was not reached, may have them",
+                other.0
+            ));
+        }
         if change.from == Some(id) {
             return match change.cause {
                 Cause::Problem(Problem::PrimaryDiskFailed) => Some("its disk failed".to_owned()),
@@ -224,6 +251,25 @@ impl Turn<'_> {
             };
         }
         None
+    }
+
+    /// MariaDB may cut off, when it crashes, what nobody acknowledged in time. Opened again it gives the same numbers out a second time, and
+    /// who has received the first ones can't be told from who has the second. So who may have must be reached before that.
+    fn may_have_forgotten(&self, id: ServerId, change: &Change) -> Option<ServerId> {
+        let reign = change.reigns.iter().find(|reign| reign.primary == id)?;
+        if change.forced || self.status(id)?.flavor == Flavor::MySql {
+            return None;
+        }
+        let track = self.state.track(id)?;
+        let restarted = match change.from == Some(id) {
+            true => track.doubt.is_some() || track.started_since(self.state.durable.started, self.state.durable.opened),
+            false => track.started.is_none_or(|started| started.plus(self.policy.limits.step) > change.began),
+        };
+        let hears = |other: &ServerId| {
+            reign.ackers.contains(other) || self.state.durable.sources.get(other).is_some_and(|source| *source == id)
+        };
+        let mut others = self.state.ids().filter(|other| *other != id && !change.reached.contains_key(other));
+        others.find(hears).filter(|_| restarted)
     }
 
     /// Without acknowledgements something may be lost: only as much as the operator allows.
