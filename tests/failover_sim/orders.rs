@@ -63,6 +63,15 @@ impl World {
 
     fn own_step(&mut self, order: &Order) -> Now {
         match order.step {
+            // It takes its time, and until all is healed it says no now and then.
+            Step::AskHook { .. } if self.dice.permille(400) => Now::Later,
+            Step::AskHook { .. } if !self.healed && self.dice.permille(300) => {
+                let began = self.state.durable().change.as_ref().map(|change| change.began);
+                if let Some(began) = began {
+                    self.refused.insert((self.run, order.id), began);
+                }
+                Now::Failed(FailedHow::Refused, "not now")
+            }
             Step::DrainSessions { .. } if self.dice.permille(100) => {
                 Now::Failed(FailedHow::NotYet, "2 transactions are open")
             }

@@ -18,6 +18,8 @@ pub struct Trx {
     pub epoch: Option<u64>,
     /// A client was told that it is committed.
     pub acked: bool,
+    /// When its client sent it.
+    pub sent: u64,
 }
 
 /// How a server is set up; does not change within a seed.
