@@ -59,12 +59,15 @@ impl Turn<'_> {
     }
 
     pub(super) fn reached(&mut self, server: ServerId, sets: Sets, fenced: Fenced) {
-        let doubted = self.state.track(server).is_none_or(|track| track.doubt.is_some());
+        let now = self.now;
+        let doubt = self.state.track(server).and_then(|track| track.doubt);
         let held = self.held(&sets);
         let Some(change) = &mut self.state.durable.change else { return };
         // One that was started anew may have lost what it had acknowledged, unless we know all of that from before; and one that was told
         // to follow another may have thrown it away.
-        let counts = change.known.get(&server).map_or(!doubted, |known| held.covers(known));
+        let since = change.heard.insert(server, now);
+        let again = since.is_some_and(|since| doubt.is_some_and(|doubt| doubt > since));
+        let counts = change.known.get(&server).map_or(doubt.is_none(), |known| held.covers(known) && !again);
         let fenced = fenced == Fenced::Yes || change.reached.get(&server).is_some_and(|before| before.fenced);
         change.reached.insert(server, Reached { sets, held, fenced, counts });
     }
@@ -157,6 +160,32 @@ impl Turn<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The same once more, right before another is opened: whoever was started anew since it was reached may have gone back to the old
+    /// primary, and acknowledged to it.
+    pub(super) fn still_enough(&mut self) -> Result<(), String> {
+        let anew: Vec<ServerId> = self.state.ids().filter(|id| self.started_since_reached(*id)).collect();
+        let Some(change) = &mut self.state.durable.change else { return Ok(()) };
+        let mut gone = Vec::new();
+        for (id, reached) in change.reached.iter_mut().filter(|(id, reached)| reached.counts && anew.contains(id)) {
+            reached.counts = false;
+            gone.push(id.0.to_string());
+        }
+        let servers = gone.join(" and ");
+        match gone.is_empty() {
+            true => Ok(()),
+            false => self
+                .enough_reached()
+                .map_err(|why| format!("server {servers} was started anew after it had been reached, and {why}")),
+        }
+    }
+
+    /// Whether a server was started anew after it was last reached, and may hear again whom it was told to hear no more.
+    pub(super) fn started_since_reached(&self, id: ServerId) -> bool {
+        let heard = self.state.durable.change.as_ref().and_then(|change| change.heard.get(&id));
+        let doubt = self.state.track(id).and_then(|track| track.doubt);
+        heard.zip(doubt).is_some_and(|(heard, doubt)| doubt > *heard)
     }
 
     fn chosen(&mut self) -> Result<Choice, Blocked> {
@@ -375,12 +404,25 @@ impl Turn<'_> {
             .get(&server)
             .zip(self.status(server))
             .is_some_and(|(then, now)| !then.sets.executed.covers(&now.sets.executed));
+        if self.started_since_reached(server) {
+            return self.set_back(
+                None,
+                &format!("server {} was started anew, and may have lost what it had received", server.0),
+            );
+        }
         let late = self.now.since(change.since) > self.policy.limits.drain_max;
         if gone || late && (broken || !moves) {
             return self.set_back(Some(server), why);
         }
         let stage = change.stage.clone();
         let since = change.since;
+        // Next time it must have moved from here.
+        let now = self.status(server).map(|status| status.sets.executed.clone());
+        if let (Some(change), Some(now)) = (&mut self.state.durable.change, now)
+            && let Some(then) = change.reached.get_mut(&server)
+        {
+            then.sets.executed.merge(&now);
+        }
         self.enter(stage);
         if let Some(change) = &mut self.state.durable.change {
             change.since = since;
