@@ -188,7 +188,8 @@ fn report(
     if let Some(error) = stream.and_then(|stream| stream.apply_error.as_ref()) {
         against.push(format!("can't apply what it has received: {error}"));
     }
-    if let Some(older) = survey.participants.iter().find(|other| major(other) < major(one)) {
+    let known = one.status.version.0 < u16::MAX;
+    if let Some(older) = survey.participants.iter().find(|other| known && major(other) < major(one)) {
         against.push(format!("is a newer version than server {}, which could not replicate from it", older.id.0));
     }
     let ackers = survey.participants.iter().filter(|other| other.id != one.id && !strangers.contains_key(&other.id));
