@@ -3,7 +3,7 @@
 use super::server::{TrxId, origin};
 use super::world::{World, server_id};
 use dbproxy::failover::{
-    AskHook, Cause, Durability, Gate, GateWrites, Moment, NodeState, Order, Problem, Stage, Step, Suspicion,
+    AskHook, Cause, Durability, Gate, GateWrites, Moment, NodeState, Order, OrderId, Problem, Stage, Step, Suspicion,
 };
 use dbproxy::topology::Flavor;
 use std::collections::BTreeMap;
@@ -149,6 +149,10 @@ impl World {
         if let Some(other) = self.check.opened.insert(epoch, index).filter(|other| *other != index) {
             self.complain(format!("epoch {epoch} is opened at {other} and at {index}"));
         }
+        // The operator takes it on trust.
+        if self.state.durable().change.as_ref().is_some_and(|change| change.forced) {
+            return;
+        }
         if self.is_async() {
             return self.check_async(index);
         }
@@ -223,7 +227,11 @@ impl World {
 
     /// A server begins to replicate: it must not bring anything along. On MySQL one that is to be opened may: it only fetches what it lacks,
     /// and that it then has all is looked at when it is opened.
-    pub fn check_repoint(&mut self, index: usize, source: usize) {
+    pub fn check_repoint(&mut self, index: usize, source: usize, order: OrderId) {
+        // Told once more, late: it follows that one already, and nobody waits for it.
+        if self.servers[index].source == Some(source) && self.state.pending().all(|pending| pending.id != order) {
+            return;
+        }
         let choice = self.state.durable().change.as_ref().and_then(|change| change.choice.as_ref());
         let fetches =
             choice.is_some_and(|choice| choice.candidate == server_id(index) && choice.via == Some(server_id(source)));

@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, server: usize) {
+    pub fn start(&mut self, server: usize) {
         if !self.servers[server].up {
             let now = self.now;
             self.servers[server].start(now, &self.trxs);

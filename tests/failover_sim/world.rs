@@ -8,7 +8,7 @@ use super::sabotage::Sabotage;
 use super::server::{Server, Setup, Trx, TrxId};
 use dbproxy::failover::{
     AskHook, Command, CommandId, Durability, Durable, Effect, Event, FenceRule, Gate, GateWrites, Moment, Observation,
-    Order, OrderId, Policy, Seen, State, step,
+    Order, OrderId, Policy, Seen, Stall, State, step,
 };
 use dbproxy::topology::{Failure, Flavor, ServerId};
 use std::cmp::Reverse;
@@ -144,6 +144,10 @@ pub struct World {
     next_command: u64,
     /// Orders to ask the operator's program that it answered with no, and when the change that asked had begun.
     pub refused: BTreeMap<(u32, OrderId), Moment>,
+    /// What the operator's program says instead of yes.
+    pub hook_says: Option<&'static str>,
+    /// What came of it all, where that is wanted.
+    pub effects: Option<Vec<Effect>>,
     /// What happened, for whoever reads about a failed seed.
     pub story: Vec<String>,
     pub tell: bool,
@@ -176,6 +180,16 @@ impl World {
         if extras == Extras::Rolled {
             roll_extras(&mut Dice::new(!seed), &mut policy, &mut setups);
         }
+        let mut world = Self::bare(dice, setups, policy, sabotage, extras);
+        for (delay, happening) in [(1500, Happening::Write), (3000, Happening::Fault), (HEAL, Happening::Heal)] {
+            world.at(delay, happening);
+        }
+        world
+    }
+
+    /// Servers that are well, and nothing that happens to them.
+    pub fn bare(dice: Dice, setups: Vec<Setup>, policy: Policy, sabotage: Sabotage, extras: Extras) -> Self {
+        let count = setups.len();
         let mut world = Self {
             extras,
             now: 1_000_000,
@@ -200,6 +214,8 @@ impl World {
             healed: false,
             next_command: 1,
             refused: BTreeMap::new(),
+            hook_says: None,
+            effects: None,
             story: Vec::new(),
             tell: false,
             policy,
@@ -224,14 +240,7 @@ impl World {
                 server.replica_on = wait_count > 0;
             }
         }
-        for (delay, happening) in [
-            (1, Happening::Pump),
-            (2, Happening::Tick),
-            (3, Happening::WriteProbe),
-            (1500, Happening::Write),
-            (3000, Happening::Fault),
-            (HEAL, Happening::Heal),
-        ] {
+        for (delay, happening) in [(1, Happening::Pump), (2, Happening::Tick), (3, Happening::WriteProbe)] {
             self.at(delay, happening);
         }
         for server in 0..self.servers.len() {
@@ -277,6 +286,21 @@ impl World {
             }
         }
         self.complain_of_end();
+    }
+
+    /// Plays so far and no further.
+    pub fn play_until(&mut self, end: u64) {
+        while let Some(Reverse(key)) = self.queue.peek().copied().filter(|Reverse(key)| key.0 <= end) {
+            self.queue.pop();
+            self.now = key.0;
+            let Some(happening) = self.happenings.remove(&key) else { continue };
+            self.happen(happening);
+            if self.now >= self.stalled {
+                self.catch_up();
+            }
+            self.check_now();
+        }
+        self.now = end;
     }
 
     /// What reached the proxy while it stood still is read now.
@@ -371,6 +395,9 @@ impl World {
     }
 
     fn carry_out(&mut self, effect: Effect) {
+        if let Some(effects) = &mut self.effects {
+            effects.push(effect.clone());
+        }
         match effect {
             Effect::Journal(record) => {
                 self.say(|| format!("journal: e{} {}", record.durable.epoch.0, record.what));
@@ -490,9 +517,10 @@ impl World {
         let GateWrites::Open(primary) = self.gate.writes else { return };
         let index = usize::from(primary.0);
         let proxy = self.proxy();
+        let stall = self.servers[index].quirks.stall;
         let taken = self.linked(proxy, index) && self.servers[index].runs() && !self.servers[index].read_only;
-        let waits = !self.servers[index].waiting.is_empty();
-        let result = if taken && !waits { Ok(()) } else { Err(dbproxy::failover::Stall::Ackers) };
+        let waits = !self.servers[index].waiting.is_empty() || stall.is_some();
+        let result = if taken && !waits { Ok(()) } else { Err(stall.unwrap_or(Stall::Ackers)) };
         let event = Event::WriteProbe { server: primary, began: Moment(self.now), result };
         let run = self.run;
         self.at(if taken && !waits { 5 } else { 1000 }, Happening::WriteProbed { run, event });
