@@ -93,6 +93,45 @@ fn where_nobody_acknowledges_nobody_is_promoted_without_a_fence_that_holds() {
 }
 
 #[test]
+fn more_than_the_operator_allows_is_lost_by_force_alone() {
+    for flavor in flavors() {
+        let cluster = asynchronous(flavor);
+        let (program, _told) = hook(&cluster, "exit 0");
+        let proxy =
+            proxy(&cluster, &format!("durability = \"async\"\nloss_limit_ms = 1000\n\n[hooks]\nfence = {program:?}\n"));
+        let load = Load::start(&proxy, 2);
+        load.goes_on(20);
+        let thread = if flavor == Flavor::MySql { "REPLICA" } else { "SLAVE" };
+        for replica in cluster.replicas() {
+            replica.sql(&format!("STOP {thread} IO_THREAD"));
+        }
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        cluster.primary().kill9();
+        let status = wait_for("it to be blocked", || {
+            let status = proxy.status();
+            (status["failover"]["state"] == "blocked").then_some(status)
+        });
+        let detail = status["failover"]["detail"].as_str().unwrap();
+        println!("{flavor:?}: {detail}");
+        assert!(detail.contains("ms"), "{detail}");
+        for replica in cluster.replicas() {
+            assert_eq!(replica.value("SELECT @@global.read_only"), "1", "{}", timeline(&proxy));
+        }
+        let forced = proxy.command(&["failover", "--force"]);
+        assert!(forced.status.success(), "{forced:?}\n{}", timeline(&proxy));
+        let primary = new_primary(&cluster, &proxy);
+        load.goes_on(20);
+        let told = load.end();
+        let rows = primary.sql("SELECT id FROM app.load_rows");
+        let found: BTreeSet<u64> = rows.iter().map(|row| row[0].as_ref().unwrap().parse().unwrap()).collect();
+        assert!(found.is_subset(&told.attempted));
+        let lost = told.acknowledged.difference(&found).count();
+        println!("{flavor:?}: acknowledged {}, lost {lost}", told.acknowledged.len());
+        assert!(lost > 0, "nothing was written while nobody received");
+    }
+}
+
+#[test]
 fn a_server_with_transactions_of_its_own_is_rebuilt_by_command() {
     for flavor in flavors().into_iter().filter(|flavor| *flavor == Flavor::MySql) {
         let cluster = cluster(flavor);
