@@ -7,11 +7,11 @@ use super::link::Incoming;
 use super::relay::{Relay, Stop};
 use super::upload::{Broken, Until, upload, whole};
 use crate::conn::TopologyWatch;
-use crate::route::Target;
-use crate::session::{Edit, Failure, Run};
+use crate::route::{Refusal, Target};
+use crate::session::{Edit, Failure, NotRun, Run};
 use crate::telemetry::Fault;
 use crate::topology::{ServerId, Writes};
-use crate::wire::{HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
+use crate::wire::{ErrPacket, HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
 use std::time::{Duration, Instant};
 
 /// A read is sent so many times again at most.
@@ -164,6 +164,10 @@ impl Driver {
                 if more { self.leave(server) } else { Ok(Attempt::Done) }
             }
             Stop::ClientGone | Stop::LocalInfile => Err(End::ClientLeft),
+            Stop::NotRun(NotRun::ShuttingDown) => {
+                self.lost(run, incoming, answered, next_seq, "it is shutting down").await
+            }
+            Stop::NotRun(NotRun::ReadOnly(err)) => self.refused_as_read_only(server, incoming, err).await,
             Stop::BackendLost(how) => self.lost(run, incoming, answered, next_seq, &how).await,
         }
     }
@@ -174,6 +178,22 @@ impl Driver {
         self.shared.metrics.server(server).error(Fault::Backend);
         self.drop_backend(server);
         self.session.backend_closed(server).map(|()| Attempt::Done).map_err(|_| End::Broken)
+    }
+
+    /// A primary that has just been made read-only has run nothing of a write, which waits for who takes writes then.
+    async fn refused_as_read_only(
+        &mut self,
+        server: ServerId,
+        incoming: &mut Incoming,
+        err: ErrPacket,
+    ) -> Outcome<Attempt> {
+        self.topology.hint(server);
+        if incoming.complete && incoming.buffered > 0 {
+            let why = format!("{} is read-only", self.shared.address(server));
+            return Ok(Attempt::Again(Some(Refusal::NoPrimary(why))));
+        }
+        // Too long to be kept: the server's word for it.
+        self.refuse(*incoming, &Failure::Server(err)).await.map(|()| Attempt::Done)
     }
 
     /// The backend was lost with the command on it. Only a proven read of whose answer nothing came is sent again.
