@@ -174,7 +174,7 @@ impl Session {
             Command::ProcessKill => {
                 let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
                 let id = reader.u32_le("connection id")?;
-                Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
+                Plan::Kill(sql::Kill { id: u64::from(id), own: false, query_only: false })
             }
             Command::ResetConnection if self.backends.is_empty() => {
                 self.reset();

@@ -159,7 +159,10 @@ fn a_session_that_kills_itself_hears_what_a_server_says() {
             let still = peer.try_query("SELECT 1").is_ok();
             peer.send(&query_payload(&format!("KILL {id}"), peer.capabilities));
             let last = peer.until_closed();
-            (query, still, last)
+            let mut peer = Peer::app(port, super::peer::USUAL, None);
+            let query_by_function = peer.try_query("KILL QUERY CONNECTION_ID()");
+            peer.send(&query_payload("KILL connection_id ()", peer.capabilities));
+            (query, still, last, query_by_function, peer.until_closed())
         };
         let (straight, through) = (own(cluster.primary().port), own(proxy.port));
         assert_eq!(straight, through, "{:?}", cluster.flavor);
