@@ -2,6 +2,8 @@
 
 #[path = "failover/rare.rs"]
 mod rare;
+#[path = "failover/slow.rs"]
+mod slow;
 mod support;
 
 use std::collections::BTreeSet;
@@ -16,12 +18,16 @@ fn cluster(flavor: Flavor) -> Cluster {
 
 /// With own lag forgiven more than on a machine that has nothing else to do.
 fn proxy(cluster: &Cluster, more: &str) -> Proxy {
+    proxy_of(&cluster.addresses(), more)
+}
+
+fn proxy_of(servers: &[String], more: &str) -> Proxy {
     let (user, password) = accounts::REPLICATION;
     let toml = format!(
         "\n[replication]\nuser = \"{user}\"\npassword = \"{password}\"\n\n[failover]\nloop_lag_limit_ms = 2000\n\
          step_timeout_ms = 10000\n{more}\n"
     );
-    let proxy = Proxy::start(cluster, &toml);
+    let proxy = Proxy::start_edited(servers, |config| config + &toml);
     wait_for("the failover to be ready", || {
         let failover = &proxy.status()["failover"];
         (failover["mode"] == "auto" && failover["state"] == "healthy" && failover["epoch"] == 1).then_some(())

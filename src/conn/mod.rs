@@ -6,6 +6,7 @@ mod collation;
 mod connect_error;
 mod exchange;
 mod frontend;
+mod heard;
 mod login_error;
 mod nonce;
 mod question;

@@ -1,22 +1,27 @@
-//! The latest [`Topology`], pushed by `control`, read by everybody else; and the way back: hints.
+//! The latest [`Topology`], pushed by `control`, read by everybody else; and the way back: hints, and signs of life.
 
+use super::heard::Heard;
 use crate::topology::{ServerId, Topology};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 /// Makes the two ends and the receiver of hints.
 pub fn topology_channel(first: Topology) -> (TopologyPublisher, TopologyWatch, mpsc::Receiver<ServerId>) {
+    let heard = Arc::new(Heard::new(first.servers.len()));
     let latest = Arc::new(ArcSwap::from_pointee(first));
     let (notify, changed) = watch::channel(());
     let (hint, hints) = mpsc::channel(64);
-    (TopologyPublisher { latest: latest.clone(), notify }, TopologyWatch { latest, changed, hint }, hints)
+    let publisher = TopologyPublisher { latest: latest.clone(), notify, heard: heard.clone() };
+    (publisher, TopologyWatch { latest, changed, hint, heard }, hints)
 }
 
 /// The only writer; owned by `control`.
 pub struct TopologyPublisher {
     latest: Arc<ArcSwap<Topology>>,
     notify: watch::Sender<()>,
+    heard: Arc<Heard>,
 }
 
 impl TopologyPublisher {
@@ -24,6 +29,11 @@ impl TopologyPublisher {
     pub fn publish(&self, topology: Topology) {
         self.latest.store(Arc::new(topology));
         self.notify.send_replace(());
+    }
+
+    /// The latest time at which a client's statement or login was begun that this server answered; `None`: never.
+    pub fn heard(&self, server: ServerId) -> Option<Instant> {
+        self.heard.last(server)
     }
 }
 
@@ -33,6 +43,7 @@ pub struct TopologyWatch {
     latest: Arc<ArcSwap<Topology>>,
     changed: watch::Receiver<()>,
     hint: mpsc::Sender<ServerId>,
+    heard: Arc<Heard>,
 }
 
 impl TopologyWatch {
@@ -52,5 +63,11 @@ impl TopologyWatch {
     /// Asks `control` to look at that server now. Lossy: when many ask at once, some are dropped.
     pub fn hint(&self, server: ServerId) {
         let _ = self.hint.try_send(server);
+    }
+
+    /// Tells `control` that this server answered what it was asked at `asked` or later: so long at least it has been alive, whatever
+    /// the monitor's own looks say.
+    pub fn heard(&self, server: ServerId, asked: Instant) {
+        self.heard.note(server, asked);
     }
 }

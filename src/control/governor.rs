@@ -28,6 +28,8 @@ use tokio::task::JoinSet;
 pub(super) struct Parts {
     pub(super) policy: Policy,
     pub(super) mode_reason: Option<String>,
+    /// Why this process has no right to act; it has it where the lease is held.
+    pub(super) no_lease: Option<String>,
     pub(super) addresses: Vec<Arc<str>>,
     pub(super) cluster: Arc<str>,
     pub(super) journal: Journal,
@@ -61,13 +63,8 @@ pub(super) struct Wish {
 
 impl Governor {
     /// Begins where the journal ends.
-    pub(super) fn new(mut parts: Parts, executor: Executor, clock: Clock) -> (Self, Wish) {
+    pub(super) fn new(parts: Parts, executor: Executor, clock: Clock) -> (Self, Wish) {
         let state = State::new(parts.addresses.len());
-        let last = parts.journal.last().map(|record| Box::new(record.durable.clone()));
-        if !parts.lease.load(Ordering::Acquire) {
-            parts.mode_reason.get_or_insert_with(|| "another dbproxy acts for this cluster".to_owned());
-        }
-        let lease = if parts.lease.load(Ordering::Acquire) { Lease::Held } else { Lease::NotHeld };
         let mut governor = Self {
             parts,
             clock,
@@ -79,13 +76,31 @@ impl Governor {
             running: JoinSet::new(),
             change_began: None,
         };
-        let mut wish = Wish::default();
-        if let Some(durable) = last {
-            wish = governor.feed(Event::Restored(durable));
-        }
-        let after = governor.feed(Event::Lease(lease));
-        wish.look.extend(after.look);
+        let wish = governor.begin();
         (governor, wish)
+    }
+
+    fn begin(&mut self) -> Wish {
+        let mut wish = Wish::default();
+        if let Some(durable) = self.parts.journal.last().map(|record| Box::new(record.durable.clone())) {
+            wish = self.feed(Event::Restored(durable));
+        }
+        let lease = if self.acts() { Lease::Held } else { Lease::NotHeld };
+        let after = self.feed(Event::Lease(lease));
+        wish.look.extend(after.look);
+        wish.gate_changed |= after.gate_changed;
+        wish
+    }
+
+    /// Takes over where the journal ends, from another dbproxy that had it so far and is gone.
+    pub(super) fn take_over(&mut self, journal: Journal) -> Wish {
+        tell::took_over(journal.path());
+        // What was made up from looking on gives way to what is written.
+        self.state = State::new(self.parts.addresses.len());
+        self.parts.journal = journal;
+        self.parts.no_lease = None;
+        self.parts.lease.store(true, Ordering::Release);
+        self.begin()
     }
 
     pub(super) fn clock(&self) -> Clock {
@@ -116,15 +131,10 @@ impl Governor {
 
     /// Another mode than so far, and why.
     pub(super) fn set_mode(&mut self, mode: Mode, reason: Option<String>) -> Wish {
-        let changed = self.parts.policy.mode != mode || self.parts.mode_reason != reason;
-        self.parts.policy.mode = mode;
-        // Who has no right to act has that for its reason, however fit the cluster is.
-        if self.acts() {
-            if changed {
-                tell::mode(mode, reason.as_deref());
-            }
-            self.parts.mode_reason = reason;
+        if self.acts() && (self.parts.policy.mode != mode || self.parts.mode_reason != reason) {
+            tell::mode(mode, reason.as_deref());
         }
+        (self.parts.policy.mode, self.parts.mode_reason) = (mode, reason);
         self.feed(Event::Tick)
     }
 
@@ -135,6 +145,11 @@ impl Governor {
     /// The mode in force: who has no right to act only looks on.
     fn mode(&self) -> Mode {
         if self.acts() { self.parts.policy.mode } else { Mode::Observe }
+    }
+
+    /// Why the mode in force is not the configured one. Who has no right to act has that for its reason, however fit the cluster is.
+    fn mode_reason(&self) -> Option<&String> {
+        self.parts.no_lease.as_ref().or(self.parts.mode_reason.as_ref())
     }
 
     /// Takes an event in, and does what follows from it.
@@ -179,7 +194,7 @@ impl Governor {
             Err(error) => {
                 tell::journal_failed(self.parts.journal.path(), &error);
                 self.parts.lease.store(false, Ordering::Release);
-                self.parts.mode_reason = Some(format!("the journal can't be written: {error}"));
+                self.parts.no_lease = Some(format!("the journal can't be written: {error}"));
                 false
             }
         }
@@ -300,7 +315,7 @@ impl Governor {
                 let refused = findings.iter().find(|finding| !finding.holds).cloned();
                 let _ = answer.send(Ok(serde_json::json!({
                     "mode": tell::mode_word(self.mode()),
-                    "mode_reason": self.parts.mode_reason,
+                    "mode_reason": self.mode_reason(),
                     "problem": report.problem,
                     "advice": report.problem.advice(),
                     "decision": named(&report.decision, &self.parts.addresses),
@@ -351,7 +366,7 @@ impl Governor {
         let ids = (0..=u16::MAX).take(self.parts.addresses.len()).map(ServerId);
         let standing = Standing {
             mode: tell::mode_word(self.mode()).to_owned(),
-            mode_reason: self.parts.mode_reason.clone(),
+            mode_reason: self.mode_reason().cloned(),
             phase: state.phase(),
             problem: state.problem(),
             advice: state.problem().advice().to_owned(),

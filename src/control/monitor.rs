@@ -55,6 +55,8 @@ pub(super) struct Monitor {
     history: PositionHistory,
     wakers: Vec<Arc<Notify>>,
     publisher: TopologyPublisher,
+    /// When each server had last been asked what it answered a client, as far as that was told.
+    answered: BTreeMap<ServerId, std::time::Instant>,
 }
 
 impl Monitor {
@@ -68,6 +70,7 @@ impl Monitor {
             history: PositionHistory::default(),
             wakers,
             publisher,
+            answered: BTreeMap::new(),
         }
     }
 
@@ -90,6 +93,19 @@ impl Monitor {
         self.latest.insert(report.observation.server, report);
     }
 
+    /// The servers that have answered clients since this was last asked, and what to: asked when.
+    pub(super) fn answered_anew(&mut self) -> Vec<(ServerId, std::time::Instant)> {
+        let mut anew = Vec::new();
+        for id in self.current.servers.iter().map(|server| server.id) {
+            if let Some(asked) = self.publisher.heard(id)
+                && self.answered.insert(id, asked).is_none_or(|before| before < asked)
+            {
+                anew.push((id, asked));
+            }
+        }
+        anew
+    }
+
     /// The latest look at each server, with the lag by position while a primary answers to measure it against.
     fn observations(&mut self) -> Vec<Observation> {
         let primary = self.published.primary().map(|primary| primary.id);
@@ -101,6 +117,9 @@ impl Monitor {
         }
         let measured = self.latest.values().map(|report| {
             let mut observation = report.observation.clone();
+            if let (Err(miss), Some(asked)) = (&mut observation.result, self.publisher.heard(observation.server)) {
+                miss.answered_clients(report.ended.saturating_duration_since(asked.into()));
+            }
             if let Ok(seen) = &mut observation.result
                 && let Some(executed) = &seen.gtid_executed
                 && primary != Some(observation.server)

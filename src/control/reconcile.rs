@@ -25,6 +25,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 const TICK: Duration = Duration::from_millis(100);
 /// Time between two fresh handshakes with a server.
 const HANDSHAKE: Duration = Duration::from_secs(1);
+/// Time between two attempts to get a journal that another process has.
+const STAND_BY: Duration = Duration::from_secs(1);
 /// Own timers that are late by less are on time.
 const LATE_LEAST: Duration = Duration::from_millis(50);
 
@@ -95,6 +97,7 @@ struct Ears {
     requests: mpsc::Receiver<Request>,
     modes: mpsc::Receiver<(Mode, Option<String>)>,
     target: watch::Sender<Option<ServerId>>,
+    stand_by: Option<StandBy>,
 }
 
 impl Watched {
@@ -139,7 +142,17 @@ impl Watched {
                     ears.retarget(governor.as_ref());
                     continue;
                 }
-                _ = tick.tick(), if governor.is_some() => Event::Tick,
+                _ = tick.tick(), if governor.is_some() => {
+                    if let (Some(governor), Some(journal)) =
+                        (&mut governor, ears.stand_by.as_mut().and_then(StandBy::journal))
+                    {
+                        ears.stand_by = None;
+                        let wish = governor.take_over(journal);
+                        self.fulfil(wish, governor);
+                    }
+                    self.tell_answers(&mut governor);
+                    Event::Tick
+                }
                 Some(outcome) = ears.outcomes.recv() => Event::Outcome(outcome),
                 Some(event) = ears.events.recv() => event,
                 Some(request) = ears.requests.recv() => {
@@ -191,6 +204,16 @@ impl Watched {
         }
     }
 
+    /// Tells of the servers that answered clients since the last time.
+    fn tell_answers(&mut self, governor: &mut Option<Governor>) {
+        let Some(governor) = governor else { return };
+        for (server, asked) in self.monitor.answered_anew() {
+            let asked = governor.clock().at(asked.into());
+            let wish = governor.feed(Event::Heard { server, asked });
+            self.fulfil(wish, governor);
+        }
+    }
+
     /// The latest look at a server, in the words of `failover`.
     fn observation(&self, server: ServerId, clock: Clock, deaf: Duration) -> Option<Event> {
         let report = self.monitor.latest(server)?;
@@ -238,13 +261,13 @@ impl Watched {
 
     /// Makes the governor, and the tasks that only it listens to.
     fn establish(&mut self, setup: Setup, cluster: &Arc<str>) -> (Governor, Ears) {
-        let Setup { policy, mut mode_reason, means, hooks, journal, desk, metrics, modes } = setup;
+        let Setup { policy, mode_reason, means, hooks, journal, desk, metrics, modes } = setup;
         let clock = Clock::start();
         let (outcome_sender, outcomes) = mpsc::channel(64);
         let (event_sender, events) = mpsc::channel(64);
         let (target, targets) = watch::channel(None);
         let lease = means.lease.clone();
-        let journal = opened(journal, cluster, &lease, &mut mode_reason);
+        let (journal, no_lease, stand_by) = opened(journal, cluster, &lease);
         let addresses = means.addresses.clone();
         let access = means.access.clone();
         self.tasks.spawn(write_probe::run(addresses.clone(), access, clock, targets, event_sender.clone()));
@@ -255,6 +278,7 @@ impl Watched {
         let parts = Parts {
             policy,
             mode_reason,
+            no_lease,
             addresses,
             cluster: cluster.clone(),
             journal,
@@ -266,7 +290,7 @@ impl Watched {
         };
         let (governor, wish) = Governor::new(parts, Executor::new(means), clock);
         self.fulfil(wish, &governor);
-        (governor, Ears { outcomes, events, requests: desk.requests, modes, target })
+        (governor, Ears { outcomes, events, requests: desk.requests, modes, target, stand_by })
     }
 }
 
@@ -279,21 +303,45 @@ fn credited(heard_ms: u64, heartbeat_ms: Option<u64>, deaf: Duration) -> u64 {
     }
 }
 
-/// The journal, or one in memory where there is none to be had. One that another process has takes the right to act.
-fn opened(folder: Option<PathBuf>, cluster: &str, lease: &AtomicBool, reason: &mut Option<String>) -> Journal {
-    let Some(folder) = folder else { return Journal::in_memory() };
+/// Waits for a journal that another process has.
+struct StandBy {
+    folder: PathBuf,
+    cluster: Arc<str>,
+    asked: Instant,
+}
+
+impl StandBy {
+    /// The journal, once it is free.
+    fn journal(&mut self) -> Option<Journal> {
+        if self.asked.elapsed() < STAND_BY {
+            return None;
+        }
+        self.asked = Instant::now();
+        match Journal::open(&self.folder, &self.cluster) {
+            Ok(Opened::Ours(journal)) => Some(journal),
+            Ok(Opened::Taken(_)) | Err(_) => None,
+        }
+    }
+}
+
+/// The journal, or one in memory where there is none to be had, and why that takes the right to act.
+fn opened(
+    folder: Option<PathBuf>,
+    cluster: &Arc<str>,
+    lease: &AtomicBool,
+) -> (Journal, Option<String>, Option<StandBy>) {
+    let Some(folder) = folder else { return (Journal::in_memory(), None, None) };
     let taken = match Journal::open(&folder, cluster) {
         Ok(Opened::Ours(journal)) => {
             lease.store(true, Ordering::Release);
-            return journal;
+            return (journal, None, None);
         }
         Ok(Opened::Taken(lock)) => format!("another dbproxy acts for this cluster: it holds {}", lock.display()),
         Err(error) => format!("the journal in {} can't be opened: {error}", folder.display()),
     };
     lease.store(false, Ordering::Release);
     tell::no_lease(&taken);
-    *reason = Some(taken);
-    Journal::in_memory()
+    (Journal::in_memory(), Some(taken), Some(StandBy { folder, cluster: cluster.clone(), asked: Instant::now() }))
 }
 
 impl Ears {
@@ -305,6 +353,7 @@ impl Ears {
             requests: mpsc::channel(1).1,
             modes: mpsc::channel(1).1,
             target: watch::channel(None).0,
+            stand_by: None,
         }
     }
 

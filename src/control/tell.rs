@@ -22,6 +22,11 @@ pub(super) fn mode(mode: Mode, reason: Option<&str>) {
     }
 }
 
+pub(super) fn took_over(journal: Option<&Path>) {
+    let journal = journal.map(|path| path.display().to_string());
+    warn!(journal, "failover: the dbproxy that acted so far is gone; from now on it is done from here");
+}
+
 pub(super) fn no_lease(why: &str) {
     error!(reason = why, "failover: nothing is done from here");
 }

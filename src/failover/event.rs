@@ -24,6 +24,13 @@ pub enum Event {
         /// To whom.
         server: ServerId,
     },
+    /// The data path got an answer to what it had asked a server at `asked` or later: it lived then.
+    Heard {
+        /// By whom.
+        server: ServerId,
+        /// When it was asked.
+        asked: Moment,
+    },
     /// Our own event loop was late by so much.
     OwnLag {
         /// Late by.

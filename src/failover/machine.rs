@@ -68,6 +68,11 @@ impl Turn<'_> {
                     self.effects.push(Effect::Look(server));
                 }
             }
+            Event::Heard { server, asked } => {
+                if let Some(track) = self.state.track_mut(server) {
+                    track.note_answer(asked);
+                }
+            }
             Event::OwnLag { ms } => {
                 if Duration::from_millis(ms) > self.policy.detection.own_lag_max {
                     self.was_late();

@@ -307,6 +307,10 @@ impl State {
             barred.insert(*id, text.to_owned());
         }
         let epoch = self.durable.epoch;
+        // Who never decided anything here only looks on.
+        if self.lease == Lease::NotHeld && epoch == Epoch::default() {
+            return Gate { epoch, writes: GateWrites::Ungoverned, barred };
+        }
         if self.lease == Lease::NotHeld {
             return Gate {
                 epoch,

@@ -21,6 +21,8 @@ pub(super) struct Track {
     turned_away: Option<(Moment, Failure)>,
     /// The last sign of life.
     pub(super) alive: Option<Moment>,
+    /// When the data path last asked it something that it answered.
+    answered: Option<Moment>,
     /// When the last word was asked for, when it came, and what it was.
     pub(super) word: Option<Word>,
     /// How old its words have become lately before the next one came.
@@ -120,11 +122,21 @@ impl Track {
         self.alive = Some(now);
     }
 
+    /// The data path got an answer to what it had asked at `asked`: the silence of probes that began before was none. New ones count
+    /// from then on only.
+    pub(super) fn note_answer(&mut self, asked: Moment) {
+        self.answered = self.answered.max(Some(asked));
+        if self.silent.as_ref().is_some_and(|silent| silent.since < asked) {
+            self.silent = None;
+        }
+    }
+
     /// A failed probe. One that began before the last sign of life says nothing about the time after it.
     fn fails(&mut self, began: Moment, failure: Failure, now: Moment) {
         if self.alive.is_some_and(|alive| began < alive) {
             return;
         }
+        let began = self.answered.map_or(began, |answered| began.max(answered));
         self.turned_away = None;
         let refused = failure == Failure::Refused;
         let silent = self.silent.get_or_insert_with(|| Silent {
@@ -280,6 +292,32 @@ mod tests {
         assert!(!told(&mut track, 136_900, 139_000, 36));
         // It was started at 140,000.
         assert!(told(&mut track, 142_500, 142_510, 2));
+    }
+
+    fn missed(track: &mut Track, began: u64, now: u64) {
+        let result = Err(Failure::Timeout);
+        track.note(Observation { server: ServerId(0), began: Moment(began), result }, None, Moment(now));
+    }
+
+    fn silent_ms(track: &Track, now: u64) -> Option<u64> {
+        track.evidence(ServerId(0), Moment(now)).silence.map(|silence| silence.lasting_ms)
+    }
+
+    #[test]
+    fn a_server_that_answers_clients_is_not_silent_however_long_its_looks_take() {
+        let mut track = Track::default();
+        missed(&mut track, 1000, 2000);
+        missed(&mut track, 2100, 3100);
+        assert_eq!(silent_ms(&track, 3100), Some(2100));
+        track.note_answer(Moment(900));
+        assert_eq!(silent_ms(&track, 3100), Some(2100), "asked before the silence began");
+        track.note_answer(Moment(3050));
+        assert_eq!(silent_ms(&track, 3100), None);
+        // The look was under way when clients were answered.
+        missed(&mut track, 2500, 3500);
+        assert_eq!(silent_ms(&track, 3500), Some(450));
+        missed(&mut track, 3500, 4500);
+        assert_eq!(silent_ms(&track, 4500), Some(1450), "nobody was answered since");
     }
 
     #[test]

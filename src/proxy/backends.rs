@@ -4,8 +4,8 @@ use super::client::Driver;
 use super::link::{BackendLink, Counted};
 use super::{Shared, doors};
 use crate::config::ConnectionIds;
-use crate::conn::{self, ConnectError};
-use crate::topology::{Health, ServerId};
+use crate::conn::{self, ConnectError, TopologyWatch};
+use crate::topology::{Health, ServerId, Topology};
 use crate::wire::ErrPacket;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -29,8 +29,8 @@ pub(super) enum OpenError {
         /// Its address.
         server: String,
     },
-    /// It went down while its door was waited at.
-    #[error("{0} went down")]
+    /// It went down while it was waited for.
+    #[error("{0} is down")]
     WentDown(String),
 }
 
@@ -62,24 +62,14 @@ impl OpenError {
     }
 }
 
-/// Waits for the session's turn to log in at a server. Given up when the client leaves or the server goes down.
+/// Waits for the session's turn to log in at a server. Given up when the client leaves.
 async fn turn<'a>(driver: &mut Driver, shared: &'a Shared, server: ServerId) -> Result<SemaphorePermit<'a>, OpenError> {
     let no_turn = || OpenError::NoTurn { server: shared.address(server) };
-    let (client, topology) = (&mut driver.client, &mut driver.topology);
-    let entering = shared.doors.enter(server);
-    tokio::pin!(entering);
-    loop {
-        tokio::select! {
-            biased;
-            turn = &mut entering => return turn.ok_or_else(no_turn),
-            () = std::future::poll_fn(|cx| client.poll_gone(cx)) => return Err(no_turn()),
-            () = topology.changed() => {
-                let now = topology.load();
-                if now.server(server).is_some_and(|server| matches!(server.health, Health::Down(_))) {
-                    return Err(OpenError::WentDown(shared.address(server)));
-                }
-            }
-        }
+    let client = &mut driver.client;
+    tokio::select! {
+        biased;
+        turn = shared.doors.enter(server) => turn.ok_or_else(no_turn),
+        () = std::future::poll_fn(|cx| client.poll_gone(cx)) => Err(no_turn()),
     }
 }
 
@@ -122,8 +112,25 @@ pub(super) async fn open_early(driver: &mut Driver) -> Result<(), ErrPacket> {
     open(driver, server).await.or_else(|error| error.refused().map_or(Ok(()), Err))
 }
 
-/// Opens a backend of the session at that server, logged in as its client is.
+/// Opens a backend of the session at that server, logged in as its client is. Given up when the server is seen to be down.
 pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> {
+    let (mut topology, address) = (driver.topology.clone(), driver.shared.address(server));
+    tokio::select! {
+        biased;
+        opened = log_in(driver, server) => opened,
+        () = down(&mut topology, server) => Err(OpenError::WentDown(address)),
+    }
+}
+
+async fn down(topology: &mut TopologyWatch, server: ServerId) {
+    let is_down =
+        |topology: &Topology| topology.server(server).is_some_and(|server| matches!(server.health, Health::Down(_)));
+    while !is_down(&topology.load()) {
+        topology.changed().await;
+    }
+}
+
+async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> {
     let shared = driver.shared.clone();
     let limit = shared.live.load().limits.max_connections_per_server;
     let early = driver.early.take_if(|early| early.server == server);
@@ -136,7 +143,8 @@ pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), Op
         return Err(ConnectError::no_descriptors(shared.address(server)).into());
     }
     let primary = driver.topology.load().primary().is_some_and(|primary| primary.id == server);
-    let deadline = Instant::now() + shared.live.load().backend.connect_timeout;
+    let began = Instant::now();
+    let deadline = began + shared.live.load().backend.connect_timeout;
     let login = driver.login();
     let address = shared.address(server);
     let tls = shared.backend_tls();
@@ -152,6 +160,7 @@ pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), Op
         Some(backend) => backend,
         None => conn::connect(&address, &tls, &login, deadline).await?,
     };
+    driver.topology.heard(server, began);
     driver.session.connected(server, backend.status, primary);
     driver.backends.push(BackendLink {
         server,
@@ -170,12 +179,15 @@ pub(super) async fn open(driver: &mut Driver, server: ServerId) -> Result<(), Op
 /// refusal is an error.
 pub(super) async fn open_again(driver: &mut Driver, kept: BackendLink) -> Result<(), ErrPacket> {
     let (shared, server) = (driver.shared.clone(), kept.server);
-    let deadline = Instant::now() + shared.live.load().backend.connect_timeout;
+    let primary = driver.topology.load().primary().is_some_and(|primary| primary.id == server);
+    let began = Instant::now();
+    let deadline = began + shared.live.load().backend.connect_timeout;
     let (address, tls, login) = (shared.address(server), shared.backend_tls(), driver.login());
     let before = (kept.stream, kept.capabilities);
     match conn::log_in_again(before, &address, &tls, &login, deadline).await {
         Ok((stream, status)) => {
-            driver.session.connected(server, status, true);
+            driver.topology.heard(server, began);
+            driver.session.connected(server, status, primary);
             driver.backends.push(BackendLink { stream, ..kept });
             driver.show_backends();
             Ok(())

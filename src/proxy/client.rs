@@ -17,6 +17,9 @@ use crate::wire::{Command, HEADER_LEN, Header, Malformed, OkPacket, frame};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Time after which a statement that waits asks again for a primary that could not be reached, or refused it.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+
 /// How a client's connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum End {
@@ -157,15 +160,18 @@ impl Driver {
         Err(End::Broken)
     }
 
-    /// Waits until the topology is published anew, a little while at most; `false` when the deadline has passed.
+    /// Waits until the topology is published anew; while it has a primary, which then could not be reached or refused, a little while at
+    /// most. `false` when the deadline has passed.
     async fn wait_for_topology(&mut self, deadline: Instant) -> Outcome<bool> {
-        if Instant::now() >= deadline {
+        let now = Instant::now();
+        if now >= deadline {
             return Ok(false);
         }
+        let until = if self.topology.load().primary().is_some() { deadline.min(now + TRY_AGAIN) } else { deadline };
         let (client, topology) = (&mut self.client, &mut self.topology);
         tokio::select! {
             () = topology.changed() => {}
-            () = tokio::time::sleep_until(deadline.into()) => {}
+            () = tokio::time::sleep_until(until.into()) => {}
             () = std::future::poll_fn(|cx| client.poll_gone(cx)) => return Err(End::ClientLeft),
         }
         Ok(true)
@@ -277,7 +283,7 @@ impl Driver {
             Ready::Sent => {}
             Ready::Not(attempt) => return Ok(attempt),
         }
-        let result = self.answer(&mut run, incoming).await;
+        let result = self.answer(&mut run, incoming, started).await;
         if matches!(result, Ok(Attempt::Done)) {
             self.count(&run, started);
         }

@@ -7,12 +7,12 @@ use super::link::Incoming;
 use super::relay::{Relay, Stop};
 use super::upload::{Broken, Until, upload, whole};
 use crate::conn::TopologyWatch;
-use crate::route::Target;
-use crate::session::{Edit, Failure, Run};
+use crate::route::{Refusal, Target};
+use crate::session::{Edit, Failure, NotRun, Run};
 use crate::telemetry::Fault;
 use crate::topology::{ServerId, Writes};
-use crate::wire::{HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
-use std::time::Duration;
+use crate::wire::{ErrPacket, HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
+use std::time::{Duration, Instant};
 
 /// A read is sent so many times again at most.
 pub(super) const REPEATS_MAX: u8 = 2;
@@ -103,8 +103,13 @@ impl Driver {
         }))
     }
 
-    /// Passes the answer on.
-    pub(super) async fn answer(&mut self, run: &mut Run, incoming: &mut Incoming) -> Outcome<Attempt> {
+    /// Passes the answer on. `started`: when the client's command came.
+    pub(super) async fn answer(
+        &mut self,
+        run: &mut Run,
+        incoming: &mut Incoming,
+        started: Instant,
+    ) -> Outcome<Attempt> {
         let server = run.route.server;
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
             return Ok(Attempt::Again(None));
@@ -145,12 +150,17 @@ impl Driver {
         let (answered, next_seq, more) = (relay.answered, relay.next_seq, !relay.backend.tail.is_empty());
         match stop {
             Stop::Done => {
+                self.topology.heard(server, started);
                 let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
                 self.session.finished(run, payload);
                 self.client.consume(incoming.buffered);
                 if more { self.leave(server) } else { Ok(Attempt::Done) }
             }
             Stop::ClientGone | Stop::LocalInfile => Err(End::ClientLeft),
+            Stop::NotRun(NotRun::ShuttingDown) => {
+                self.lost(run, incoming, answered, next_seq, "it is shutting down").await
+            }
+            Stop::NotRun(NotRun::ReadOnly(err)) => self.refused_as_read_only(server, incoming, err).await,
             Stop::BackendLost(how) => self.lost(run, incoming, answered, next_seq, &how).await,
         }
     }
@@ -161,6 +171,22 @@ impl Driver {
         self.shared.metrics.server(server).error(Fault::Backend);
         self.drop_backend(server);
         self.session.backend_closed(server).map(|()| Attempt::Done).map_err(|_| End::Broken)
+    }
+
+    /// A primary that has just been made read-only has run nothing of a write, which waits for who takes writes then.
+    async fn refused_as_read_only(
+        &mut self,
+        server: ServerId,
+        incoming: &mut Incoming,
+        err: ErrPacket,
+    ) -> Outcome<Attempt> {
+        self.topology.hint(server);
+        if incoming.complete && incoming.buffered > 0 {
+            let why = format!("{} is read-only", self.shared.address(server));
+            return Ok(Attempt::Again(Some(Refusal::NoPrimary(why))));
+        }
+        // Too long to be kept: the server's word for it.
+        self.refuse(*incoming, &Failure::Server(err)).await.map(|()| Attempt::Done)
     }
 
     /// The backend was lost with the command on it. Only a proven read of whose answer nothing came is sent again.

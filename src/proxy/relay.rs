@@ -3,13 +3,10 @@
 
 use super::Acknowledgements;
 use super::link::{BackendLink, ClientLink, poll_chunk};
-use crate::session::{Run, Session};
+use crate::session::{NotRun, Run, Session};
 use crate::wire::{HEADER_LEN, Header, Kind, Malformed, Tracker, frame};
 use std::io;
 use std::task::{Context, Poll, ready};
-
-/// Number of the error by which a server that shuts down refuses what it has not begun (ER_SERVER_SHUTDOWN, 1053).
-const SHUTTING_DOWN: [u8; 2] = 1053_u16.to_le_bytes();
 
 /// How a relay stops.
 #[derive(Debug)]
@@ -18,6 +15,8 @@ pub(super) enum Stop {
     Done,
     /// The server asks for the client's file.
     LocalInfile,
+    /// The server has not run it, and says why; another one may.
+    NotRun(NotRun),
     /// The client left.
     ClientGone,
     /// The server closed, or broke the protocol.
@@ -127,13 +126,13 @@ impl<'a> Relay<'a> {
         };
         let stop = match result {
             Ok(Passed::Closed) => Some(Stop::BackendLost("it closed the connection".to_owned())),
-            Ok(Passed::ShuttingDown) => Some(Stop::BackendLost("it is shutting down".to_owned())),
+            Ok(Passed::NotRun(why)) => Some(Stop::NotRun(why)),
             Ok(Passed::LocalInfile) => Some(Stop::LocalInfile),
             Ok(Passed::Chunk) => None,
             Err(Broken::Client) => Some(Stop::ClientGone),
             Err(Broken::Backend(how)) => Some(Stop::BackendLost(how.to_string())),
         };
-        self.answered |= !matches!(stop, Some(Stop::BackendLost(_)));
+        self.answered |= !matches!(stop, Some(Stop::BackendLost(_) | Stop::NotRun(_)));
         Poll::Ready(Ok(stop))
     }
 }
@@ -143,7 +142,7 @@ enum Passed {
     LocalInfile,
     Closed,
     /// In place of an answer to what may be asked of another server.
-    ShuttingDown,
+    NotRun(NotRun),
 }
 
 enum Broken {
@@ -176,8 +175,11 @@ impl Pass<'_> {
             let payload = &packet[HEADER_LEN..];
             // It may come behind the column definitions, but then in one write with them.
             let nothing_sent = from == 0 && !self.answered;
-            if nothing_sent && self.run.repeatable && kind == Kind::Err && payload.get(1..3) == Some(&SHUTTING_DOWN) {
-                return Ok((len, Passed::ShuttingDown));
+            if nothing_sent
+                && kind == Kind::Err
+                && let Some(why) = self.session.not_run(self.run, payload)
+            {
+                return Ok((len, Passed::NotRun(why)));
             }
             let changed = self.session.on_packet(self.run, kind, payload).map_err(Broken::Backend)?;
             if let Some(acknowledged) = self.run.acknowledged.take() {

@@ -21,6 +21,7 @@ mod explain;
 mod follow;
 mod kill;
 mod leaving;
+mod not_run;
 mod own;
 mod pins;
 mod plan;
@@ -38,6 +39,7 @@ pub use asked::Hinted;
 pub use backend::{Prelude, Step};
 pub use batch::Batch;
 pub use explain::{Explained, Outcome, Standing};
+pub use not_run::NotRun;
 pub use plan::{Edit, Plan, Run};
 pub use reply::{Failure, Fault};
 

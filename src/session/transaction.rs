@@ -12,6 +12,7 @@
 //! temporary table, a procedure) is refused here, and from then on the session's read-only transactions run on the primary.
 
 use super::backend::Leftover;
+use super::not_run::read_only_refusal;
 use super::{Failure, Run, Session};
 use crate::route::{Reason, Route, Target};
 use crate::sql::{Access, Effect, Facts, Hold, Isolation, Transaction, TransactionVerb, Why};
@@ -239,11 +240,7 @@ impl Session {
         if self.state.transactions.on_replica != Some(run.route.server) {
             return None;
         }
-        let err = ErrPacket::decode(payload).ok()?;
-        // ER_OPTION_PREVENTS_STATEMENT, which is not about read_only alone.
-        if err.code != 1290 || memchr::memmem::find(&err.message, b"read-only").is_none() {
-            return None;
-        }
+        read_only_refusal(payload)?;
         let dot = if self.flavor == Flavor::MySql { "." } else { "" };
         let message = format!("Cannot execute statement in a READ ONLY transaction{dot}");
         let mut shown = Vec::new();

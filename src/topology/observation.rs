@@ -41,6 +41,14 @@ pub struct Miss {
     pub lasting: Duration,
 }
 
+impl Miss {
+    /// The server answered something that a client had asked it `ago` before the last of these probes was over: so far it was alive, and
+    /// just slow. A refused connection stays one: nobody listens.
+    pub fn answered_clients(&mut self, ago: Duration) {
+        self.lasting = self.lasting.min(ago);
+    }
+}
+
 /// Why a server did not answer. The text of each is meant for the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

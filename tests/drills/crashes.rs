@@ -1,6 +1,6 @@
 //! The primary is lost, one way or the other.
 
-use super::scene::{Scene, Setup};
+use super::scene::{Scene, Setup, measured};
 use super::support::{Flavor, Options, Server, flavors, wait_for};
 use std::time::Duration;
 
@@ -28,33 +28,35 @@ fn rows(server: &Server) -> u64 {
 }
 
 #[test]
-#[ignore = "wants the proxy to act on a lost primary, which it does not yet"]
 fn drill_01_a_killed_primary_is_replaced() {
     for flavor in flavors() {
-        let scene = Scene::open("01", flavor, Setup::default());
-        scene.note("kill -9 of the primary");
-        scene.cluster.primary().kill9();
-        scene.primary_after(scene.cluster.primary());
-        scene.goes_on(100);
-        scene.end(&[1, 2], None);
+        measured("01", flavor, || {
+            let scene = Scene::open("01", flavor, Setup::default());
+            scene.note("kill -9 of the primary");
+            scene.cluster.primary().kill9();
+            scene.primary_after(scene.cluster.primary());
+            scene.goes_on(100);
+            scene.end(&[1, 2], None)
+        });
     }
 }
 
 #[test]
-#[ignore = "wants the proxy to act on a lost primary, which it does not yet"]
 fn drill_03_a_primary_that_hangs_is_replaced_and_fenced_when_it_wakes() {
     for flavor in flavors() {
-        let scene = Scene::open("03", flavor, Setup::default());
-        let old = scene.cluster.primary();
-        scene.note("SIGSTOP of the primary");
-        old.pause();
-        scene.primary_after(old);
-        scene.goes_on(100);
-        scene.note("SIGCONT");
-        old.resume();
-        scene.fenced(old);
-        scene.goes_on(20);
-        scene.end(&[1, 2], FENCE);
+        measured("03", flavor, || {
+            let scene = Scene::open("03", flavor, Setup::default());
+            let old = scene.cluster.primary();
+            scene.note("SIGSTOP of the primary");
+            old.pause();
+            scene.primary_after(old);
+            scene.goes_on(100);
+            scene.note("SIGCONT");
+            old.resume();
+            scene.fenced(old);
+            scene.goes_on(20);
+            scene.end(&[1, 2], FENCE)
+        });
     }
 }
 

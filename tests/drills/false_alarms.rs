@@ -1,6 +1,6 @@
 //! What looks like a lost primary to somebody, and is none: nobody may be promoted. And, beside it, the one that is.
 
-use super::scene::{Scene, Setup};
+use super::scene::{Scene, Setup, measured};
 use super::support::{Flavor, Options, Relay, Server, Way, Weather, accounts, flavors, scratch_dir, wait_for};
 use rustix::process::Signal;
 use std::fs::File;
@@ -20,18 +20,20 @@ fn with_network(name: &str, failover: &str) -> Scene {
 #[test]
 #[ignore = "takes a minute, wants root: make drills"]
 fn drill_02_a_primary_that_nobody_can_reach_is_replaced() {
-    let scene = with_network("02", "");
-    let old = scene.cluster.primary();
-    scene.note("no packet from or to the primary");
-    scene.cluster.network().isolate(0);
-    scene.primary_after(old);
-    scene.goes_on(100);
-    scene.note("healed");
-    scene.cluster.network().heal();
-    scene.fenced(old);
-    scene.goes_on(50);
-    // It could write all the time, and nobody could have heard of it.
-    scene.end(&[1, 2], Some(Duration::from_secs(60)));
+    measured("02", Flavor::MySql, || {
+        let scene = with_network("02", "");
+        let old = scene.cluster.primary();
+        scene.note("no packet from or to the primary");
+        scene.cluster.network().isolate(0);
+        scene.primary_after(old);
+        scene.goes_on(100);
+        scene.note("healed");
+        scene.cluster.network().heal();
+        scene.fenced(old);
+        scene.goes_on(50);
+        // It could write all the time, and nobody could have heard of it.
+        scene.end(&[1, 2], Some(Duration::from_secs(60)))
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::check::Verdict;
 use super::history::{Event, What};
 use super::load::Clients;
-use super::scene::{Scene, Setup};
+use super::scene::{Scene, Setup, rounds};
 use super::support::{Flavor, flavors, wait_for};
 use std::time::Duration;
 
@@ -48,7 +48,6 @@ fn nobody_was_told(verdict: &Verdict) {
 }
 
 #[test]
-#[ignore = "wants the proxy to act on a lost primary, which it does not yet"]
 fn drill_38_switchovers_lose_nothing_and_tell_nobody() {
     for flavor in flavors() {
         let scene = Scene::open("38-short", flavor, Setup::default());
@@ -64,7 +63,7 @@ fn drill_38_switchovers_under_all_kinds_of_sessions() {
     for flavor in flavors() {
         let clients = Clients { preparing: 2, locking: 2, ..Clients::default() };
         let scene = Scene::open("38", flavor, Setup { clients, ..Setup::default() });
-        let times = std::env::var("DBPROXY_DRILL_ROUNDS").ok().and_then(|times| times.parse().ok()).unwrap_or(20);
+        let times = rounds().unwrap_or(20);
         let began = switch_over(&scene, times);
         let pauses = pauses(&scene.recorder.history(), &began);
         let (median, longest) = (pauses[pauses.len() / 2], pauses[pauses.len() - 1]);

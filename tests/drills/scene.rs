@@ -289,6 +289,19 @@ impl Scene {
     }
 }
 
+/// How often a drill that measures does it again, where that is asked for.
+pub fn rounds() -> Option<usize> {
+    std::env::var("DBPROXY_DRILL_ROUNDS").ok().and_then(|times| times.parse().ok())
+}
+
+/// Plays a drill once, or as often as is asked for, and prints the longest pauses of all.
+pub fn measured(name: &str, flavor: Flavor, play: impl Fn() -> Verdict) {
+    let mut pauses: Vec<_> = (0..rounds().unwrap_or(1)).map(|_| play().longest_pause.as_millis()).collect();
+    pauses.sort_unstable();
+    let (median, worst) = (pauses[pauses.len() / 2], pauses[pauses.len() - 1]);
+    println!("drill {name} {flavor:?}, {} times: pause median {median} ms, worst {worst} ms: {pauses:?}", pauses.len());
+}
+
 impl Drop for Scene {
     fn drop(&mut self) {
         if std::thread::panicking() {

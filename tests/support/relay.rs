@@ -25,6 +25,9 @@ pub enum Weather {
     Silent(Way),
     /// Lets go of the server and says nothing to the client: half-open. These connections are never whole again.
     HalfOpen,
+    /// Passes on what connections say that are there, and accepts new ones whose server never hears of them: a server that is
+    /// too busy to greet anybody.
+    Crowded,
     /// Resets everything.
     Reset,
 }
@@ -117,6 +120,11 @@ async fn serve(listener: TcpListener, server: SocketAddr, weather: watch::Receiv
 
 async fn relay(mut client: TcpStream, server: SocketAddr, mut weather: watch::Receiver<Weather>) -> io::Result<()> {
     let mut broken = Some(*weather.borrow_and_update()).filter(|now| now.breaks());
+    if *weather.borrow() == Weather::Crowded {
+        // Until it gives up.
+        tokio::io::copy(&mut client, &mut tokio::io::sink()).await?;
+        return Ok(());
+    }
     if broken.is_none() {
         let mut server = TcpStream::connect(server).await?;
         client.set_nodelay(true)?;

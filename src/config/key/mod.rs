@@ -276,7 +276,7 @@ const FIRST: &[Key] = &[
         Kind::Number(range::DOWN_AFTER_MS),
         None,
         Effect::Restart,
-        "Milliseconds that a server may fail its probes before it counts as down. One that refuses connections is down at once.",
+        "Milliseconds that a server may fail its probes before it counts as down. One that refuses connections is down at once; one that goes on answering clients is not.",
     ),
     key(
         "user[].name",

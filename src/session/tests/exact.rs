@@ -1,6 +1,7 @@
 //! What must be the same wherever a statement runs: found by sessions played straight and through.
 
 use super::*;
+use crate::wire::ErrPacket;
 
 const PREPARE: u8 = 0x16;
 const EXECUTE: &[u8] = &[0x17, 1, 0, 0, 0, 0, 1, 0, 0, 0];
@@ -125,4 +126,34 @@ fn a_write_that_failed_may_have_done_a_part() {
         answered(&mut session, &mut run, &payload, &(Kind::Err, b"\xff\x1b\x04#42S02gone".to_vec()));
         assert_eq!(planned(&mut session, &query("SELECT n FROM t"), &topology).route.server, to, "{text}");
     }
+}
+
+#[test]
+fn only_what_a_server_has_surely_not_run_may_run_elsewhere() {
+    let topology = topology(WRITTEN);
+    let mut session = session();
+    let err = |code: u16, text: &str| {
+        let mut payload = Vec::new();
+        ErrPacket::new(code, *b"HY000", text).encode(&mut payload);
+        payload
+    };
+    let read_only =
+        err(1290, "The MySQL server is running with the --super-read-only option so it cannot execute this");
+    let other_option =
+        err(1290, "The MySQL server is running with the --secure-file-priv option so it cannot execute this");
+    let shutdown = err(1053, "Server shutdown in progress");
+    let mut judged = |sql: &str| {
+        let run = planned(&mut session, &query(sql), &topology);
+        [&read_only, &other_option, &shutdown].map(|payload| session.not_run(&run, payload).is_some())
+    };
+    assert_eq!(judged("INSERT INTO t VALUES (1)"), [true, false, false]);
+    assert_eq!(judged("CREATE TABLE u (id INT)"), [true, false, false]);
+    // Its first statements may have been committed before the server became read-only.
+    assert_eq!(judged("CALL p()"), [false, false, false]);
+    // A replica that became one is the other's business.
+    assert_eq!(judged("SELECT n FROM t"), [false, false, true]);
+    assert_eq!(judged("SELECT n FROM t FOR UPDATE"), [false, false, false]);
+    ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
+    let run = planned(&mut session, &query("INSERT INTO t VALUES (1)"), &topology);
+    assert_eq!(session.not_run(&run, &read_only), None, "what came before it in its transaction is gone");
 }
