@@ -1,8 +1,10 @@
 //! Whom to promote: who has everything, who may, who is best.
 
+use super::contradiction::{Witnesses, settle};
 use super::{Policy, Promotion, Status};
 use crate::topology::{Flavor, GtidHistory, Origin, ServerId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What the choice is made from.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub struct Survey<'a> {
     pub primary: Option<&'a GtidHistory>,
     /// Who wrote under the present epoch.
     pub origins: &'a [Origin],
+    /// Who may have acknowledged what they wrote, as far as that is known.
+    pub witnesses: Vec<Witnesses<'a>>,
     /// Acknowledgements that the new primary must be able to get.
     pub wait_count: usize,
     /// Whom the operator asks for; nobody else will do.
@@ -34,6 +38,8 @@ pub struct Participant<'a> {
     pub held: GtidHistory,
     /// Why it is no candidate, whatever it has: it failed in this failover, the operator works on it, ...
     pub barred: Option<String>,
+    /// Whether it has all that it ever acknowledged, so that what it lacks it did not acknowledge.
+    pub counts: bool,
 }
 
 /// Who is to be promoted.
@@ -60,7 +66,8 @@ impl Choice {
 pub enum NoChoice {
     /// Nobody was reached.
     Nobody,
-    /// Two servers each have transactions of the old primary that the other lacks. One source can't do that.
+    /// Two servers each have transactions of an old primary that the other lacks, one source can't do that, and of neither's is it proven
+    /// that nobody acknowledged them.
     Split(ServerId, ServerId),
     /// Each has a reason against it.
     NoCandidate,
@@ -73,21 +80,21 @@ pub struct CandidateReport {
     pub server: ServerId,
     /// What is against it; nothing is against the one that was chosen.
     pub against: Vec<String>,
-    /// Transactions that it alone has and that the primary never wrote.
+    /// Transactions that it has and that the primary never wrote, or that nobody acknowledged and that contradict what another has.
     pub errant: Option<GtidHistory>,
 }
 
 /// Chooses, and says of each why or why not.
 pub fn choose(survey: &Survey<'_>, policy: &Policy) -> (Result<Choice, NoChoice>, Vec<CandidateReport>) {
-    let mut reports: Vec<CandidateReport> = survey.participants.iter().map(|one| report(one, survey, policy)).collect();
-    let sound: Vec<&Participant<'_>> = survey
-        .participants
-        .iter()
-        .zip(&reports)
-        .filter(|(_, report)| report.errant.is_none())
-        .map(|(one, _)| one)
-        .collect();
-    let outcome = choose_among(&sound, &mut reports, survey, policy);
+    let strangers = survey.participants.iter().filter_map(|one| Some((one.id, errant_of(one, survey)?)));
+    let mut errant: BTreeMap<ServerId, GtidHistory> = strangers.collect();
+    let settled = settle(survey, &mut errant);
+    let mut reports: Vec<CandidateReport> =
+        survey.participants.iter().map(|one| report(one, &errant, survey, policy)).collect();
+    let sound: Vec<&Participant<'_>> = survey.participants.iter().filter(|one| !errant.contains_key(&one.id)).collect();
+    let outcome = settled
+        .map_err(|(one, other)| NoChoice::Split(one, other))
+        .and_then(|()| choose_among(&sound, &mut reports, survey, policy));
     (outcome, reports)
 }
 
@@ -98,9 +105,6 @@ fn choose_among(
     policy: &Policy,
 ) -> Result<Choice, NoChoice> {
     let goal = goal(survey, reports).ok_or(NoChoice::Nobody)?;
-    if let Some((one, other)) = split(sound, survey.origins) {
-        return Err(NoChoice::Split(one, other));
-    }
     let full = |one: &Participant<'_>| one.held.covers(&goal);
     let via = |one: &Participant<'_>| feeder(one, sound, &goal).map(|via| via.id);
     for report in reports.iter_mut() {
@@ -148,8 +152,13 @@ fn goal(survey: &Survey<'_>, reports: &[CandidateReport]) -> Option<GtidHistory>
 }
 
 /// What is against one server, and what it alone has.
-fn report(one: &Participant<'_>, survey: &Survey<'_>, policy: &Policy) -> CandidateReport {
-    let errant = errant_of(one, survey);
+fn report(
+    one: &Participant<'_>,
+    strangers: &BTreeMap<ServerId, GtidHistory>,
+    survey: &Survey<'_>,
+    policy: &Policy,
+) -> CandidateReport {
+    let errant = strangers.get(&one.id).cloned();
     let mut against: Vec<String> = one.barred.iter().cloned().collect();
     if let Some(errant) = &errant {
         against.push(format!("has errant transactions: {errant}"));
@@ -179,11 +188,12 @@ fn report(one: &Participant<'_>, survey: &Survey<'_>, policy: &Policy) -> Candid
     if let Some(error) = stream.and_then(|stream| stream.apply_error.as_ref()) {
         against.push(format!("can't apply what it has received: {error}"));
     }
-    if let Some(older) = survey.participants.iter().find(|other| major(other) < major(one)) {
+    let known = one.status.version.0 < u16::MAX;
+    if let Some(older) = survey.participants.iter().find(|other| known && major(other) < major(one)) {
         against.push(format!("is a newer version than server {}, which could not replicate from it", older.id.0));
     }
-    let ackers =
-        survey.participants.iter().filter(|other| other.id != one.id && errant_of(other, survey).is_none()).count();
+    let ackers = survey.participants.iter().filter(|other| other.id != one.id && !strangers.contains_key(&other.id));
+    let ackers = ackers.count();
     if ackers < survey.wait_count {
         against.push(format!("would have {ackers} acknowledging replicas, {} needed", survey.wait_count));
     }
@@ -201,15 +211,6 @@ fn errant_of(one: &Participant<'_>, survey: &Survey<'_>) -> Option<GtidHistory> 
         }
     }
     Some(rest).filter(|rest| !rest.is_empty())
-}
-
-/// Two that can't both have received what was written under this epoch. One that was a primary before may have what came late to others,
-/// and lack the rest; that is no contradiction.
-fn split(sound: &[&Participant<'_>], origins: &[Origin]) -> Option<(ServerId, ServerId)> {
-    let written: Vec<_> = sound.iter().map(|one| (one.id, one.held.only_from(origins))).collect();
-    written.iter().enumerate().find_map(|(index, (one, its))| {
-        written.iter().skip(index + 1).find(|(_, other)| its.contradicts(other)).map(|(other, _)| (*one, *other))
-    })
 }
 
 fn can_feed(status: &Status) -> bool {

@@ -92,6 +92,7 @@ impl Turn<'_> {
             primary_alive: alive.unwrap_or(self.now),
             reached: BTreeMap::new(),
             known: BTreeMap::new(),
+            heard: BTreeMap::new(),
             attempt: 0,
             fence: Fence::Tried,
             failed: BTreeMap::new(),
@@ -155,7 +156,12 @@ impl Turn<'_> {
             },
             (Stage::Draining, Some(server), Some(until)) => (Step::Drain { server, until }, DRAIN_SLICE),
             (Stage::Arming, Some(server), _) => (Step::Arm { server, wait_count }, limits.step * 2),
-            (Stage::Opening, Some(server), _) => return self.open(server, wait_count),
+            (Stage::Opening, Some(server), _) => {
+                return match self.still_enough() {
+                    Ok(()) => self.open(server, wait_count),
+                    Err(why) => self.set_back(None, &why),
+                };
+            }
             _ => return,
         };
         self.change_order(step, limit);
@@ -198,7 +204,7 @@ impl Turn<'_> {
         let writers: BTreeSet<ServerId> =
             change.from.into_iter().chain(change.reigns.iter().map(|reign| reign.primary)).collect();
         // What it had when it was last reached stays known, for one that comes back after a restart.
-        for (id, reached) in std::mem::take(&mut change.reached) {
+        for (id, reached) in std::mem::take(&mut change.reached).into_iter().filter(|(_, reached)| reached.counts) {
             change.known.entry(id).and_modify(|known| known.merge(&reached.held)).or_insert(reached.held);
         }
         (change.choice, change.fence) = (None, Fence::Tried);
@@ -261,6 +267,7 @@ impl Turn<'_> {
             let fenced = |reached: &Reached| reached.fenced || !self.state.durable.writers.contains(id);
             let compared = change.reached.get(id).map(|reached| fenced(reached) && choice.goal.covers(&reached.held));
             *id != choice.candidate
+                && !self.started_since_reached(*id)
                 && match suspicion {
                     None if self.state.durable.writers.contains(id) => compared == Some(true),
                     None => compared != Some(false),
@@ -287,9 +294,13 @@ impl Turn<'_> {
         if let Some(change) = &mut self.state.durable.change {
             // Whoever was not reached may hear it still, from a time when it was the primary before.
             let before = change.reigns.iter().filter(|reign| reign.primary == server);
+            // One that said that it replicates from nobody was not told otherwise since.
             let unreached = ids.into_iter().filter(|id| {
-                let source = self.state.durable.sources.get(id);
-                *id != server && !change.reached.contains_key(id) && source.is_none_or(|source| *source == server)
+                let hears = match self.state.durable.sources.get(id) {
+                    Some(source) => *source == server,
+                    None => !self.state.durable.origins.contains_key(id),
+                };
+                *id != server && !change.reached.contains_key(id) && hears
             });
             let known = before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied());
             let ackers = known.chain(unreached).collect();

@@ -130,8 +130,11 @@ pub struct Change {
     pub primary_alive: Moment,
     /// Servers that hear no source any more, and what they have.
     pub reached: BTreeMap<ServerId, Reached>,
-    /// What servers had that were reached in an earlier attempt.
+    /// What servers had that were reached in an earlier attempt, and counted.
     pub known: BTreeMap<ServerId, GtidHistory>,
+    /// When each server was last reached. One that was started anew since may have gone back to whom it heard before.
+    #[serde(default)]
+    pub heard: BTreeMap<ServerId, Moment>,
     /// How often it was begun anew.
     pub attempt: u32,
     /// Whether the old primary is known to take no writes.

@@ -24,6 +24,7 @@
 mod candidate;
 mod change;
 mod command;
+mod contradiction;
 mod durable;
 mod event;
 mod evidence;
@@ -43,6 +44,7 @@ mod switchover;
 mod track;
 
 pub use candidate::{CandidateReport, Choice, NoChoice, Participant, Survey, choose};
+pub use contradiction::Witnesses;
 pub use durable::{Cause, Change, Durable, Fence, Quarantine, Reached, Reign, Stage, Suspicion, Withdrawn};
 pub use event::{
     Command, CommandId, Effect, Event, Force, MaintenanceState, Notice, NoticeKind, Observation, RejoinErrant, Seen,

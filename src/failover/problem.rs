@@ -252,12 +252,15 @@ fn a_replica_answers(evidence: &Evidence, policy: &Policy) -> Result<String, Str
     }
 }
 
-/// A replica that was stopped says nothing about its source. When none can say anything it takes refusals: then nobody listens there.
+/// A replica that was stopped says nothing about its source, nor does one that was started a moment ago and is connecting still. When
+/// none can say anything it takes refusals: then nobody listens there.
 fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
     let mut seen = Vec::new();
     for replica in evidence.replicas(policy) {
         let Some(status) = replica.fresh(policy) else { continue };
-        if status.stream.as_ref().is_some_and(|stream| stream.receiver == Receiver::Stopped) {
+        let started = ms(status.uptime_ms) < policy.detection.deaf_after;
+        let receiver = status.stream.as_ref().map(|stream| stream.receiver);
+        if receiver == Some(Receiver::Stopped) || started && receiver == Some(Receiver::Connecting) {
             continue;
         }
         let name = replica.id.0;

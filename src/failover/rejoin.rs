@@ -2,7 +2,8 @@
 
 use super::machine::Turn;
 use super::state::{Owner, Rejoin, RejoinStage};
-use super::{CommandId, Done, Failed, Lease, NoticeKind, OnErrant, Stage, Step, Suspicion, Withdrawn};
+use super::track::Word;
+use super::{CommandId, Done, Failed, Lease, Moment, NoticeKind, OnErrant, Stage, Step, Suspicion, Withdrawn};
 use crate::topology::{Flavor, GtidHistory, Receiver, ServerId};
 use std::collections::BTreeSet;
 
@@ -206,9 +207,8 @@ impl Turn<'_> {
         match (step, done) {
             (Step::Fence { .. } | Step::Clone { .. }, Done::Sets { sets, .. }) => {
                 self.stage(RejoinStage::Comparing { since: self.now, sets });
-                if let Some(primary) = self.state.durable.primary {
-                    self.effects.push(super::Effect::Look(primary));
-                }
+                let both = [Some(server), self.state.durable.primary];
+                self.effects.extend(both.into_iter().flatten().map(super::Effect::Look));
             }
             (Step::DumpErrant { errant, .. }, _) => self.dumped(server, errant),
             (Step::Repoint { .. }, _) => {
@@ -231,11 +231,19 @@ impl Turn<'_> {
             return;
         };
         let Some(source) = self.state.durable.primary else { return };
-        let Some(word) =
-            self.state.track(source).and_then(|track| track.word.clone()).filter(|word| word.asked >= since)
-        else {
+        let words = (self.word_since(source, since), self.word_since(server, since));
+        let (Some(word), Some(own)) = words else {
+            if self.now.since(since) > self.policy.limits.step * 2 {
+                self.end_rejoin(server, Err("it, or the primary, did not say in time what it has".to_owned()));
+            }
             return;
         };
+        // Else it may have more by now than it said.
+        let receives = own.status.stream.as_ref().is_some_and(|stream| stream.receiver != Receiver::Stopped);
+        let restarted = self.state.track(server).is_some_and(|track| track.doubt.is_some_and(|doubt| doubt > since));
+        if receives || restarted || !own.status.read_only {
+            return self.end_rejoin(server, Err("it did not stay as it was while it was compared".to_owned()));
+        }
         let origins: Vec<_> = self.state.durable.origin.into_iter().collect();
         let missing = sets.executed.less(&word.status.sets.executed);
         let errant = missing.not_from(&origins);
@@ -263,6 +271,12 @@ impl Turn<'_> {
         self.stage(RejoinStage::Repointing);
         let acks = self.acks();
         self.rejoin_order(Step::Repoint { server, source, acks });
+    }
+
+    /// What a server last said, if it was asked after that and answers still.
+    fn word_since(&self, server: ServerId, since: Moment) -> Option<Word> {
+        let word = self.state.track(server)?.word.as_ref()?;
+        (word.asked >= since && self.fresh().contains(&server)).then(|| word.clone())
     }
 
     /// What it has received and not applied is about to be thrown away, and it may have acknowledged that: as after a restart its word does

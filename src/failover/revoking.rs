@@ -5,9 +5,9 @@ use super::machine::Turn;
 use super::state::Owner;
 use super::{
     Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceRule, NoticeKind, Problem,
-    Reached, Report, Sets, Stage, Status, Step, Suspicion, Withdrawn, quorum,
+    Reached, Report, Sets, Stage, Status, Step, Suspicion, Withdrawn, Witnesses, quorum,
 };
-use crate::topology::ServerId;
+use crate::topology::{Flavor, GtidHistory, GtidSet, Origin, ServerId};
 
 /// Whether a server was fenced before it said what it has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,14 +59,38 @@ impl Turn<'_> {
     }
 
     pub(super) fn reached(&mut self, server: ServerId, sets: Sets, fenced: Fenced) {
-        let doubted = self.state.track(server).is_none_or(|track| track.doubt.is_some());
+        let now = self.now;
+        let doubt = self.state.track(server).and_then(|track| track.doubt);
+        let held = self.held(&sets);
         let Some(change) = &mut self.state.durable.change else { return };
-        let held = sets.held(change.primary.as_ref());
         // One that was started anew may have lost what it had acknowledged, unless we know all of that from before; and one that was told
         // to follow another may have thrown it away.
-        let counts = change.known.get(&server).map_or(!doubted, |known| held.covers(known));
+        let since = change.heard.insert(server, now);
+        let again = since.is_some_and(|since| doubt.is_some_and(|doubt| doubt > since));
+        let counts = change.known.get(&server).map_or(doubt.is_none(), |known| held.covers(known) && !again);
         let fenced = fenced == Fenced::Yes || change.reached.get(&server).is_some_and(|before| before.fenced);
         change.reached.insert(server, Reached { sets, held, fenced, counts });
+    }
+
+    /// All that a server has that said this. Where MariaDB's position ends with what another wrote, it has all that that one had then.
+    fn held(&self, sets: &Sets) -> GtidHistory {
+        let change = self.state.durable.change.as_ref();
+        let Some(GtidSet::MariaDb(position)) = &sets.received else {
+            return sets.held(change.and_then(|change| change.primary.as_ref()));
+        };
+        let mut held = sets.executed.clone();
+        for (writer, end) in position.ends() {
+            let writer = self.state.durable.origins.iter().find(|(_, origin)| **origin == Origin::ServerId(writer));
+            let its = writer.and_then(|(id, _)| {
+                let reached = change.and_then(|change| change.reached.get(id)).map(|reached| &reached.sets.executed);
+                reached.or_else(|| self.status(*id).map(|status| &status.sets.executed))
+            });
+            // If it is known to have written that.
+            let its = its.filter(|its| its.covers(&GtidHistory::MariaDb((&end).into())));
+            let part = Sets { received: Some(GtidSet::MariaDb(end)), ..sets.clone() };
+            held.merge(&part.held(its.or(change.and_then(|change| change.primary.as_ref()))));
+        }
+        held
     }
 
     /// F2, F4, F5: once all who can answer have, or enough have and the rest had their time.
@@ -138,6 +162,32 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// The same once more, right before another is opened: whoever was started anew since it was reached may have gone back to the old
+    /// primary, and acknowledged to it.
+    pub(super) fn still_enough(&mut self) -> Result<(), String> {
+        let anew: Vec<ServerId> = self.state.ids().filter(|id| self.started_since_reached(*id)).collect();
+        let Some(change) = &mut self.state.durable.change else { return Ok(()) };
+        let mut gone = Vec::new();
+        for (id, reached) in change.reached.iter_mut().filter(|(id, reached)| reached.counts && anew.contains(id)) {
+            reached.counts = false;
+            gone.push(id.0.to_string());
+        }
+        let servers = gone.join(" and ");
+        match gone.is_empty() {
+            true => Ok(()),
+            false => self
+                .enough_reached()
+                .map_err(|why| format!("server {servers} was started anew after it had been reached, and {why}")),
+        }
+    }
+
+    /// Whether a server was started anew after it was last reached, and may hear again whom it was told to hear no more.
+    pub(super) fn started_since_reached(&self, id: ServerId) -> bool {
+        let heard = self.state.durable.change.as_ref().and_then(|change| change.heard.get(&id));
+        let doubt = self.state.track(id).and_then(|track| track.doubt);
+        heard.zip(doubt).is_some_and(|(heard, doubt)| doubt > *heard)
+    }
+
     fn chosen(&mut self) -> Result<Choice, Blocked> {
         let Some(change) = self.state.durable.change.clone() else {
             return Err(Blocked::NoCandidate(super::NoChoice::Nobody));
@@ -152,16 +202,19 @@ impl Turn<'_> {
             })
             .collect();
         let participants = statuses.iter().filter_map(|(id, status)| {
-            let held = change.reached.get(id)?.held.clone();
-            Some(Participant { id: *id, status, held, barred: self.barred(*id, &change) })
+            let Reached { held, counts, .. } = change.reached.get(id)?.clone();
+            Some(Participant { id: *id, status, held, barred: self.barred(*id, &change), counts })
         });
-        let origins: Vec<_> = self
-            .state
-            .durable
-            .origin
-            .into_iter()
-            .chain(change.reigns.iter().filter_map(|reign| self.state.durable.origins.get(&reign.primary).copied()))
+        let witnesses: Vec<_> = change
+            .reigns
+            .iter()
+            .filter_map(|reign| {
+                let origin = *self.state.durable.origins.get(&reign.primary)?;
+                Some(Witnesses::new(origin, &reign.ackers, reign.waited_for, self.policy))
+            })
             .collect();
+        let origins: Vec<_> =
+            self.state.durable.origin.into_iter().chain(witnesses.iter().map(|witnesses| witnesses.origin)).collect();
         // What the old primary says that it has is not errant, wherever it came from.
         let mut primary = change.primary.clone();
         if let Some(itself) = change.from.and_then(|from| change.reached.get(&from)) {
@@ -172,6 +225,7 @@ impl Turn<'_> {
             participants: participants.collect(),
             primary: primary.as_ref(),
             origins: &origins,
+            witnesses,
             wait_count: if change.forced { 0 } else { usize::from(self.policy.wait_least()) },
             wanted: change.wanted,
             preferred: change.undone.as_ref().and(change.from),
@@ -212,6 +266,12 @@ impl Turn<'_> {
         {
             return Some(quarantine.why.to_string());
         }
+        if let Some(other) = self.may_have_forgotten(id, change) {
+            return Some(format!(
+                "was started anew and may have forgotten its last transactions, and server {}, which was not reached, may have them",
+                other.0
+            ));
+        }
         if change.from == Some(id) {
             return match change.cause {
                 Cause::Problem(Problem::PrimaryDiskFailed) => Some("its disk failed".to_owned()),
@@ -220,6 +280,25 @@ impl Turn<'_> {
             };
         }
         None
+    }
+
+    /// MariaDB may cut off, when it crashes, what nobody acknowledged in time. Opened again it gives the same numbers out a second time, and
+    /// who has received the first ones can't be told from who has the second. So who may have must be reached before that.
+    fn may_have_forgotten(&self, id: ServerId, change: &Change) -> Option<ServerId> {
+        let reign = change.reigns.iter().find(|reign| reign.primary == id)?;
+        if change.forced || self.status(id)?.flavor == Flavor::MySql {
+            return None;
+        }
+        let track = self.state.track(id)?;
+        let restarted = match change.from == Some(id) {
+            true => track.doubt.is_some() || track.started_since(self.state.durable.started, self.state.durable.opened),
+            false => track.started.is_none_or(|started| started.plus(self.policy.limits.step) > change.began),
+        };
+        let hears = |other: &ServerId| {
+            reign.ackers.contains(other) || self.state.durable.sources.get(other).is_some_and(|source| *source == id)
+        };
+        let mut others = self.state.ids().filter(|other| *other != id && !change.reached.contains_key(other));
+        others.find(hears).filter(|_| restarted)
     }
 
     /// Without acknowledgements something may be lost: only as much as the operator allows.
@@ -325,12 +404,25 @@ impl Turn<'_> {
             .get(&server)
             .zip(self.status(server))
             .is_some_and(|(then, now)| !then.sets.executed.covers(&now.sets.executed));
+        if self.started_since_reached(server) {
+            return self.set_back(
+                None,
+                &format!("server {} was started anew, and may have lost what it had received", server.0),
+            );
+        }
         let late = self.now.since(change.since) > self.policy.limits.drain_max;
         if gone || late && (broken || !moves) {
             return self.set_back(Some(server), why);
         }
         let stage = change.stage.clone();
         let since = change.since;
+        // Next time it must have moved from here.
+        let now = self.status(server).map(|status| status.sets.executed.clone());
+        if let (Some(change), Some(now)) = (&mut self.state.durable.change, now)
+            && let Some(then) = change.reached.get_mut(&server)
+        {
+            then.sets.executed.merge(&now);
+        }
         self.enter(stage);
         if let Some(change) = &mut self.state.durable.change {
             change.since = since;

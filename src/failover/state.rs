@@ -334,6 +334,11 @@ impl State {
             (Stage::Asking, Some(from)) if change.is_switchover() => {
                 Gate { epoch, writes: GateWrites::Open(from), barred }
             }
+            // It may be called off, so its epoch is not begun.
+            (Stage::Asking, _) => {
+                let text = "the primary is gone, and hooks.before is asked whether it may be replaced";
+                Gate { epoch, writes: GateWrites::Closed(text.to_owned()), barred }
+            }
             (Stage::Checking, Some(from)) => Gate { epoch, writes: GateWrites::Open(from), barred },
             (Stage::ClosingSessions, Some(from)) => Gate { epoch, writes: GateWrites::Draining(from), barred },
             (stage, _) => {

@@ -69,6 +69,8 @@ impl Sets {
         let mut held = self.executed.clone();
         match &self.received {
             Some(GtidSet::MySql(set)) => held.merge(&GtidHistory::MySql(set.clone())),
+            // Applied in order, so there is nothing else; and the source may have what it never sent.
+            Some(GtidSet::MariaDb(_)) if self.has_applied() => {}
             Some(GtidSet::MariaDb(position)) => {
                 let source = stream.cloned().unwrap_or_else(|| GtidHistory::empty(Flavor::MariaDb));
                 held.merge(&source.up_to(position));
@@ -76,6 +78,15 @@ impl Sets {
             None => {}
         }
         held
+    }
+
+    /// Whether it has applied all that it has received.
+    pub fn has_applied(&self) -> bool {
+        match &self.received {
+            None => true,
+            Some(GtidSet::MySql(set)) => self.executed.covers(&GtidHistory::MySql(set.clone())),
+            Some(GtidSet::MariaDb(position)) => self.executed.covers(&GtidHistory::MariaDb(position.into())),
+        }
     }
 }
 

@@ -63,7 +63,7 @@ impl Turn<'_> {
                     None => Some("does not say how far it is behind".to_owned()),
                 }
             };
-            Participant { id: server.id, status, held: held.clone(), barred }
+            Participant { id: server.id, status, held: held.clone(), barred, counts: !server.restarted }
         });
         let origins: Vec<_> = self.state.durable.origin.into_iter().collect();
         let survey = Survey {
@@ -71,6 +71,7 @@ impl Turn<'_> {
             participants: participants.collect(),
             primary: self.state.history.as_ref().map(|(_, history)| history),
             origins: &origins,
+            witnesses: Vec::new(),
             // The old primary will follow as well.
             wait_count: usize::from(self.policy.durability.wait_count()).saturating_sub(1),
             wanted: to,

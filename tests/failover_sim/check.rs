@@ -2,7 +2,9 @@
 
 use super::server::{TrxId, origin};
 use super::world::{World, server_id};
-use dbproxy::failover::{Cause, Durability, Gate, GateWrites, Moment, NodeState, Problem, Suspicion};
+use dbproxy::failover::{
+    AskHook, Cause, Durability, Gate, GateWrites, Moment, NodeState, Order, OrderId, Problem, Stage, Step, Suspicion,
+};
 use dbproxy::topology::Flavor;
 use std::collections::BTreeMap;
 
@@ -21,6 +23,8 @@ pub struct Check {
     /// Failovers and switchovers that ended.
     pub changes: u64,
     pub acked: u64,
+    /// When the change had begun that the operator's program was last asked about.
+    asked: Option<Moment>,
     last_primary: Option<usize>,
 }
 
@@ -33,6 +37,7 @@ impl Check {
             trouble: vec![0; count],
             changes: 0,
             acked: 0,
+            asked: None,
             last_primary: None,
         }
     }
@@ -80,8 +85,23 @@ impl World {
         if opened.is_some_and(|server| server_id(server) != primary) {
             self.complain(format!("writes go to {primary:?}, and {opened:?} was opened last"));
         }
+        self.check_served(gate, usize::from(primary.0));
         if gate.barred.contains_key(&primary) && self.state.durable().quarantined.contains_key(&primary) {
             self.complain(format!("{primary:?} takes writes in quarantine"));
+        }
+    }
+
+    /// Who was a primary, and wrote what the present one has not, serves nothing.
+    fn check_served(&mut self, gate: &Gate, primary: usize) {
+        let opened: Vec<usize> = self.check.opened.values().copied().chain([0]).collect();
+        for index in
+            opened.into_iter().filter(|index| *index != primary && !gate.barred.contains_key(&server_id(*index)))
+        {
+            let unknown = |id: &&TrxId| self.trxs[**id].origin == index && !self.servers[primary].has.contains(*id);
+            let unknown = self.servers[index].has.iter().find(unknown).copied();
+            if let Some(unknown) = unknown {
+                self.complain(format!("{index} serves, and wrote {unknown}, which the primary {primary} has not"));
+            }
         }
     }
 
@@ -95,16 +115,49 @@ impl World {
         }
     }
 
+    /// What the operator's program may call off touches nothing before it has said yes.
+    pub fn check_asking(&mut self, order: &Order) {
+        let Some(change) = &self.state.durable().change else { return };
+        let (asks, cause) = (matches!(order.step, Step::AskHook { .. }), change.cause);
+        let must_ask = match self.policy.ask_hook {
+            AskHook::Never => false,
+            AskHook::Switchovers => cause == Cause::Switchover,
+            AskHook::Always => cause != Cause::Problem(Problem::PrimaryRestarted),
+        };
+        if !must_ask || change.from.is_none() || order.epoch < change.epoch {
+            return;
+        }
+        match (asks, self.check.asked) {
+            (true, _) => self.check.asked = Some(change.began),
+            (false, asked) if asked == Some(change.began) && change.stage != Stage::Asking => {}
+            (false, _) => {
+                let text = format!("{} is ordered before the hook has said yes", order.step.name());
+                self.complain(text);
+            }
+        }
+    }
+
+    /// The operator's program said no to the change that began then.
+    pub fn check_called_off(&mut self, began: Moment) {
+        if self.state.durable().change.as_ref().is_some_and(|change| change.began == began) {
+            self.complain("a change goes on that the hook called off".to_owned());
+        }
+    }
+
     /// A server is about to take writes under `epoch`.
     pub fn check_opening(&mut self, index: usize, epoch: u64, wait_count: u16) {
         if let Some(other) = self.check.opened.insert(epoch, index).filter(|other| *other != index) {
             self.complain(format!("epoch {epoch} is opened at {other} and at {index}"));
         }
+        // The operator takes it on trust.
+        if self.state.durable().change.as_ref().is_some_and(|change| change.forced) {
+            return;
+        }
         if self.is_async() {
             return self.check_async(index);
         }
         let at = &self.servers[index];
-        if !at.source_on || at.wait_count < self.policy.durability.wait_count() || wait_count != at.wait_count {
+        if !at.source_on || at.wait_count < self.policy.wait_least() || wait_count != at.wait_count {
             self.complain(format!("{index} is opened unarmed"));
         }
         let missing: Vec<TrxId> =
@@ -174,7 +227,11 @@ impl World {
 
     /// A server begins to replicate: it must not bring anything along. On MySQL one that is to be opened may: it only fetches what it lacks,
     /// and that it then has all is looked at when it is opened.
-    pub fn check_repoint(&mut self, index: usize, source: usize) {
+    pub fn check_repoint(&mut self, index: usize, source: usize, order: OrderId) {
+        // Told once more, late: it follows that one already, and nobody waits for it.
+        if self.servers[index].source == Some(source) && self.state.pending().all(|pending| pending.id != order) {
+            return;
+        }
         let choice = self.state.durable().change.as_ref().and_then(|change| change.choice.as_ref());
         let fetches =
             choice.is_some_and(|choice| choice.candidate == server_id(index) && choice.via == Some(server_id(source)));
@@ -196,6 +253,11 @@ impl World {
         let GateWrites::Open(primary) = self.gate.writes else { return false };
         let primary = usize::from(primary.0);
         if self.servers[primary].read_only || !self.servers[primary].waiting.is_empty() {
+            return false;
+        }
+        // Opened when fewer were left, it waits for as many as it should again.
+        let wanted = self.policy.durability.wait_count();
+        if self.servers[primary].wait_count < wanted && self.clients(primary) >= wanted {
             return false;
         }
         (0..self.servers.len()).filter(|index| *index != primary).all(|index| {

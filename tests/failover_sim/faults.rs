@@ -1,6 +1,7 @@
 //! What goes wrong, and that it ends.
 
-use super::world::{Fault, HEAL, Happening, World, server_id};
+use super::server::Server;
+use super::world::{Extras, Fault, HEAL, Happening, World, server_id};
 use dbproxy::failover::{Command, Force, MaintenanceState, RejoinErrant};
 
 impl World {
@@ -21,7 +22,9 @@ impl World {
             _ => self.dice.index(count),
         };
         let other = self.dice.index(count);
+        let outage = self.extras == Extras::Rolled && self.dice.permille(40);
         let fault = match self.dice.below(20) {
+            _ if outage => Fault::Outage(server),
             0..=5 => Fault::Crash(server),
             6..=8 => Fault::Pause(server),
             9..=10 if other != server => Fault::Cut(server, other),
@@ -47,6 +50,7 @@ impl World {
         let proxy = self.proxy();
         match *fault {
             Fault::Crash(server) => self.servers[server].crash(),
+            Fault::Outage(_) => self.servers.iter_mut().for_each(Server::crash),
             Fault::Pause(server) => self.servers[server].paused = self.servers[server].up,
             Fault::Cut(one, other) => {
                 self.links[one][other] = false;
@@ -83,6 +87,12 @@ impl World {
         self.say(|| format!("undo {fault:?}"));
         match *fault {
             Fault::Crash(server) => self.start(server),
+            // One of them comes later than the rest.
+            Fault::Outage(last) => {
+                (0..self.servers.len()).filter(|server| *server != last).for_each(|server| self.start(server));
+                let later = self.dice.between(500, 8000);
+                self.at(later, Happening::Undo(Fault::Crash(last)));
+            }
             Fault::Pause(server) => self.servers[server].paused = false,
             Fault::Cut(one, other) => (self.links[one][other], self.links[other][one]) = (true, true),
             Fault::CutProxy(_) | Fault::Isolate => self.link_all(),
@@ -100,7 +110,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, server: usize) {
+    pub fn start(&mut self, server: usize) {
         if !self.servers[server].up {
             let now = self.now;
             self.servers[server].start(now, &self.trxs);

@@ -1,5 +1,6 @@
 //! The proxy's executor and the servers' side of each step.
 
+use super::server::Quirks;
 use super::world::{Errand, Happening, World};
 use dbproxy::failover::{Acks, Done, Event, Failed, FailedHow, Order, Outcome, Step};
 use dbproxy::topology::Flavor;
@@ -10,9 +11,15 @@ const AGAIN: u64 = 40;
 /// What came of a step, as far as its server is asked.
 enum Now {
     Done(Done),
-    Failed(FailedHow, &'static str),
+    Failed(FailedHow, String),
     /// It waits.
     Later,
+}
+
+impl Now {
+    fn failed(how: FailedHow, text: &str) -> Self {
+        Self::Failed(how, text.to_owned())
+    }
 }
 
 impl World {
@@ -32,11 +39,13 @@ impl World {
         let now = if own {
             self.own_step(order)
         } else if !self.linked(proxy, index) || server.paused {
-            if self.now < deadline { Now::Later } else { Now::Failed(FailedHow::Unknown, "no answer") }
+            if self.now < deadline { Now::Later } else { Now::failed(FailedHow::Unknown, "no answer") }
         } else if !server.up || server.incarnation != incarnation {
-            Now::Failed(FailedHow::Unreachable, "refused")
+            Now::failed(FailedHow::Unreachable, "refused")
         } else if server.epoch > order.epoch.0 {
-            Now::Failed(FailedHow::Refused, "knows of a higher epoch")
+            Now::failed(FailedHow::Refused, "knows of a higher epoch")
+        } else if server.quirks.refuses.as_deref() == Some(order.step.name()) {
+            Now::failed(FailedHow::Refused, "it says no")
         } else {
             self.step_at(index, order)
         };
@@ -46,7 +55,7 @@ impl World {
             }
             Now::Later => Err(Failed { how: FailedHow::NotYet, text: "not yet".to_owned() }),
             Now::Done(done) => Ok(done),
-            Now::Failed(how, text) => Err(Failed { how, text: text.to_owned() }),
+            Now::Failed(how, text) => Err(Failed { how, text }),
         };
         if !self.linked(proxy, index) && !own || !replies {
             return;
@@ -62,9 +71,30 @@ impl World {
     }
 
     fn own_step(&mut self, order: &Order) -> Now {
+        let refuses = self.servers[usize::from(order.step.server().0)].quirks.refuses.clone();
         match order.step {
+            Step::DrainSessions { .. } if refuses.as_deref() == Some("drain_sessions") => {
+                Now::failed(FailedHow::NotYet, "2 transactions are open")
+            }
+            Step::FenceByHook { .. } if refuses.as_deref() == Some("fence_by_hook") => {
+                Now::failed(FailedHow::Refused, "it does not know that server")
+            }
+            // Told as a story, nothing is left to chance.
+            _ if self.effects.is_some() && self.hook_says.is_none() => Now::Done(Done::Plain),
+            Step::AskHook { .. } if self.hook_says.is_some() => {
+                Now::failed(FailedHow::Refused, self.hook_says.unwrap_or_default())
+            }
+            // It takes its time, and until all is healed it says no now and then.
+            Step::AskHook { .. } if self.dice.permille(400) => Now::Later,
+            Step::AskHook { .. } if !self.healed && self.dice.permille(300) => {
+                let began = self.state.durable().change.as_ref().map(|change| change.began);
+                if let Some(began) = began {
+                    self.refused.insert((self.run, order.id), began);
+                }
+                Now::failed(FailedHow::Refused, "not now")
+            }
             Step::DrainSessions { .. } if self.dice.permille(100) => {
-                Now::Failed(FailedHow::NotYet, "2 transactions are open")
+                Now::failed(FailedHow::NotYet, "2 transactions are open")
             }
             _ => Now::Done(Done::Plain),
         }
@@ -100,7 +130,7 @@ impl World {
                 self.servers[index].applies = true;
                 let sets = self.servers[index].sets(&self.trxs);
                 if self.servers[index].apply_error {
-                    Now::Failed(FailedHow::Refused, "1062")
+                    Now::failed(FailedHow::Refused, "1062")
                 } else if sets.executed.covers(until) {
                     self.sets(index)
                 } else {
@@ -114,14 +144,20 @@ impl World {
                 (at.source_on, at.wait_count) = (*wait_count > 0, *wait_count);
                 Now::Done(Done::Plain)
             }
-            Step::Repoint { source, acks, .. } => self.repoint(index, usize::from(source.0), *acks),
+            Step::Repoint { source, acks, .. } => {
+                self.check_repoint(index, usize::from(source.0), order.id);
+                self.repoint(index, usize::from(source.0), *acks)
+            }
             Step::Open { wait_count, .. } => self.open(index, order.epoch.0, *wait_count),
             Step::Forget { .. } => {
                 self.servers[index].source = None;
                 self.servers[index].forget_cache();
                 Now::Done(Done::Plain)
             }
-            Step::CheckQuiet { .. } => Now::Done(Done::Quiet { oldest_transaction_ms: 0, locked: None }),
+            Step::CheckQuiet { .. } => {
+                let Quirks { busy_ms, locked, .. } = self.servers[index].quirks.clone();
+                Now::Done(Done::Quiet { oldest_transaction_ms: busy_ms, locked })
+            }
             Step::Demote { .. } => {
                 // Read-only waits for commits that wait for acknowledgements.
                 if !self.servers[index].waiting.is_empty() {
@@ -140,7 +176,6 @@ impl World {
     }
 
     fn repoint(&mut self, index: usize, source: usize, acks: Acks) -> Now {
-        self.check_repoint(index, source);
         let now = self.now;
         let at = &mut self.servers[index];
         at.read_only = true;
@@ -156,7 +191,7 @@ impl World {
         let at = &self.servers[index];
         let armed = at.source_on == (wait_count > 0) && at.wait_count == wait_count;
         if !armed && !self.sabotage.skips_arm() {
-            return Now::Failed(FailedHow::Refused, "is not armed");
+            return Now::failed(FailedHow::Refused, "is not armed");
         }
         if at.epoch < epoch {
             self.check_opening(index, epoch, wait_count);
@@ -171,7 +206,7 @@ impl World {
 
     fn clone_from(&mut self, index: usize, donor: usize) -> Now {
         if !self.linked(index, donor) || !self.servers[donor].runs() {
-            return Now::Failed(FailedHow::Refused, "the donor does not answer");
+            return Now::failed(FailedHow::Refused, "the donor does not answer");
         }
         let (log, has, epoch) = {
             let donor = &self.servers[donor];

@@ -1,7 +1,10 @@
 //! The planner made wrong on purpose, from outside: what it is told, what it decides and what is done, each bent in one way, so that
 //! the checks are seen to catch it.
 
-use dbproxy::failover::{Done, Durability, Durable, Event, Failed, FenceRule, Order, Policy, Seen, Sets, State, Step};
+use dbproxy::failover::{
+    AskHook, Done, Durability, Durable, Event, Failed, FenceRule, Gate, GateWrites, Order, Policy, Seen, Sets, State,
+    Step,
+};
 use dbproxy::topology::GtidHistory;
 
 /// One thing that is bent.
@@ -26,6 +29,24 @@ pub enum Sabotage {
     SkipFence,
     /// Semi-synchronous replication is not switched on.
     SkipArm,
+    /// A replica does not say what it has received and not applied.
+    HideReceived,
+    /// Nobody is seen to be started anew.
+    HideRestart,
+    /// A new primary waits for fewer acknowledgements than the operator allows.
+    WaitForFewer,
+    /// A primary that was opened when few were left never waits for more.
+    StayWeak,
+    /// Writes go where they went before.
+    OldGate,
+    /// The data plane does not hear who is in quarantine.
+    ServeAll,
+    /// Who takes writes and is not the primary is left alone.
+    LeaveStrays,
+    /// The operator's program is not asked.
+    SkipHook,
+    /// The operator's program is asked, and its no is a yes.
+    IgnoreHook,
 }
 
 impl Sabotage {
@@ -34,12 +55,25 @@ impl Sabotage {
         match (self, &mut policy.durability) {
             (Self::SmallQuorum, Durability::SemiSync { wait_count }) => *wait_count += 1,
             (Self::SkipFence, Durability::Async { fence, .. }) => *fence = FenceRule::BestEffort,
+            (Self::WaitForFewer, Durability::SemiSync { .. }) => policy.wait_least = Some(1),
+            (Self::SkipHook, _) => policy.ask_hook = AskHook::Never,
             _ => {}
         }
         policy
     }
 
-    pub fn event(self, mut event: Event) -> Event {
+    pub fn event(self, mut event: Event, now: u64) -> Event {
+        let (always_up, hides) = (now - 900_000, self == Self::HideRestart);
+        if let (true, Event::Outcome(outcome)) = (hides, &mut event)
+            && let Ok(Done::Sets { uptime_ms, .. }) = &mut outcome.result
+        {
+            *uptime_ms = always_up;
+        }
+        if let (true, Event::Observation(observation)) = (hides, &mut event)
+            && let Ok(Seen::Status(status)) = &mut observation.result
+        {
+            status.uptime_ms = always_up;
+        }
         if self == Self::DeafReplicas
             && let Event::Observation(observation) = &mut event
             && let Ok(Seen::Status(status)) = &mut observation.result
@@ -60,6 +94,17 @@ impl Sabotage {
         if self == Self::ForgetJournal { old.clone() } else { new }
     }
 
+    pub fn gate(self, mut gate: Gate, old: &Gate) -> Gate {
+        match (self, &gate.writes, &old.writes) {
+            (Self::OldGate, GateWrites::Open(_) | GateWrites::Closed(_), GateWrites::Open(before)) => {
+                gate.writes = GateWrites::Open(*before);
+            }
+            (Self::ServeAll, ..) => gate.barred.clear(),
+            _ => {}
+        }
+        gate
+    }
+
     /// Only the quorum is too small: what servers are told is what it was.
     pub fn order(self, mut order: Order) -> Order {
         if self == Self::SmallQuorum
@@ -72,8 +117,14 @@ impl Sabotage {
 
     /// Whether an order is never carried out.
     pub fn swallows(self, order: &Order, state: &State) -> bool {
-        let undone = state.durable().change.as_ref().is_some_and(|change| change.undone.is_some());
-        self == Self::NoUndo && undone && matches!(order.step, Step::Open { .. })
+        let change = state.durable().change.as_ref();
+        let undone = change.is_some_and(|change| change.undone.is_some());
+        match order.step {
+            Step::Open { .. } => self == Self::NoUndo && undone,
+            Step::Arm { .. } => self == Self::StayWeak && change.is_none(),
+            Step::Fence { .. } => self == Self::LeaveStrays && change.is_none(),
+            _ => false,
+        }
     }
 
     /// Whether a replica that is told to hear its source no more says yes and goes on.
@@ -96,6 +147,11 @@ impl Sabotage {
                 let sets = Sets { executed: until.clone(), received: None, purged: None };
                 Ok(Done::Sets { sets, uptime_ms: 60_000 })
             }
+            (Self::HideReceived, _, Ok(Done::Sets { mut sets, uptime_ms })) => {
+                sets.received = None;
+                Ok(Done::Sets { sets, uptime_ms })
+            }
+            (Self::IgnoreHook, Step::AskHook { .. }, _) => Ok(Done::Plain),
             (_, _, result) => result,
         }
     }

@@ -1,6 +1,6 @@
 //! A model of a server: a binary log, a relay log, semi-synchronous replication, and what a crash leaves of them.
 
-use dbproxy::failover::{SemiSync, Sets, Settings, Status, Stream};
+use dbproxy::failover::{SemiSync, Sets, Settings, Stall, Status, Stream};
 use dbproxy::topology::{Epoch, Flavor, GtidHistory, Origin, Receiver, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,8 @@ pub struct Trx {
     pub epoch: Option<u64>,
     /// A client was told that it is committed.
     pub acked: bool,
+    /// When its client sent it.
+    pub sent: u64,
 }
 
 /// How a server is set up; does not change within a seed.
@@ -36,9 +38,30 @@ pub struct Setup {
     pub apply_every: u64,
 }
 
+/// What is wrong with a server beyond that it is down or can't be reached.
+#[derive(Clone, Debug, Default)]
+pub struct Quirks {
+    pub settings: Settings,
+    /// It is of a newer version than the others.
+    pub newer: bool,
+    pub delay_ms: u64,
+    /// It says so, whatever is so; `Some(None)`: it does not say.
+    pub lag_ms: Option<Option<u64>>,
+    /// All that it has is gone from its binary log.
+    pub purged: bool,
+    /// What writes wait for.
+    pub stall: Option<Stall>,
+    /// How long a transaction is open there that is not the proxy's.
+    pub busy_ms: u64,
+    pub locked: Option<String>,
+    /// It refuses steps of this name.
+    pub refuses: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Server {
     pub setup: Setup,
+    pub quirks: Quirks,
     pub up: bool,
     pub paused: bool,
     pub started: u64,
@@ -69,6 +92,7 @@ impl Server {
     pub fn new(setup: Setup) -> Self {
         Self {
             setup,
+            quirks: Quirks::default(),
             up: true,
             paused: false,
             started: 0,
@@ -178,7 +202,8 @@ impl Server {
                 self.history(last.into_iter().copied(), trxs).position()
             }
         });
-        let sets = Sets { executed, received, purged: None };
+        let purged = self.quirks.purged.then(|| executed.clone());
+        let sets = Sets { executed, received, purged };
         self.cache = Some((key.0, key.1, key.2, sets.clone()));
         sets
     }
@@ -192,7 +217,7 @@ impl Server {
         let lag = if self.relay.is_empty() { 0 } else { self.relay.len() as u64 * 40 * self.setup.apply_every };
         Status {
             flavor: self.setup.flavor,
-            version: (9, 7, 0),
+            version: (if self.quirks.newer { 10 } else { 9 }, 7, 0),
             origin: origin(self.setup.flavor, index),
             uptime_ms: now - self.started,
             read_only: self.read_only,
@@ -208,8 +233,8 @@ impl Server {
                 heard_ms: Some(now - self.heard),
                 receive_error: None,
                 apply_error: self.apply_error.then(|| "1062: duplicate".to_owned()),
-                lag_ms: (self.applies && self.connected).then_some(lag),
-                delay_ms: 0,
+                lag_ms: self.quirks.lag_ms.unwrap_or((self.applies && self.connected).then_some(lag)),
+                delay_ms: self.quirks.delay_ms,
             }),
             semi_sync: SemiSync {
                 source_on: self.source_on,
@@ -221,7 +246,7 @@ impl Server {
                 replica_on: self.replica_on,
                 replica_active: self.replica_on && self.connected,
             },
-            settings: Settings::default(),
+            settings: self.quirks.settings,
             epoch: (self.epoch > 0).then_some(Epoch(self.epoch)),
         }
     }

@@ -3,11 +3,12 @@
 
 use super::check::Check;
 use super::dice::Dice;
+use super::replicate::PUMP;
 use super::sabotage::Sabotage;
 use super::server::{Server, Setup, Trx, TrxId};
 use dbproxy::failover::{
-    Command, CommandId, Durability, Durable, Effect, Event, FenceRule, Gate, GateWrites, Moment, Observation, Order,
-    Policy, Seen, State, step,
+    AskHook, Command, CommandId, Durability, Durable, Effect, Event, FenceRule, Gate, GateWrites, Moment, Observation,
+    Order, OrderId, Policy, Seen, Stall, State, step,
 };
 use dbproxy::topology::{Failure, Flavor, ServerId};
 use std::cmp::Reverse;
@@ -18,12 +19,9 @@ use std::time::Duration;
 pub const HEAL: u64 = 25_000;
 /// By when all must be well again.
 pub const END: u64 = HEAL + 60_000;
-const PUMP: u64 = 40;
 const TICK: u64 = 200;
 const PROBE: u64 = 250;
 const PROBE_LIMIT: u64 = 1000;
-const HEARTBEAT: u64 = 500;
-const NET_TIMEOUT: u64 = 10_000;
 const WRITE: u64 = 120;
 
 /// What happens at a time.
@@ -54,6 +52,12 @@ pub enum Happening {
     Written {
         server: usize,
         incarnation: u32,
+        sent: u64,
+    },
+    /// A client was answered, and its answer came through the proxy.
+    Heard {
+        run: u32,
+        event: Event,
     },
     /// An acknowledgement arrives.
     Ack {
@@ -88,6 +92,8 @@ pub struct Errand {
 #[derive(Clone, Debug)]
 pub enum Fault {
     Crash(usize),
+    /// All of them at once; this one is started last.
+    Outage(usize),
     Pause(usize),
     Cut(usize, usize),
     CutProxy(usize),
@@ -99,7 +105,16 @@ pub enum Fault {
     Loss,
 }
 
+/// What was added to the simulation later, from dice of its own: without it an old seed tells its old story.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extras {
+    None,
+    Rolled,
+}
+
 pub struct World {
+    /// Whether there are extras.
+    pub extras: Extras,
     pub dice: Dice,
     pub now: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
@@ -127,13 +142,19 @@ pub struct World {
     pub sabotage: Sabotage,
     pub healed: bool,
     next_command: u64,
+    /// Orders to ask the operator's program that it answered with no, and when the change that asked had begun.
+    pub refused: BTreeMap<(u32, OrderId), Moment>,
+    /// What the operator's program says instead of yes.
+    pub hook_says: Option<&'static str>,
+    /// What came of it all, where that is wanted.
+    pub effects: Option<Vec<Effect>>,
     /// What happened, for whoever reads about a failed seed.
     pub story: Vec<String>,
     pub tell: bool,
 }
 
 impl World {
-    pub fn new(seed: u64, sabotage: Sabotage) -> Self {
+    pub fn new(seed: u64, sabotage: Sabotage, extras: Extras) -> Self {
         let mut dice = Dice::new(seed);
         let flavor = if dice.permille(400) { Flavor::MariaDb } else { Flavor::MySql };
         let count = [3, 3, 3, 4, 4, 5, 2][dice.index(7)];
@@ -144,7 +165,7 @@ impl World {
             Durability::SemiSync { wait_count }
         };
         let truncates = flavor == Flavor::MariaDb && dice.permille(600);
-        let setups: Vec<Setup> = (0..count)
+        let mut setups: Vec<Setup> = (0..count)
             .map(|_| Setup {
                 flavor,
                 relay_lost_by_crash: dice.permille(300),
@@ -155,8 +176,22 @@ impl World {
                 apply_every: if dice.permille(150) { 2 } else { 1 },
             })
             .collect();
-        let policy = Policy { durability, ..Policy::default() };
+        let mut policy = Policy { durability, ..Policy::default() };
+        if extras == Extras::Rolled {
+            roll_extras(&mut Dice::new(!seed), &mut policy, &mut setups);
+        }
+        let mut world = Self::bare(dice, setups, policy, sabotage, extras);
+        for (delay, happening) in [(1500, Happening::Write), (3000, Happening::Fault), (HEAL, Happening::Heal)] {
+            world.at(delay, happening);
+        }
+        world
+    }
+
+    /// Servers that are well, and nothing that happens to them.
+    pub fn bare(dice: Dice, setups: Vec<Setup>, policy: Policy, sabotage: Sabotage, extras: Extras) -> Self {
+        let count = setups.len();
         let mut world = Self {
+            extras,
             now: 1_000_000,
             queue: BinaryHeap::new(),
             happenings: BTreeMap::new(),
@@ -178,6 +213,9 @@ impl World {
             sabotage,
             healed: false,
             next_command: 1,
+            refused: BTreeMap::new(),
+            hook_says: None,
+            effects: None,
             story: Vec::new(),
             tell: false,
             policy,
@@ -202,14 +240,7 @@ impl World {
                 server.replica_on = wait_count > 0;
             }
         }
-        for (delay, happening) in [
-            (1, Happening::Pump),
-            (2, Happening::Tick),
-            (3, Happening::WriteProbe),
-            (1500, Happening::Write),
-            (3000, Happening::Fault),
-            (HEAL, Happening::Heal),
-        ] {
+        for (delay, happening) in [(1, Happening::Pump), (2, Happening::Tick), (3, Happening::WriteProbe)] {
             self.at(delay, happening);
         }
         for server in 0..self.servers.len() {
@@ -257,6 +288,21 @@ impl World {
         self.complain_of_end();
     }
 
+    /// Plays so far and no further.
+    pub fn play_until(&mut self, end: u64) {
+        while let Some(Reverse(key)) = self.queue.peek().copied().filter(|Reverse(key)| key.0 <= end) {
+            self.queue.pop();
+            self.now = key.0;
+            let Some(happening) = self.happenings.remove(&key) else { continue };
+            self.happen(happening);
+            if self.now >= self.stalled {
+                self.catch_up();
+            }
+            self.check_now();
+        }
+        self.now = end;
+    }
+
     /// What reached the proxy while it stood still is read now.
     pub fn catch_up(&mut self) {
         for event in std::mem::take(&mut self.postponed) {
@@ -285,7 +331,9 @@ impl World {
                 self.at(pause, Happening::Probe { server: next });
             }
             Happening::WriteProbe => self.write_probe(),
-            Happening::WriteProbed { run, event } | Happening::Reply { run, event } => {
+            Happening::WriteProbed { run, event }
+            | Happening::Reply { run, event }
+            | Happening::Heard { run, event } => {
                 if run == self.run {
                     self.deliver(event);
                 }
@@ -294,7 +342,7 @@ impl World {
                 self.send_write();
                 self.at(WRITE, Happening::Write);
             }
-            Happening::Written { server, incarnation } => self.write(server, incarnation),
+            Happening::Written { server, incarnation, sent } => self.write(server, incarnation, sent),
             Happening::Ack { from, to, trx, incarnation } => {
                 if self.servers[to].runs() && self.servers[to].incarnation == incarnation {
                     self.acknowledge(to, from, trx);
@@ -317,13 +365,20 @@ impl World {
     }
 
     pub fn feed(&mut self, event: Event) {
-        let event = self.sabotage.event(event);
+        let event = self.sabotage.event(event, self.now);
+        let refusal = match &event {
+            Event::Outcome(outcome) => self.refused.remove(&(self.run, outcome.id)),
+            _ => None,
+        };
         let policy = self.sabotage.policy(&self.policy);
         self.events += 1;
         let before = self.state.durable().change.is_some() || matches!(event, Event::Restored(_));
         let effects = step(&mut self.state, &policy, event, Moment(self.now));
         if !before && self.state.durable().change.is_some() {
             self.check_beginning();
+        }
+        if let Some(began) = refusal {
+            self.check_called_off(began);
         }
         // Killed at any point between two effects.
         let survive =
@@ -340,6 +395,9 @@ impl World {
     }
 
     fn carry_out(&mut self, effect: Effect) {
+        if let Some(effects) = &mut self.effects {
+            effects.push(effect.clone());
+        }
         match effect {
             Effect::Journal(record) => {
                 self.say(|| format!("journal: e{} {}", record.durable.epoch.0, record.what));
@@ -368,11 +426,13 @@ impl World {
                 self.journal = self.sabotage.journal(record.durable, &self.journal);
             }
             Effect::Publish(gate) => {
+                let gate = self.sabotage.gate(gate, &self.gate);
                 self.say(|| format!("gate: {gate:?}"));
                 self.check_gate(&gate);
                 self.gate = gate;
             }
             Effect::Execute(order) => {
+                self.check_asking(&order);
                 let order = self.sabotage.order(order);
                 self.say(|| format!("order {}: e{} {:?}", order.id.0, order.epoch.0, short(&order)));
                 let run = self.run;
@@ -445,7 +505,7 @@ impl World {
     }
 
     /// Replicas that acknowledge to this server now.
-    fn clients(&self, source: usize) -> u16 {
+    pub fn clients(&self, source: usize) -> u16 {
         let acks =
             |server: &&Server| server.source == Some(source) && server.connected && server.replica_on && server.runs();
         u16::try_from(self.servers.iter().filter(acks).count()).unwrap()
@@ -457,9 +517,10 @@ impl World {
         let GateWrites::Open(primary) = self.gate.writes else { return };
         let index = usize::from(primary.0);
         let proxy = self.proxy();
+        let stall = self.servers[index].quirks.stall;
         let taken = self.linked(proxy, index) && self.servers[index].runs() && !self.servers[index].read_only;
-        let waits = !self.servers[index].waiting.is_empty();
-        let result = if taken && !waits { Ok(()) } else { Err(dbproxy::failover::Stall::Ackers) };
+        let waits = !self.servers[index].waiting.is_empty() || stall.is_some();
+        let result = if taken && !waits { Ok(()) } else { Err(stall.unwrap_or(Stall::Ackers)) };
         let event = Event::WriteProbe { server: primary, began: Moment(self.now), result };
         let run = self.run;
         self.at(if taken && !waits { 5 } else { 1000 }, Happening::WriteProbed { run, event });
@@ -476,140 +537,26 @@ impl World {
         if self.links[proxy][server] && self.servers[server].runs() {
             let incarnation = self.servers[server].incarnation;
             let delay = if self.dice.permille(50) { self.dice.between(50, 1500) } else { self.dice.between(1, 10) };
-            self.at(delay, Happening::Written { server, incarnation });
+            let sent = self.now;
+            self.at(delay, Happening::Written { server, incarnation, sent });
         }
     }
+}
 
-    /// A client's write arrives, maybe long after it was sent.
-    fn write(&mut self, server: usize, incarnation: u32) {
-        let at = &self.servers[server];
-        if !at.runs() || at.read_only || at.incarnation != incarnation {
-            return;
-        }
-        let id = self.commit(server, None);
-        if self.servers[server].waiting.iter().all(|(waiting, _)| *waiting != id) {
-            self.tell_client(server, id);
+/// Hooks that call changes off, new primaries that may wait for fewer replicas than the old one, slow appliers.
+fn roll_extras(dice: &mut Dice, policy: &mut Policy, setups: &mut [Setup]) {
+    policy.ask_hook = [AskHook::Never, AskHook::Never, AskHook::Switchovers, AskHook::Always][dice.index(4)];
+    let (few, mysql) = (setups.len() == 3, setups.iter().all(|setup| setup.flavor == Flavor::MySql));
+    if let Durability::SemiSync { wait_count } = &mut policy.durability {
+        // Of three servers two replicas are one too many when the primary is gone.
+        if few && mysql && dice.permille(300) {
+            (*wait_count, policy.wait_least) = (2, Some(1));
+        } else if *wait_count == 2 && dice.permille(500) {
+            policy.wait_least = Some(1);
         }
     }
-
-    /// Writes a transaction to a server's binary log, where it waits for acknowledgements or not.
-    pub fn commit(&mut self, server: usize, epoch: Option<u64>) -> TrxId {
-        let flavor = self.servers[server].setup.flavor;
-        let number = match flavor {
-            Flavor::MySql => self.trxs.iter().filter(|trx| trx.origin == server).count() as u64 + 1,
-            Flavor::MariaDb => {
-                let last = self.servers[server].log.iter().map(|id| self.trxs[*id].number).max();
-                let own = self.trxs.iter().filter(|trx| trx.origin == server).map(|trx| trx.number).max();
-                last.max(own).unwrap_or(0) + 1
-            }
-        };
-        let id = self.trxs.len();
-        self.trxs.push(Trx { origin: server, number, epoch, acked: false });
-        let trx = self.trxs[id].clone();
-        let at = &mut self.servers[server];
-        at.append(id, &trx);
-        if at.source_on && at.wait_count > 0 {
-            at.waiting.push((id, std::collections::BTreeSet::new()));
-        }
-        id
-    }
-
-    fn acknowledge(&mut self, server: usize, from: usize, trx: TrxId) {
-        let at = &mut self.servers[server];
-        let wait_count = usize::from(at.wait_count);
-        // One acknowledgement stands for all before it.
-        for (id, by) in &mut at.waiting {
-            if *id <= trx {
-                by.insert(from);
-            }
-        }
-        let done: Vec<TrxId> = at.waiting.iter().filter(|(_, by)| by.len() >= wait_count).map(|(id, _)| *id).collect();
-        at.waiting.retain(|(id, _)| !done.contains(id));
-        for id in done {
-            self.tell_client(server, id);
-        }
-    }
-
-    fn tell_client(&mut self, server: usize, id: TrxId) {
-        // A server that was started writable, against advice, commits unprotected until it is seen; that is not promised to last.
-        let protected = self.servers[server].source_on || self.policy.durability.wait_count() == 0;
-        if self.trxs[id].epoch.is_none() && protected {
-            self.trxs[id].acked = true;
-            self.check_acknowledged(server, id);
-        }
-    }
-
-    fn pump(&mut self) {
-        for index in 0..self.servers.len() {
-            self.pump_one(index);
-        }
-    }
-
-    fn pump_one(&mut self, index: usize) {
-        let now = self.now;
-        if !self.servers[index].runs() {
-            return;
-        }
-        self.apply(index);
-        let Some(source) = self.servers[index].source.filter(|_| self.servers[index].receives) else { return };
-        let linked = self.linked(index, source);
-        let there = &self.servers[source];
-        let (answers, up) = (linked && there.runs(), there.up);
-        let replica = &mut self.servers[index];
-        if !replica.connected {
-            replica.connected = answers;
-            replica.heard = if answers { now } else { replica.heard };
-            return;
-        }
-        // A process that ends closes its connections, if the network lets it; silence is only noticed by the timeout.
-        if (linked && !up) || now - replica.heard > NET_TIMEOUT {
-            replica.connected = false;
-            return;
-        }
-        if !answers {
-            return;
-        }
-        if now - replica.heard >= HEARTBEAT {
-            replica.heard = now;
-        }
-        self.receive(index, source);
-    }
-
-    fn apply(&mut self, index: usize) {
-        let turn = (self.now / PUMP).is_multiple_of(self.servers[index].setup.apply_every);
-        let at = &mut self.servers[index];
-        if at.applies && !at.apply_error && turn && !at.relay.is_empty() {
-            let id = at.relay.remove(0);
-            let trx = self.trxs[id].clone();
-            self.servers[index].append(id, &trx);
-        }
-    }
-
-    fn receive(&mut self, index: usize, source: usize) {
-        // MariaDB serves only from a position that it has itself.
-        if self.servers[index].setup.flavor == Flavor::MariaDb {
-            let known = self.servers[index].log.iter().all(|id| self.servers[source].has.contains(id));
-            if !known {
-                return;
-            }
-        }
-        let new: Vec<TrxId> =
-            self.servers[source].log.iter().copied().filter(|id| !self.servers[index].received(*id)).take(4).collect();
-        let acks = self.servers[index].replica_on && self.servers[source].source_on;
-        if !new.is_empty() {
-            self.servers[index].heard = self.now;
-        }
-        for id in new {
-            self.servers[index].relay.push(id);
-        }
-        // Asked or not, a replica acknowledges what it has of what waits.
-        let waiting: Vec<TrxId> = self.servers[source].waiting.iter().map(|(id, _)| *id).collect();
-        let has = waiting.into_iter().filter(|id| self.servers[index].received(*id)).max();
-        if let Some(trx) = has.filter(|_| acks) {
-            let incarnation = self.servers[source].incarnation;
-            let delay = self.dice.between(1, 20);
-            self.at(delay, Happening::Ack { from: index, to: source, trx, incarnation });
-        }
+    for setup in setups {
+        setup.apply_every = [setup.apply_every, setup.apply_every, setup.apply_every, 3, 5][dice.index(5)];
     }
 }
 

@@ -60,6 +60,11 @@ impl MariaDbGtidPosition {
         self.domains.iter().map(|(&domain, last)| (domain, last.server, last.sequence))
     }
 
+    /// Each domain's part of it, and the `server_id` of who wrote the transaction that this ends with.
+    pub fn ends(&self) -> impl Iterator<Item = (u32, Self)> {
+        self.domains.iter().map(|(&domain, &last)| (last.server, Self { domains: BTreeMap::from([(domain, last)]) }))
+    }
+
     /// No domain in it.
     pub fn is_empty(&self) -> bool {
         self.domains.is_empty()

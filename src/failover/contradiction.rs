@@ -1,0 +1,120 @@
+//! Two servers of which each has what the other can't get: whose transactions did nobody acknowledge?
+//!
+//! A primary that ends in the middle of a commit leaves a transaction that no replica has. So may a candidate that was opened and gave way
+//! before its first commit, the epoch's row, was acknowledged. On MariaDB the two may stand at the same place of one domain: then neither
+//! server can replicate from the other. One of them must give way, and may when none of its transactions can have been acknowledged.
+//!
+//! That is proven by the arithmetic that proves a failover lossless. A commit of a primary was acknowledged when `w` of those who may have
+//! acknowledged to it had received it. Who was reached hears that primary no more. One that was reached, has lost nothing that it ever
+//! acknowledged, and lacks the transaction did not acknowledge it and never will. When fewer than `w` are left who might have, it was not
+//! acknowledged. When that can be said of neither side, nobody is promoted.
+
+use super::candidate::{Participant, Survey};
+use super::{Durability, Policy};
+use crate::topology::{Flavor, GtidHistory, Origin, ServerId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Who may have acknowledged what one primary wrote.
+#[derive(Clone, Copy, Debug)]
+pub struct Witnesses<'a> {
+    /// What the primary's transactions are marked with.
+    pub origin: Origin,
+    /// Those who may have acknowledged.
+    pub ackers: &'a BTreeSet<ServerId>,
+    /// How many of them a commit waited for; `None`: not known, or for none.
+    pub waited_for: Option<u16>,
+}
+
+impl<'a> Witnesses<'a> {
+    /// Of a reign under a policy. What was committed without waiting for anybody was acknowledged by nobody's leave.
+    pub fn new(origin: Origin, ackers: &'a BTreeSet<ServerId>, waited_for: Option<u16>, policy: &Policy) -> Self {
+        let waited_for = match policy.durability {
+            Durability::SemiSync { wait_count } => waited_for.map(|count| count.min(wait_count)),
+            Durability::Async { .. } => None,
+        };
+        Self { origin, ackers, waited_for: waited_for.filter(|count| *count > 0) }
+    }
+}
+
+/// Adds to `errant` what must give way so that all others can come from the same primaries.
+///
+/// # Errors
+/// Two that contradict each other, and for neither is it proven that it may give way.
+pub(super) fn settle(
+    survey: &Survey<'_>,
+    errant: &mut BTreeMap<ServerId, GtidHistory>,
+) -> Result<(), (ServerId, ServerId)> {
+    while let Some((one, other)) = split(survey, errant) {
+        let ways = [gives_way(one, other, survey, errant), gives_way(other, one, survey, errant)];
+        let best = ways.into_iter().flatten().min_by_key(|way| price(way, survey));
+        errant.extend(best.ok_or((one.id, other.id))?);
+    }
+    Ok(())
+}
+
+/// Two that can't both have received what was written under this epoch. One that was a primary before may have what came late to others,
+/// and lack the rest; that is no contradiction.
+fn split<'a, 'b>(
+    survey: &'b Survey<'a>,
+    errant: &BTreeMap<ServerId, GtidHistory>,
+) -> Option<(&'b Participant<'a>, &'b Participant<'a>)> {
+    let sound = survey.participants.iter().filter(|one| !errant.contains_key(&one.id));
+    let written: Vec<_> = sound.map(|one| (one, one.held.only_from(survey.origins))).collect();
+    written.iter().enumerate().find_map(|(index, (one, its))| {
+        written.iter().skip(index + 1).find(|(_, other)| its.contradicts(other)).map(|(other, _)| (*one, *other))
+    })
+}
+
+/// What `one` and all who have it too must give up where `other` is right; nothing when some of it may have been acknowledged.
+fn gives_way(
+    one: &Participant<'_>,
+    other: &Participant<'_>,
+    survey: &Survey<'_>,
+    errant: &BTreeMap<ServerId, GtidHistory>,
+) -> Option<BTreeMap<ServerId, GtidHistory>> {
+    // On MySQL it is one server's transactions that contradict each other, and no source does that: no arithmetic holds there.
+    if one.held.flavor() == Flavor::MySql {
+        return None;
+    }
+    let more = one.held.only_from(survey.origins).less(&other.held);
+    let writers: Vec<Origin> =
+        survey.origins.iter().copied().filter(|origin| !more.only_from(&[*origin]).is_empty()).collect();
+    if !writers.iter().all(|origin| nobody_acknowledged(*origin, &other.held, survey)) {
+        return None;
+    }
+    let sound = survey.participants.iter().filter(|who| !errant.contains_key(&who.id));
+    let have =
+        sound.map(|who| (who, who.held.only_from(&writers).less(&other.held))).filter(|(_, has)| !has.is_empty());
+    let have: Vec<_> = have.collect();
+    // Under what is not applied yet more may be hidden.
+    let applied = have.iter().all(|(who, _)| has_applied(who));
+    applied.then(|| have.into_iter().map(|(who, has)| (who.id, has)).collect())
+}
+
+/// Whether nobody can have acknowledged what `origin` wrote and `known` has not.
+fn nobody_acknowledged(origin: Origin, known: &GtidHistory, survey: &Survey<'_>) -> bool {
+    let mut witnesses = survey.witnesses.iter().filter(|witnesses| witnesses.origin == origin).peekable();
+    witnesses.peek().is_some()
+        && witnesses.all(|witnesses| {
+            let Some(waited_for) = witnesses.waited_for else { return false };
+            let may_have = witnesses.ackers.iter().filter(|id| {
+                let reached = survey.participants.iter().find(|one| one.id == **id);
+                !reached.is_some_and(|one| {
+                    one.counts && has_applied(one) && one.held.only_from(&[origin]).less(known).is_empty()
+                })
+            });
+            // One who no longer acknowledges was left out when all others had what it had; so never more than there are now.
+            may_have.count() < usize::from(waited_for).min(witnesses.ackers.len())
+        })
+}
+
+/// Whether what it says that it has is all that it has: MariaDB's position of what was received does not name what came before it.
+fn has_applied(one: &Participant<'_>) -> bool {
+    one.status.sets.has_applied()
+}
+
+/// Whoever is out anyway gives way first; then the fewer; then the new one, of whom only the epoch's row can be lost.
+fn price(way: &BTreeMap<ServerId, GtidHistory>, survey: &Survey<'_>) -> (usize, usize, bool) {
+    let gone = |id: &&ServerId| survey.participants.iter().any(|one| one.id == **id && one.barred.is_none());
+    (way.keys().filter(gone).count(), way.len(), survey.from.is_some_and(|from| way.contains_key(&from)))
+}
