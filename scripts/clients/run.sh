@@ -17,7 +17,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-suites=(pymysql mysqlclient perl go rust php java sqlalchemy sqlalchemy-autocommit django activerecord activerecord-autocommit)
+suites=(pymysql mysqlclient aiomysql connectorc perl go rust node pdo php java sqlalchemy sqlalchemy-autocommit django activerecord activerecord-autocommit)
 
 if [ "${1:-}" = all ]; then
     status=0
@@ -66,13 +66,13 @@ packages() {
         >>"$CACHE/apt.log" 2>&1
 }
 
-# Fetches an upstream archive of the Debian pool and unpacks it to $work/src: the suites are patched there.
+# Fetches an upstream archive of the Debian pool and unpacks it, or what matches $2 of it, to $work/src: the suites are patched there.
 debian_source() {
     local archive=$CACHE/${1##*/}
     [ -e "$archive" ] || curl -sSfL --retry 3 -o "$archive.part" "${DBPROXY_DEBIAN_MIRROR:-http://deb.debian.org/debian}/pool/main/$1"
     [ -e "$archive" ] || mv "$archive.part" "$archive"
     mkdir -p "$work/src"
-    tar -xf "$archive" -C "$work/src" --strip-components=1
+    tar -xf "$archive" -C "$work/src" --strip-components=1 --wildcards ${2:+"$2"}
 }
 
 # Of the lines of its input those that DBPROXY_CLIENTS_EVERY asks for.
@@ -135,7 +135,7 @@ for way in direct proxy; do
     rm -rf "$work/run"
     cp -a "$work/src" "$work/run"
     before=$(reads) since=$SECONDS
-    (cd "$work/run" && outcomes 127.0.0.1 "$to") 2>"$work/run-$way.log" | lines >"$work/$way.txt" || true
+    (cd "$work/run" && outcomes 127.0.0.1 "$to") 2>>"$work/run-$way.log" | lines >"$work/$way.txt" || true
     [ "$way" = proxy ] || asked=$(($(reads) - before))
     echo "$way: $((SECONDS - since)) s" >>"$work/times.txt"
 done

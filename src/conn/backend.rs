@@ -133,6 +133,23 @@ pub async fn log_in(
     result.map_err(|cause| ConnectError { server: server.to_owned(), cause })
 }
 
+/// Logs in anew on a connection in use, at rest: the server forgets the session, and keeps its id of the connection.
+/// Cancel-safe: the connection is closed.
+pub async fn log_in_again(
+    (stream, capabilities): (Stream, Capabilities),
+    server: &str,
+    tls: &BackendTls,
+    login: &Login<'_>,
+    deadline: Instant,
+) -> Result<(Stream, Status), ConnectError> {
+    let mut exchange = Exchange::new(stream, 0);
+    let changed = tokio::time::timeout_at(deadline.into(), change_user(&mut exchange, tls, login, capabilities)).await;
+    match changed.unwrap_or(Err(ConnectCause::Timeout("logging in again"))) {
+        Ok(status) => Ok((exchange.stream, status)),
+        Err(cause) => Err(ConnectError { server: server.to_owned(), cause }),
+    }
+}
+
 async fn attempt(
     Reached { exchange, greeting }: Reached,
     server: &str,
@@ -232,7 +249,7 @@ async fn authenticate(
     authentication.run(head.capabilities).await
 }
 
-/// Logs in a second time on the same connection: only COM_CHANGE_USER has room for a collation id above 255.
+/// Logs in once more on the same connection. Only COM_CHANGE_USER has room for a collation id above 255.
 async fn change_user(
     exchange: &mut Exchange<Stream>,
     tls: &BackendTls,

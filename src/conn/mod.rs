@@ -16,7 +16,7 @@ mod stream;
 mod tls;
 mod watch;
 
-pub use backend::{Backend, CONNECTING, Login, Reached, connect, log_in, reach};
+pub use backend::{Backend, CONNECTING, Login, Reached, connect, log_in, log_in_again, reach};
 pub use collation::Collation;
 pub use connect_error::{ConnectCause, ConnectError};
 pub use frontend::{

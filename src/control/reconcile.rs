@@ -143,13 +143,7 @@ impl Watched {
                     continue;
                 }
                 _ = tick.tick(), if governor.is_some() => {
-                    if let (Some(governor), Some(journal)) =
-                        (&mut governor, ears.stand_by.as_mut().and_then(StandBy::journal))
-                    {
-                        ears.stand_by = None;
-                        let wish = governor.take_over(journal);
-                        self.fulfil(wish, governor);
-                    }
+                    self.take_over(&mut governor, &mut ears.stand_by);
                     self.tell_answers(&mut governor);
                     Event::Tick
                 }
@@ -201,6 +195,16 @@ impl Watched {
                 let wish = governor.feed(event);
                 self.fulfil(wish, governor);
             }
+        }
+    }
+
+    /// Acts from now on, where another process has let go of the journal.
+    fn take_over(&mut self, governor: &mut Option<Governor>, stand_by: &mut Option<StandBy>) {
+        let Some(governor) = governor else { return };
+        if let Some(journal) = stand_by.as_mut().and_then(StandBy::journal) {
+            *stand_by = None;
+            let wish = governor.take_over(journal);
+            self.fulfil(wish, governor);
         }
     }
 

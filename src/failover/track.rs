@@ -7,6 +7,8 @@ use std::time::Duration;
 
 /// Two estimates of when a server was started that are further apart than this are two starts: servers count whole seconds.
 const START_SLACK_MS: u64 = 1500;
+/// Servers say for how many whole seconds they have been up: they may have been started so much earlier.
+const SECOND_MS: u64 = 1000;
 /// A word that became older than this was of a server that did not answer, which says nothing of how long looks take.
 const PACE_MAX_MS: u64 = 5000;
 /// For how long a broken connection of the data path counts.
@@ -160,11 +162,11 @@ impl Track {
         silent.failure = failure;
     }
 
-    /// Whether a primary was started anew: clearly later than it had been started when it was opened, or later than that.
+    /// Whether a primary was started anew: clearly later than it had been started when it was opened, or clearly later than that.
     pub(super) fn started_since(&self, before: Option<Moment>, opened: Moment) -> bool {
         let latest = self.word.as_ref().map(|word| word.asked.0.saturating_sub(word.status.uptime_ms));
         let later = |at: Moment, slack: u64| latest.is_some_and(|started| started > at.0.saturating_add(slack));
-        before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, 0)
+        before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, SECOND_MS)
     }
 
     /// Notices a restart by the time that the server says it has been up. It said so at some time between `asked` and `now`, and counts
@@ -172,7 +174,7 @@ impl Track {
     /// answers may overtake each other. The earliest estimate is kept.
     pub(super) fn note_start(&mut self, uptime_ms: u64, asked: Moment, now: Moment) {
         let started = Moment(asked.0.saturating_sub(uptime_ms));
-        let earliest = Moment(started.0.saturating_sub(1000));
+        let earliest = Moment(started.0.saturating_sub(SECOND_MS));
         let before = self.started_by.or(self.started.map(|started| Moment(started.0 + START_SLACK_MS)));
         let shrank = self.uptime.is_some_and(|(before, came)| uptime_ms < before && asked >= came);
         let anew = shrank || before.is_some_and(|before| earliest > before);
@@ -275,6 +277,8 @@ impl Track {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failover::Sets;
+    use crate::topology::Flavor;
 
     fn told(track: &mut Track, asked: u64, now: u64, uptime_s: u64) -> bool {
         track.note_start(uptime_s * 1000, Moment(asked), Moment(now));
@@ -318,6 +322,22 @@ mod tests {
         assert_eq!(silent_ms(&track, 3500), Some(450));
         missed(&mut track, 3500, 4500);
         assert_eq!(silent_ms(&track, 4500), Some(1450), "nobody was answered since");
+    }
+
+    #[test]
+    fn a_primary_that_was_opened_in_the_second_of_its_start_was_not_started_anew() {
+        let mut track = Track::default();
+        let mut seems = |asked: u64, uptime_s: u64| {
+            let sets = Sets { executed: GtidHistory::empty(Flavor::MariaDb), received: None, purged: None };
+            let status = Status { uptime_ms: uptime_s * 1000, ..Status::unknown(sets) };
+            track.word = Some(Word { asked: Moment(asked), came: Moment(asked), status });
+            track.started_since(Some(Moment(100_000)), Moment(100_300))
+        };
+        // Started at 100,000, opened 300 ms later.
+        assert!(!seems(100_400, 0));
+        assert!(!seems(100_990, 0), "not a whole second yet");
+        assert!(!seems(107_950, 7));
+        assert!(seems(107_950, 5));
     }
 
     #[test]

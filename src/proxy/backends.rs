@@ -3,6 +3,7 @@
 use super::client::Driver;
 use super::link::{BackendLink, Counted};
 use super::{Shared, doors};
+use crate::config::ConnectionIds;
 use crate::conn::{self, ConnectError, TopologyWatch};
 use crate::topology::{Health, ServerId, Topology};
 use crate::wire::ErrPacket;
@@ -144,16 +145,7 @@ async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> 
     let primary = driver.topology.load().primary().is_some_and(|primary| primary.id == server);
     let began = Instant::now();
     let deadline = began + shared.live.load().backend.connect_timeout;
-    let identity = &driver.identity;
-    let login = conn::Login {
-        user: &identity.user.name,
-        password: &identity.user.password,
-        schema: driver.session.schema(),
-        capabilities: driver.session.capabilities(),
-        collation: identity.collation,
-        max_packet: identity.max_packet,
-        attributes: &identity.attributes,
-    };
+    let login = driver.login();
     let address = shared.address(server);
     let tls = shared.backend_tls();
     let early = match reached {
@@ -183,7 +175,55 @@ async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> 
     Ok(())
 }
 
+/// Logs in anew on the connection that the client was greeted for, after COM_CHANGE_USER: it keeps its id. Nothing but a server's
+/// refusal is an error.
+pub(super) async fn open_again(driver: &mut Driver, kept: BackendLink) -> Result<(), ErrPacket> {
+    let (shared, server) = (driver.shared.clone(), kept.server);
+    let primary = driver.topology.load().primary().is_some_and(|primary| primary.id == server);
+    let began = Instant::now();
+    let deadline = began + shared.live.load().backend.connect_timeout;
+    let (address, tls, login) = (shared.address(server), shared.backend_tls(), driver.login());
+    let before = (kept.stream, kept.capabilities);
+    match conn::log_in_again(before, &address, &tls, &login, deadline).await {
+        Ok((stream, status)) => {
+            driver.topology.heard(server, began);
+            driver.session.connected(server, status, primary);
+            driver.backends.push(BackendLink { stream, ..kept });
+            driver.show_backends();
+            Ok(())
+        }
+        Err(error) => error.refused().cloned().map_or(Ok(()), Err),
+    }
+}
+
 impl Driver {
+    /// Who a backend is told that the client is.
+    fn login(&self) -> conn::Login<'_> {
+        let identity = &self.identity;
+        conn::Login {
+            user: &identity.user.name,
+            password: &identity.user.password,
+            schema: self.session.schema(),
+            capabilities: self.session.capabilities(),
+            collation: identity.collation,
+            max_packet: identity.max_packet,
+            attributes: &identity.attributes,
+        }
+    }
+
+    /// The connection to the primary, at rest, that a client keeps which was greeted with its id there.
+    pub(super) fn take_kept(&mut self) -> Option<BackendLink> {
+        if self.shared.live.load().listen.connection_ids != ConnectionIds::Server {
+            return None;
+        }
+        let primary = self.topology.load().primary()?.id;
+        let at = self.backends.iter().position(|backend| backend.server == primary)?;
+        let mut kept = self.backends.swap_remove(at);
+        // Of statements that the server forgets.
+        kept.ahead.clear();
+        kept.tail.is_empty().then_some(kept)
+    }
+
     /// Tells the registry which backends the session has.
     pub(super) fn show_backends(&self) {
         let backends = self.backends.iter().map(|backend| (backend.server, backend.thread_id)).collect();

@@ -10,7 +10,7 @@ use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
 use crate::route::{Moment, Refusal};
 use crate::session::{Failure, Hinted, Next, Plan, Run, Session, Step};
-use crate::sql::Structure;
+use crate::sql::{Kill, Structure};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
 use crate::wire::{Command, HEADER_LEN, Header, Malformed, OkPacket, frame};
@@ -192,6 +192,9 @@ impl Driver {
             acknowledged: &|| self.shared.acknowledgements.so_far(&topology),
         };
         match self.session.plan(payload, incoming.complete, &moment) {
+            Ok(Plan::Kill(kill)) if kill.own => {
+                Ok(Plan::Kill(Kill { id: u64::from(self.entry.id), own: false, ..kill }))
+            }
             Ok(Plan::Kill(kill)) if kill::victim(&self.shared, &topology, kill).is_none() => {
                 self.session.plan_servers_kill(kill, payload, &moment)
             }

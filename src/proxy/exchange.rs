@@ -51,13 +51,7 @@ impl Driver {
     /// Sends the command. What the socket does not take is the server's loss to tell: the answer says.
     pub(super) async fn send(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<()> {
         let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
-        let mut edit = match self.session.edit(run, payload, incoming.complete) {
-            Ok(edit) => edit,
-            Err(malformed) => {
-                let _ = self.refuse(*incoming, &Failure::Malformed(malformed)).await;
-                return Err(End::Broken);
-            }
-        };
+        let mut edit = self.session.edit(run, payload, incoming.complete);
         if edit == Edit::NeedsWhole {
             edit = self.edit_whole(run, incoming).await?;
         }
@@ -102,8 +96,7 @@ impl Driver {
     async fn edit_whole(&mut self, run: &Run, incoming: &mut Incoming) -> Outcome<Edit> {
         let payload = whole(&mut self.client).await.map_err(|_| End::ClientLeft)?;
         *incoming = Incoming { buffered: 0, complete: true };
-        let edit = self.session.edit(run, &payload, true).map_err(|_| End::Broken)?;
-        Ok(Edit::Payload(match edit {
+        Ok(Edit::Payload(match self.session.edit(run, &payload, true) {
             Edit::Payload(payload) => payload,
             Edit::StatementId(id) => rewrite_execute(&payload, id, None),
             Edit::None | Edit::NeedsWhole => payload,

@@ -163,8 +163,13 @@ fn version_key(version: &[u8]) -> Vec<u32> {
 impl Driver {
     /// Ends the connection phase with OK, once a server has accepted the schema, if one is named.
     async fn accept_login(&mut self) -> Result<(), End> {
+        let opened = super::backends::open_early(self).await;
+        self.finish_login(opened).await
+    }
+
+    async fn finish_login(&mut self, opened: Result<(), ErrPacket>) -> Result<(), End> {
         self.entry.show_login(&self.identity.user.name, self.session.schema());
-        let checked = match super::backends::open_early(self).await {
+        let checked = match opened {
             Ok(()) => self.check_login().await,
             refused => refused,
         };
@@ -252,10 +257,16 @@ impl Driver {
                 return Err(End::Broken);
             }
         };
+        let kept = self.take_kept();
         self.backends.clear();
         self.session = new_session(&self.shared, &identity, self.entry.client, &hello).behind(&self.session);
         (self.identity, self.login_seq) = (identity, next_seq);
         self.show_backends();
-        self.accept_login().await
+        let opened = match kept {
+            // On the heap: few clients do this, and each would have the room for it.
+            Some(kept) => Box::pin(super::backends::open_again(self, kept)).await,
+            None => Ok(()),
+        };
+        self.finish_login(opened).await
     }
 }

@@ -81,7 +81,7 @@ impl Session {
         let payload = wire::query_payload(text, self.capabilities);
         let mut twin = self.clone();
         let plan = match twin.plan(&payload, true, moment) {
-            Ok(Plan::Kill(kill)) if kill.id < u64::from(self.policy.connection_ids_from) => {
+            Ok(Plan::Kill(kill)) if !kill.own && kill.id < u64::from(self.policy.connection_ids_from) => {
                 twin.plan_servers_kill(kill, &payload, moment)
             }
             plan => plan,

@@ -174,7 +174,7 @@ impl Session {
             Command::ProcessKill => {
                 let mut reader = wire::Reader::new(payload.get(1..).unwrap_or_default());
                 let id = reader.u32_le("connection id")?;
-                Plan::Kill(sql::Kill { id: u64::from(id), query_only: false })
+                Plan::Kill(sql::Kill { id: u64::from(id), own: false, query_only: false })
             }
             Command::ResetConnection if self.backends.is_empty() => {
                 self.reset();
@@ -370,23 +370,22 @@ impl Session {
     }
 
     /// How the run's command must be written for its server. `complete` as for [`Session::plan`].
-    ///
-    /// # Errors
-    /// When the command's own bytes are not as they must be.
-    pub fn edit(&mut self, run: &Run, payload: &[u8], complete: bool) -> Result<Edit, Malformed> {
-        let Some(id) = run.statement else { return Ok(Edit::None) };
-        let Some(prepared) = self.statements.find_mut(id) else { return Ok(Edit::None) };
-        let Some(on) = prepared.on.iter().position(|on| on.server == run.route.server) else { return Ok(Edit::None) };
+    pub fn edit(&mut self, run: &Run, payload: &[u8], complete: bool) -> Edit {
+        let Some(id) = run.statement else { return Edit::None };
+        let Some(prepared) = self.statements.find_mut(id) else { return Edit::None };
+        let Some(on) = prepared.on.iter().position(|on| on.server == run.route.server) else { return Edit::None };
         let types = match run.command {
             Command::StmtExecute => wire::execute_types(payload, prepared.params, self.capabilities),
             Command::StmtBulkExecute => wire::bulk_types(payload, prepared.params),
-            _ => return Ok(Edit::StatementId(prepared.on[on].id)),
+            _ => return Edit::StatementId(prepared.on[on].id),
         };
         let types = match types {
-            Err(_) if !complete => return Ok(Edit::NeedsWhole),
-            other => other?,
+            Err(_) if !complete => return Edit::NeedsWhole,
+            // Values for other parameters than the statement has: an error of the server's, and the session goes on.
+            Err(_) => return Edit::StatementId(prepared.on[on].id),
+            Ok(types) => types,
         };
-        Ok(prepared.with_types(on, payload, types, complete))
+        prepared.with_types(on, payload, types, complete)
     }
 }
 

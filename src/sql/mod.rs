@@ -203,8 +203,10 @@ spoken! {
 /// `KILL [CONNECTION | QUERY] id` with a literal id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kill {
-    /// The connection id named.
+    /// The connection id named; 0 where it is `CONNECTION_ID()`.
     pub id: u64,
+    /// It names itself, by `CONNECTION_ID()`.
+    pub own: bool,
     /// Only the running statement.
     pub query_only: bool,
 }

@@ -144,7 +144,7 @@ fn executed(scan: &mut Scan<'_>) {
     scan.expressions();
 }
 
-/// `KILL [HARD | SOFT] [CONNECTION | QUERY] id`. MariaDB's `KILL QUERY ID n` counts queries, not connections.
+/// `KILL [HARD | SOFT] [CONNECTION | QUERY] {id | CONNECTION_ID()}`. MariaDB's `KILL QUERY ID n` counts queries, not connections.
 fn kill(scan: &mut Scan<'_>) {
     scan.settle(Effect::Admin, Why::Kill);
     let mut next = scan.advance();
@@ -155,13 +155,18 @@ fn kill(scan: &mut Scan<'_>) {
     if query_only || scan.lexer.is_word(&next, "connection") {
         next = scan.advance();
     }
-    let id = decimal(scan, &next);
+    let own = scan.lexer.is_word(&next, "connection_id");
+    let id = if own { Some(0) } else { decimal(scan, &next) };
     if next.kind != Kind::End {
         scan.advance();
     }
-    if let (Some(id), Kind::End) = (id, scan.token.kind) {
+    let called = !own || (scan.token.kind == Kind::Open && scan.advance().kind == Kind::Close);
+    if own && called {
+        scan.advance();
+    }
+    if let (Some(id), true, Kind::End) = (id, called, scan.token.kind) {
         scan.settle(Effect::Kill, Why::Kill);
-        scan.kill = Some(Kill { id, query_only });
+        scan.kill = Some(Kill { id, own, query_only });
     }
     scan.expressions();
 }

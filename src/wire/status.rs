@@ -14,6 +14,7 @@ impl Status {
     pub const CURSOR_EXISTS: Self = Self(0x0040);
     pub const LAST_ROW_SENT: Self = Self(0x0080);
     pub const NO_BACKSLASH_ESCAPES: Self = Self(0x0200);
+    pub const PS_OUT_PARAMS: Self = Self(0x1000);
     pub const IN_TRANS_READONLY: Self = Self(0x2000);
     pub const SESSION_STATE_CHANGED: Self = Self(0x4000);
     /// MariaDB only: the session's `sql_mode` has `ANSI_QUOTES` (`SERVER_STATUS_ANSI_QUOTES`, seen on 10.11).

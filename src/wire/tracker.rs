@@ -90,6 +90,8 @@ pub struct Tracker {
     in_sequence: bool,
     /// A cursor may be opened.
     cursor: bool,
+    /// The rows are a procedure's OUT parameters: an OK stands behind them, though the EOF that ends them does not say so.
+    out_params: bool,
     /// A prepared statement's columns are not described, and yet an EOF stands behind them.
     eofs_only: bool,
 }
@@ -105,7 +107,17 @@ impl Tracker {
             Expect::Rows => State::Rows,
         };
         let cursor = expect == Expect::ResultsOrCursor;
-        Self { state, capabilities, skip: 0, continued: false, seq: 1, in_sequence: false, cursor, eofs_only: false }
+        Self {
+            state,
+            capabilities,
+            skip: 0,
+            continued: false,
+            seq: 1,
+            in_sequence: false,
+            cursor,
+            out_params: false,
+            eofs_only: false,
+        }
     }
 
     /// The same for the answer to a command of one packet: its first has sequence number 1.
@@ -320,6 +332,7 @@ impl Tracker {
         if self.cursor && status.opens_cursor() {
             return self.end_of_result(Kind::Eof(status), status);
         }
+        self.out_params = status.has(Status::PS_OUT_PARAMS) && status.has(Status::MORE_RESULTS_EXISTS);
         self.state = State::Rows;
         Ok(None)
     }
@@ -331,7 +344,11 @@ impl Tracker {
                 _ if self.deprecates_eof() => self.ok(payload),
                 _ => {
                     let status = eof_status(payload)?;
-                    self.end_of_result(Kind::Eof(status), status)
+                    let told = self.end_of_result(Kind::Eof(status), status);
+                    if std::mem::take(&mut self.out_params) {
+                        self.state = State::Start;
+                    }
+                    told
                 }
             },
             _ => Ok(None),
@@ -542,6 +559,17 @@ mod tests {
         let bytes = stream(&[ok(0, MORE), vec![1], column(), b"\x011".to_vec(), ok(0xfe, MORE), ok(0, 2)]);
         let (kinds, used) = run(Expect::Results, NEW, &bytes, 4);
         assert_eq!((kinds.len(), used), (3, bytes.len()));
+    }
+
+    #[test]
+    fn an_ok_follows_out_parameters_though_their_eof_does_not_say_so() {
+        let row = b"\x00\x00\x03foo".to_vec();
+        let called = [vec![1], column(), eof(0x100a), row, eof(2), ok(0, 2)];
+        let bytes = stream(&called);
+        for expect in [Expect::Results, Expect::ResultsOrCursor] {
+            let kinds = vec![Kind::Eof(Status(2)), Kind::Ok(Status(2))];
+            assert_eq!(run(expect, OLD, &bytes, 4), (kinds, bytes.len()), "{expect:?}");
+        }
     }
 
     #[test]

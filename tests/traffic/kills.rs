@@ -1,7 +1,7 @@
 //! KILL through the proxy, by the ids that its clients know.
 
 use super::peer::{As, Packet, Peer, warm};
-use super::support::{Cluster, Options, Proxy, flavors, wait_for};
+use super::support::{Cluster, Options, Proxy, accounts, flavors, wait_for};
 use dbproxy::wire::{ErrPacket, Expect, query_payload};
 
 const OTHER: (&str, &str) = ("other", "other-secret");
@@ -159,7 +159,10 @@ fn a_session_that_kills_itself_hears_what_a_server_says() {
             let still = peer.try_query("SELECT 1").is_ok();
             peer.send(&query_payload(&format!("KILL {id}"), peer.capabilities));
             let last = peer.until_closed();
-            (query, still, last)
+            let mut peer = Peer::app(port, super::peer::USUAL, None);
+            let query_by_function = peer.try_query("KILL QUERY CONNECTION_ID()");
+            peer.send(&query_payload("KILL connection_id ()", peer.capabilities));
+            (query, still, last, query_by_function, peer.until_closed())
         };
         let (straight, through) = (own(cluster.primary().port), own(proxy.port));
         assert_eq!(straight, through, "{:?}", cluster.flavor);
@@ -179,6 +182,12 @@ fn a_client_may_be_greeted_with_its_id_at_the_primary() {
         let (mut peer, mut other) = (Peer::through(&proxy), Peer::through(&proxy));
         peer.ok("BEGIN");
         assert_eq!(peer.value("SELECT CONNECTION_ID()"), peer.id.to_string(), "{flavor:?}");
+        peer.ok("CREATE TEMPORARY TABLE test.kept (n INT)");
+        let (user, password) = accounts::APP;
+        assert_eq!(peer.change_user(user, password, "test").err(), None, "{flavor:?}");
+        peer.ok("BEGIN");
+        assert_eq!(peer.value("SELECT CONNECTION_ID()"), peer.id.to_string(), "{flavor:?}: after COM_CHANGE_USER");
+        assert_eq!(peer.fails("SELECT n FROM kept").code, 1146, "{flavor:?}: nothing else is kept");
         peer.ok("COMMIT");
         other.ok(&format!("KILL {}", peer.id));
         peer.until_closed();

@@ -140,6 +140,8 @@ fn prepared_statements(capabilities: Capabilities) -> Vec<Act> {
         execute_on(1, plain(false, &[STRING], true, &text)),
         execute_on(0, plain(false, &[INT], false, &0u32.to_le_bytes())),
         execute_on(2, plain(false, &[], false, &[])),
+        execute_on(0, vec![0, 1, 0, 0, 0]),
+        execute_on(0, [&[0, 1, 0, 0, 0, 0, 1][..], &INT, &INT[..1]].concat()),
         // A cursor.
         execute_on(0, plain(true, &[INT], true, &0u32.to_le_bytes())),
         Act::Named(Command::StmtFetch, 0, 2u32.to_le_bytes().to_vec(), Expect::Rows),
@@ -169,6 +171,9 @@ fn prepared_statements(capabilities: Capabilities) -> Vec<Act> {
         execute_on(5, plain(false, &[], false, &[])),
         execute_on(5, plain(true, &[], false, &[])),
         Act::Query("CALL inside()"),
+        Act::Prepare("CALL gives(?)"),
+        execute_on(6, plain(false, &[INT], true, &1u32.to_le_bytes())),
+        execute_on(6, plain(true, &[INT], false, &1u32.to_le_bytes())),
         Act::Raw([&[0x1b][..], &0u16.to_le_bytes()].concat(), Expect::OnePacket),
         Act::Query("SELECT 1; SELECT 2"),
         Act::Raw([&[0x1b][..], &1u16.to_le_bytes()].concat(), Expect::OnePacket),
@@ -287,6 +292,7 @@ fn set_up(cluster: &Cluster) {
         "INSERT INTO app.t VALUES (1, 'one', 1.1), (2, NULL, NULL), (3, '', 0), (4, 'four', 4)",
         "CREATE PROCEDURE app.results(n INT) BEGIN SELECT n; SELECT n + 1 AS more; END",
         "CREATE PROCEDURE app.inside() BEGIN DECLARE c CURSOR FOR SELECT id FROM app.t; OPEN c; SELECT 1; CLOSE c; SELECT 2; END",
+        "CREATE PROCEDURE app.gives(OUT n INT) BEGIN SET n = 7; SELECT 1; END",
     ] {
         cluster.primary().sql(sql);
     }

@@ -166,7 +166,7 @@ const FIRST: &[Key] = &[
         Kind::Words(CONNECTION_IDS),
         Some("proxy"),
         Effect::Reload,
-        "The connection id that a client is greeted with. `proxy`: one of dbproxy's own, above 1073741823. `server`: the one that it has at the primary, as in `SHOW PROCESSLIST`; for this a connection to the primary is opened before the greeting and kept, and after a change of the primary the id means nothing there. `KILL` takes both kinds either way.",
+        "The connection id that a client is greeted with. `proxy`: one of dbproxy's own, above 1073741823. `server`: the one that it has at the primary, as in `SHOW PROCESSLIST`; for this a connection to the primary is opened before the greeting and kept, over COM_CHANGE_USER too, and after a change of the primary the id means nothing there. `KILL` takes both kinds either way.",
     ),
     key(
         "listen.tls.cert",
