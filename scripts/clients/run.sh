@@ -157,6 +157,8 @@ shared() {
     on_replicas=$(awk '/^dbproxy_proxy_queries_total.*role="replica"/ && !/prepare|close/ { n += $NF } END { print n + 0 }' "$work/metrics.txt")
     awk -v n="$on_replicas" -v all="$asked" -v lag="$lag" -v how="${consistency:-session}" 'BEGIN {
         printf "    %s, replicas %s s behind: they answered %d of %d reads (%.1f %%)\n", how, lag, n, all, all ? 100 * n / all : 0 }'
+    sed -nE 's/^dbproxy_route_pins_total\{pin="([a-z_]*)"\} ([1-9][0-9]*)$/\2 \1/p' "$work/metrics.txt" | sort -rn |
+        awk '{ printf "%s%s %d", (NR > 1 ? ", " : "    pins: "), $2, $1 } END { if (NR) print "" }'
     decisions | awk '$1 > 0 { printf "%s%s/%s %d", (NR > 1 ? ", " : "    "), $2, $3, $1 } END { print "" }'
 }
 counts=$(cut -d ' ' -f 1 "$work/direct.txt" | sort | uniq -c | sort -rn | awk '{ printf "%s%s %s", (NR > 1 ? ", " : ""), $1, tolower($2) }')

@@ -419,6 +419,9 @@ impl Driver {
     fn show_bound(&mut self) {
         let bound = self.session.bindings();
         if bound != self.bound_shown {
+            for word in bound.iter().filter(|word| !self.bound_shown.contains(word)) {
+                self.shared.metrics.pinned(word);
+            }
             self.bound_shown.clone_from(&bound);
             self.entry.show_pins(bound);
         }

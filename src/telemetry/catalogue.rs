@@ -80,6 +80,11 @@ pub(super) const HINTS: Metric = counter(
     &["outcome"],
     "Hints in statements: obeyed, ignored (it could not be followed, or not safely), unknown (no hint, or no such server).",
 );
+pub(super) const PINS: Metric = counter(
+    "dbproxy_route_pins_total",
+    &["pin"],
+    "Times that a session came to be held on one server, by what: the words of SHOW SESSIONS and docs/routing.md.",
+);
 pub(super) const WAITS: Metric = counter(
     "dbproxy_route_waits_total",
     &["outcome"],
@@ -143,6 +148,7 @@ pub const METRICS: &[Metric] = &[
     DECISIONS,
     RULE_HITS,
     HINTS,
+    PINS,
     WAITS,
     CONNECTIONS,
     OPENED,

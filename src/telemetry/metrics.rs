@@ -5,6 +5,7 @@ use super::export::{self, Registrar};
 use super::failover::FailoverMetrics;
 use super::labels::{Fault, Label, Labels, Refusal};
 use super::meter::{Buckets, Meter, Shard};
+use super::pins::Pins;
 use super::rate::Rate;
 use super::rules::RuleHits;
 use crate::route::Target;
@@ -31,6 +32,7 @@ pub struct Metrics {
     failed: Box<[Counter]>,
     refused: Box<[Counter]>,
     hints: [Counter; 3],
+    pins: Pins,
     waits: [Counter; 2],
     rules: RuleHits,
     reloads_applied: Counter,
@@ -94,6 +96,7 @@ impl Metrics {
             accepted: series.counter(&m::ACCEPTED, &[]),
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
             hints: ["obeyed", "ignored", "unknown"].map(|word| series.counter(&m::HINTS, &[word])),
+            pins: Pins::new(&series),
             waits: ["reached", "given_up"].map(|word| series.counter(&m::WAITS, &[word])),
             rules: RuleHits::default(),
             reloads_applied: series.counter(&m::RELOADS, &["applied"]),
@@ -177,6 +180,11 @@ impl Metrics {
                 counter.increment(u64::from(count));
             }
         }
+    }
+
+    /// A session holds this from now on.
+    pub fn pinned(&self, word: &str) {
+        self.pins.began(word);
     }
 
     /// A read waited on a replica, and got there or not.

@@ -13,6 +13,7 @@ mod labels;
 mod log;
 mod meter;
 mod metrics;
+mod pins;
 mod rate;
 mod rules;
 

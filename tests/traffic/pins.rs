@@ -37,6 +37,11 @@ fn temporary_tables_are_there_until_the_last_is_dropped() {
         free(&mut peer, "both are dropped");
         peer.ok("DROP TEMPORARY TABLE IF EXISTS never");
         free(&mut peer, "none was dropped");
+        let (_, metrics) = proxy.http("/metrics").expect("metrics");
+        for (pin, times) in [("temporary_table", 1), ("user_lock", 0)] {
+            let line = format!("dbproxy_route_pins_total{{pin=\"{pin}\"}} {times}\n");
+            assert!(metrics.contains(&line), "{line}{metrics}");
+        }
     });
 }
 
