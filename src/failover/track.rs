@@ -33,6 +33,8 @@ pub(super) struct Track {
     pub(super) held: Option<GtidHistory>,
     /// When it was started, as far as it says.
     pub(super) started: Option<Moment>,
+    /// When it was started, by what it said within the last seconds.
+    start: Option<Start>,
     /// It was started at this time at the latest, by all that it said since.
     started_by: Option<Moment>,
     /// How long it has been up, as it last said, and when that came.
@@ -47,6 +49,15 @@ pub(super) struct Track {
     pub(super) stopped_by_us: bool,
     writes: WriteTrail,
     resets: Vec<Moment>,
+}
+
+/// When a server was started, by the word that puts it earliest of those within a second: of whole seconds one is cut off least.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Start {
+    since: Moment,
+    least: Moment,
+    /// The same of the second before.
+    before: Option<Moment>,
 }
 
 /// What a server said, and when.
@@ -162,11 +173,15 @@ impl Track {
         silent.failure = failure;
     }
 
-    /// Whether a primary was started anew: clearly later than it had been started when it was opened, or clearly later than that.
+    /// Whether a primary was started anew: clearly later than it had been started when it was opened; or later than that, which shows once it
+    /// has said for a second when it was started.
     pub(super) fn started_since(&self, before: Option<Moment>, opened: Moment) -> bool {
         let latest = self.word.as_ref().map(|word| word.asked.0.saturating_sub(word.status.uptime_ms));
         let later = |at: Moment, slack: u64| latest.is_some_and(|started| started > at.0.saturating_add(slack));
-        before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, SECOND_MS)
+        if before.is_some_and(|before| later(before, START_SLACK_MS)) {
+            return true;
+        }
+        self.start.is_some_and(|start| start.before.is_some_and(|before| before.min(start.least) > opened))
     }
 
     /// Notices a restart by the time that the server says it has been up. It said so at some time between `asked` and `now`, and counts
@@ -186,6 +201,13 @@ impl Track {
             self.doubt = Some(now);
             self.received = false;
         }
+        self.start = Some(match self.start {
+            None => Start { since: asked, least: started, before: None },
+            Some(start) if asked.ms_since(start.since) >= SECOND_MS => {
+                Start { since: asked, least: started, before: Some(start.least) }
+            }
+            Some(start) => Start { least: start.least.min(started), ..start },
+        });
         self.started = Some(if anew { started } else { self.started.map_or(started, |before| before.min(started)) });
         self.uptime = Some((uptime_ms, now));
     }
@@ -330,14 +352,17 @@ mod tests {
         let mut seems = |asked: u64, uptime_s: u64| {
             let sets = Sets { executed: GtidHistory::empty(Flavor::MariaDb), received: None, purged: None };
             let status = Status { uptime_ms: uptime_s * 1000, ..Status::unknown(sets) };
+            track.note_start(status.uptime_ms, Moment(asked), Moment(asked));
             track.word = Some(Word { asked: Moment(asked), came: Moment(asked), status });
             track.started_since(Some(Moment(100_000)), Moment(100_300))
         };
         // Started at 100,000, opened 300 ms later.
         assert!(!seems(100_400, 0));
         assert!(!seems(100_990, 0), "not a whole second yet");
+        assert!(!seems(101_050, 1));
         assert!(!seems(107_950, 7));
-        assert!(seems(107_950, 5));
+        // Started anew at 108,000.
+        assert!(seems(109_950, 1));
     }
 
     #[test]
