@@ -291,7 +291,12 @@ impl Turn<'_> {
         }
         let track = self.state.track(id)?;
         let restarted = match change.from == Some(id) {
-            true => track.doubt.is_some() || track.started_since(self.state.durable.started, self.state.durable.opened),
+            true => {
+                let opened = self.state.durable.opened;
+                track.doubt.is_some()
+                    || track.started_since(self.state.durable.started, opened)
+                    || track.may_have_started_since(opened)
+            }
             false => track.started.is_none_or(|started| started.plus(self.policy.limits.step) > change.began),
         };
         let hears = |other: &ServerId| {

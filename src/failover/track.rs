@@ -169,6 +169,12 @@ impl Track {
         before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, SECOND_MS)
     }
 
+    /// Whether it may have been started after it was opened: servers tell whole seconds, so one that was opened in the second of its
+    /// start does not tell a start right after from that one.
+    pub(super) fn may_have_started_since(&self, opened: Moment) -> bool {
+        self.word.as_ref().is_some_and(|word| word.came.0.saturating_sub(word.status.uptime_ms) > opened.0)
+    }
+
     /// Notices a restart by the time that the server says it has been up. It said so at some time between `asked` and `now`, and counts
     /// whole seconds: that leaves a span in which it was started, and one that lies past all earlier ones is of another start. Two
     /// answers may overtake each other. The earliest estimate is kept.
@@ -338,6 +344,9 @@ mod tests {
         assert!(!seems(100_990, 0), "not a whole second yet");
         assert!(!seems(107_950, 7));
         assert!(seems(107_950, 5));
+        // Which of the two it was shows by what it is, not by its start.
+        assert!(track.may_have_started_since(Moment(100_300)));
+        assert!(!track.may_have_started_since(Moment(103_000)));
     }
 
     #[test]
