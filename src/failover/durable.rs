@@ -135,12 +135,18 @@ pub struct Change {
     /// When each server was last reached. One that was started anew since may have gone back to whom it heard before.
     #[serde(default)]
     pub heard: BTreeMap<ServerId, Moment>,
+    /// All that each server was ever reached with. One that lacks some of it now has lost it, or thrown it away.
+    #[serde(default)]
+    pub had: BTreeMap<ServerId, GtidHistory>,
     /// How often it was begun anew.
     pub attempt: u32,
     /// Whether the old primary is known to take no writes.
     pub fence: Fence,
     /// Servers on which a step failed for good, and why.
     pub failed: BTreeMap<ServerId, String>,
+    /// Whether the choice leaves something behind because nobody can have acknowledged it.
+    #[serde(default)]
+    pub gives_up: bool,
     /// Who is to be opened, and what it must have then.
     pub choice: Option<super::Choice>,
     /// Replicas that were told to follow the choice; they may acknowledge to it.
@@ -205,6 +211,9 @@ pub struct Reached {
     /// Whether it could take no writes when it said so, and none was pending.
     #[serde(default)]
     pub fenced: bool,
+    /// It had been started by then, at the latest.
+    #[serde(default)]
+    pub started: Option<Moment>,
     /// Whether its word counts for the quorum: not if it was started anew and may have lost what it had acknowledged.
     pub counts: bool,
 }
@@ -231,4 +240,16 @@ pub struct Reign {
     /// How many of them a commit waited for, as far as it is known.
     #[serde(default)]
     pub waited_for: Option<u16>,
+    /// Of one that this change opens: when it first may have been, and what it had.
+    #[serde(default)]
+    pub opened: Option<Opened>,
+}
+
+/// A candidate that may take writes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    /// Since then; not before.
+    pub at: Moment,
+    /// All that it had: what it wrote since is not in it.
+    pub with: GtidHistory,
 }

@@ -175,6 +175,11 @@ impl Track {
         self.word.as_ref().is_some_and(|word| word.came.0.saturating_sub(word.status.uptime_ms) > opened.0)
     }
 
+    /// It was started then or before, as it last said.
+    pub(super) fn started_at_most(&self) -> Option<Moment> {
+        self.uptime.map(|(uptime_ms, came)| Moment(came.0.saturating_sub(uptime_ms)))
+    }
+
     /// Notices a restart by the time that the server says it has been up. It said so at some time between `asked` and `now`, and counts
     /// whole seconds: that leaves a span in which it was started, and one that lies past all earlier ones is of another start. Two
     /// answers may overtake each other. The earliest estimate is kept.
