@@ -37,6 +37,9 @@ pub struct Durable {
     /// once it is fenced; a revoked one hides it.
     #[serde(default)]
     pub writers: BTreeSet<ServerId>,
+    /// Who was told to stop replicating, and when; that may have come late, after it was told to replicate again.
+    #[serde(default)]
+    pub stopped: BTreeMap<ServerId, Moment>,
     /// Who serves nothing until it is proven clean.
     pub quarantined: BTreeMap<ServerId, Quarantine>,
     /// Who is not routed to, by the operator's word.

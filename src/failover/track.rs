@@ -43,8 +43,6 @@ pub(super) struct Track {
     pub(super) restarted: bool,
     /// Whether it was seen to receive since it was started, or since we run. One that was not is waiting to be told to.
     pub(super) received: bool,
-    /// Whether we told it to stop replicating; that may have come late.
-    pub(super) stopped_by_us: bool,
     writes: WriteTrail,
     resets: Vec<Moment>,
 }
