@@ -94,6 +94,7 @@ impl Turn<'_> {
             known: BTreeMap::new(),
             heard: BTreeMap::new(),
             had: BTreeMap::new(),
+            released: BTreeMap::new(),
             attempt: 0,
             fence: Fence::Tried,
             failed: BTreeMap::new(),
@@ -170,8 +171,13 @@ impl Turn<'_> {
     }
 
     pub(super) fn change_order(&mut self, step: Step, limit: Duration) {
-        if let Some(change) = &self.state.durable.change {
+        if let Some(change) = &mut self.state.durable.change {
             let epoch = change.epoch;
+            if let Step::Repoint { server, source, .. } = step
+                && let Some(released) = change.released.get_mut(&server)
+            {
+                released.sources.insert(source);
+            }
             self.order(Owner::Change, epoch, step, limit);
         }
     }

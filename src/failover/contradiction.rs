@@ -14,7 +14,7 @@
 
 use super::candidate::{Participant, Survey};
 use super::machine::Turn;
-use super::{Change, Durability, Opened, Policy, Reign};
+use super::{Change, Durability, Opened, Policy, Reign, Released};
 use crate::topology::{Flavor, GtidHistory, Origin, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +31,8 @@ pub struct Witnesses<'a> {
     pub opened_with: Option<&'a GtidHistory>,
     /// Those who have lost nothing that it wrote since, whatever they lost before.
     pub kept: BTreeSet<ServerId>,
+    /// Those who hear it no more, and have all that they can have acknowledged to it.
+    pub released: BTreeSet<ServerId>,
 }
 
 impl<'a> Witnesses<'a> {
@@ -41,7 +43,7 @@ impl<'a> Witnesses<'a> {
             Durability::Async { .. } => None,
         };
         let waited_for = waited_for.filter(|count| *count > 0);
-        Self { origin, ackers, waited_for, opened_with: None, kept: BTreeSet::new() }
+        Self { origin, ackers, waited_for, opened_with: None, kept: BTreeSet::new(), released: BTreeSet::new() }
     }
 
     /// What a server may have acknowledged of this primary's and lost, it has lost before that one was opened.
@@ -58,6 +60,8 @@ impl Turn<'_> {
         let of = |reign: &'a Reign| {
             let origin = *self.state.durable.origins.get(&reign.primary)?;
             let mut witnesses = Witnesses::new(origin, &reign.ackers, reign.waited_for, self.policy);
+            let released = |id: &ServerId| self.is_released(*id, reign.primary, origin, change);
+            witnesses.released = reign.ackers.iter().copied().filter(released).collect();
             if let Some(opened) = &reign.opened {
                 witnesses.opened_with = Some(&opened.with);
                 let kept = reign.ackers.iter().copied().filter(|id| self.kept_since(*id, origin, opened, change));
@@ -66,6 +70,29 @@ impl Turn<'_> {
             Some(witnesses)
         };
         change.reigns.iter().filter_map(of).collect()
+    }
+
+    /// A server follows the candidate. If it counted until then, its word of all others stands: when it is started anew it goes back to nobody
+    /// else.
+    pub(super) fn release(&mut self, server: ServerId, source: ServerId) {
+        let anew = self.started_since_reached(server);
+        let Some(change) = &mut self.state.durable.change else { return };
+        if let Some(reached) = change.reached.get(&server).filter(|reached| reached.counts && !anew) {
+            let released = Released { held: reached.held.clone(), sources: BTreeSet::from([source]) };
+            change.released.insert(server, released);
+        }
+    }
+
+    /// Whether a server has all that it can have acknowledged to this primary, whatever it acknowledged to others since.
+    fn is_released(&self, id: ServerId, primary: ServerId, origin: Origin, change: &Change) -> bool {
+        let (Some(released), Some(reached)) = (change.released.get(&id), change.reached.get(&id)) else { return false };
+        // It says so itself, after the last restart that is known.
+        let follows = self.state.track(id).is_some_and(|track| {
+            let word = track.word.as_ref().filter(|word| track.doubt.is_none_or(|doubt| word.asked >= doubt));
+            let source = word.and_then(|word| word.status.stream.as_ref()).and_then(|stream| stream.source);
+            source.is_some_and(|source| released.sources.contains(&source))
+        });
+        follows && !released.sources.contains(&primary) && reached.held.covers(&released.held.only_from(&[origin]))
     }
 
     /// Whether one whose word was taken for what nobody acknowledged may have acknowledged it since.
@@ -149,7 +176,7 @@ fn nobody_acknowledged(origin: Origin, known: &GtidHistory, survey: &Survey<'_>)
             let may_have = witnesses.ackers.iter().filter(|id| {
                 let reached = survey.participants.iter().find(|one| one.id == **id);
                 !reached.is_some_and(|one| {
-                    (one.counts || witnesses.has_kept(one.id, known))
+                    (one.counts || witnesses.released.contains(&one.id) || witnesses.has_kept(one.id, known))
                         && has_applied(one)
                         && one.held.only_from(&[origin]).less(known).is_empty()
                 })

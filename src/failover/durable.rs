@@ -141,6 +141,9 @@ pub struct Change {
     /// All that each server was ever reached with. One that lacks some of it now has lost it, or thrown it away.
     #[serde(default)]
     pub had: BTreeMap<ServerId, GtidHistory>,
+    /// Who was told to follow another while all that it had acknowledged was known.
+    #[serde(default)]
+    pub released: BTreeMap<ServerId, Released>,
     /// How often it was begun anew.
     pub attempt: u32,
     /// Whether the old primary is known to take no writes.
@@ -255,4 +258,13 @@ pub struct Opened {
     pub at: Moment,
     /// All that it had: what it wrote since is not in it.
     pub with: GtidHistory,
+}
+
+/// A server that hears only whom it was told to follow in this change, even when it is started anew.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Released {
+    /// All that it had before: what it acknowledged to others is among that.
+    pub held: GtidHistory,
+    /// Whom it was told to follow since.
+    pub sources: BTreeSet<ServerId>,
 }

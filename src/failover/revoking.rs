@@ -447,6 +447,9 @@ impl Turn<'_> {
 
     pub(super) fn repointed(&mut self, server: ServerId, source: ServerId, result: Result<Done, Failed>) {
         let needed = usize::from(self.wait_count());
+        if result.is_ok() {
+            self.release(server, source);
+        }
         let Some(change) = &mut self.state.durable.change else { return };
         if change.stage == Stage::Feeding {
             return match result {
