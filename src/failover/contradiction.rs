@@ -11,6 +11,8 @@
 //!
 //! What a candidate wrote that was opened in this change nobody can have lost before that. So of those who may have acknowledged it, one
 //! that was started anew before, or then threw away what it had received from the old primary, is as good a witness as any.
+//! And one that was told to follow the candidate hears nobody else from then on, even when it is started anew: what it acknowledged to
+//! others it had before that.
 
 use super::candidate::{Participant, Survey};
 use super::machine::Turn;
