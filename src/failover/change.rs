@@ -4,7 +4,7 @@ use super::machine::Turn;
 use super::state::Owner;
 use super::{
     Acks, AskHook, Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind,
-    Problem, Reached, Reign, Report, Stage, Step, Suspicion,
+    Opened, Problem, Reached, Reign, Report, Stage, Step, Suspicion,
 };
 use crate::topology::{Epoch, GtidHistory, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +77,7 @@ impl Turn<'_> {
         let durable = &mut self.state.durable;
         let alive = from.and_then(|from| self.state.tracks.get(usize::from(from.0))).and_then(|track| track.alive);
         let waited_for = durable.waited_for;
-        let reigns = from.map(|primary| Reign { primary, ackers: durable.ackers.clone(), waited_for });
+        let reigns = from.map(|primary| Reign { primary, ackers: durable.ackers.clone(), waited_for, opened: None });
         durable.change = Some(Change {
             epoch: Epoch(durable.epoch.0 + 1),
             from,
@@ -93,9 +93,12 @@ impl Turn<'_> {
             reached: BTreeMap::new(),
             known: BTreeMap::new(),
             heard: BTreeMap::new(),
+            had: BTreeMap::new(),
+            released: BTreeMap::new(),
             attempt: 0,
             fence: Fence::Tried,
             failed: BTreeMap::new(),
+            gives_up: false,
             choice: None,
             told: BTreeSet::new(),
             following: BTreeSet::new(),
@@ -168,8 +171,13 @@ impl Turn<'_> {
     }
 
     pub(super) fn change_order(&mut self, step: Step, limit: Duration) {
-        if let Some(change) = &self.state.durable.change {
+        if let Some(change) = &mut self.state.durable.change {
             let epoch = change.epoch;
+            if let Step::Repoint { server, source, .. } = step
+                && let Some(released) = change.released.get_mut(&server)
+            {
+                released.sources.insert(source);
+            }
             self.order(Owner::Change, epoch, step, limit);
         }
     }
@@ -207,7 +215,7 @@ impl Turn<'_> {
         for (id, reached) in std::mem::take(&mut change.reached).into_iter().filter(|(_, reached)| reached.counts) {
             change.known.entry(id).and_modify(|known| known.merge(&reached.held)).or_insert(reached.held);
         }
-        (change.choice, change.fence) = (None, Fence::Tried);
+        (change.choice, change.gives_up, change.fence) = (None, false, Fence::Tried);
         (change.told, change.following) = (BTreeSet::new(), BTreeSet::new());
         let ackers: BTreeSet<ServerId> = change.reigns.iter().flat_map(|reign| reign.ackers.iter().copied()).collect();
         let from = change.from;
@@ -290,10 +298,16 @@ impl Turn<'_> {
     /// F8: from here on the candidate may have commits acknowledged.
     fn open(&mut self, server: ServerId, wait_count: u16) {
         let limit = self.policy.limits.step;
-        let ids: Vec<ServerId> = self.state.ids().collect();
+        let (ids, now): (Vec<ServerId>, _) = (self.state.ids().collect(), self.now);
         if let Some(change) = &mut self.state.durable.change {
             // Whoever was not reached may hear it still, from a time when it was the primary before.
             let before = change.reigns.iter().filter(|reign| reign.primary == server);
+            let with = change.choice.as_ref().map(|choice| choice.goal.clone());
+            // Opened again it is as it was opened first; of the old primary that is not known here.
+            let opened = match before.clone().next() {
+                Some(reign) => reign.opened.clone(),
+                None => with.map(|with| Opened { at: now, with }),
+            };
             // One that said that it replicates from nobody was not told otherwise since.
             let unreached = ids.into_iter().filter(|id| {
                 let hears = match self.state.durable.sources.get(id) {
@@ -305,7 +319,7 @@ impl Turn<'_> {
             let known = before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied());
             let ackers = known.chain(unreached).collect();
             change.reigns.retain(|reign| reign.primary != server);
-            change.reigns.push(Reign { primary: server, ackers, waited_for: Some(wait_count) });
+            change.reigns.push(Reign { primary: server, ackers, waited_for: Some(wait_count), opened });
             self.state.durable.writers.insert(server);
         }
         self.change_order(Step::Open { server, wait_count }, limit);

@@ -8,14 +8,20 @@
 //! acknowledged to it had received it. Who was reached hears that primary no more. One that was reached, has lost nothing that it ever
 //! acknowledged, and lacks the transaction did not acknowledge it and never will. When fewer than `w` are left who might have, it was not
 //! acknowledged. When that can be said of neither side, nobody is promoted.
+//!
+//! What a candidate wrote that was opened in this change nobody can have lost before that. So of those who may have acknowledged it, one
+//! that was started anew before, or then threw away what it had received from the old primary, is as good a witness as any.
+//! And one that was told to follow the candidate hears nobody else from then on, even when it is started anew: what it acknowledged to
+//! others it had before that.
 
 use super::candidate::{Participant, Survey};
-use super::{Durability, Policy};
+use super::machine::Turn;
+use super::{Change, Durability, Opened, Policy, Reign, Released};
 use crate::topology::{Flavor, GtidHistory, Origin, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who may have acknowledged what one primary wrote.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Witnesses<'a> {
     /// What the primary's transactions are marked with.
     pub origin: Origin,
@@ -23,6 +29,12 @@ pub struct Witnesses<'a> {
     pub ackers: &'a BTreeSet<ServerId>,
     /// How many of them a commit waited for; `None`: not known, or for none.
     pub waited_for: Option<u16>,
+    /// What the primary had when it was opened, where that was in this change.
+    pub opened_with: Option<&'a GtidHistory>,
+    /// Those who have lost nothing that it wrote since, whatever they lost before.
+    pub kept: BTreeSet<ServerId>,
+    /// Those who hear it no more, and have all that they can have acknowledged to it.
+    pub released: BTreeSet<ServerId>,
 }
 
 impl<'a> Witnesses<'a> {
@@ -32,7 +44,73 @@ impl<'a> Witnesses<'a> {
             Durability::SemiSync { wait_count } => waited_for.map(|count| count.min(wait_count)),
             Durability::Async { .. } => None,
         };
-        Self { origin, ackers, waited_for: waited_for.filter(|count| *count > 0) }
+        let waited_for = waited_for.filter(|count| *count > 0);
+        Self { origin, ackers, waited_for, opened_with: None, kept: BTreeSet::new(), released: BTreeSet::new() }
+    }
+
+    /// What a server may have acknowledged of this primary's and lost, it has lost before that one was opened.
+    fn has_kept(&self, id: ServerId, known: &GtidHistory) -> bool {
+        // Then what is not known was written since.
+        let since = self.opened_with.is_some_and(|with| known.covers(&with.only_from(&[self.origin])));
+        since && self.kept.contains(&id)
+    }
+}
+
+impl Turn<'_> {
+    /// Who may have acknowledged what each primary of this change wrote.
+    pub(super) fn witnesses<'a>(&self, change: &'a Change) -> Vec<Witnesses<'a>> {
+        let of = |reign: &'a Reign| {
+            let origin = *self.state.durable.origins.get(&reign.primary)?;
+            let mut witnesses = Witnesses::new(origin, &reign.ackers, reign.waited_for, self.policy);
+            let released = |id: &ServerId| self.is_released(*id, reign.primary, origin, change);
+            witnesses.released = reign.ackers.iter().copied().filter(released).collect();
+            if let Some(opened) = &reign.opened {
+                witnesses.opened_with = Some(&opened.with);
+                let kept = reign.ackers.iter().copied().filter(|id| self.kept_since(*id, origin, opened, change));
+                witnesses.kept = kept.collect();
+            }
+            Some(witnesses)
+        };
+        change.reigns.iter().filter_map(of).collect()
+    }
+
+    /// A server follows the candidate. If it counted until then, its word of all others stands: when it is started anew it goes back to nobody
+    /// else.
+    pub(super) fn release(&mut self, server: ServerId, source: ServerId) {
+        let anew = self.started_since_reached(server);
+        let Some(change) = &mut self.state.durable.change else { return };
+        if let Some(reached) = change.reached.get(&server).filter(|reached| reached.counts && !anew) {
+            let released = Released { held: reached.held.clone(), sources: BTreeSet::from([source]) };
+            change.released.insert(server, released);
+        }
+    }
+
+    /// Whether a server has all that it can have acknowledged to this primary, whatever it acknowledged to others since.
+    fn is_released(&self, id: ServerId, primary: ServerId, origin: Origin, change: &Change) -> bool {
+        let (Some(released), Some(reached)) = (change.released.get(&id), change.reached.get(&id)) else { return false };
+        // It says so itself, after the last restart that is known.
+        let follows = self.state.track(id).is_some_and(|track| {
+            let word = track.word.as_ref().filter(|word| track.doubt.is_none_or(|doubt| word.asked >= doubt));
+            let source = word.and_then(|word| word.status.stream.as_ref()).and_then(|stream| stream.source);
+            source.is_some_and(|source| released.sources.contains(&source))
+        });
+        follows && !released.sources.contains(&primary) && reached.held.covers(&released.held.only_from(&[origin]))
+    }
+
+    /// Whether one whose word was taken for what nobody acknowledged may have acknowledged it since.
+    pub(super) fn gave_up_too_much(&self) -> bool {
+        let Some(change) = self.state.durable.change.as_ref().filter(|change| change.gives_up) else { return false };
+        let mut ackers = change.reigns.iter().flat_map(|reign| &reign.ackers);
+        ackers.any(|id| change.reached.contains_key(id) && self.started_since_reached(*id))
+    }
+
+    /// Whether a server that was reached has all that it ever received of what a candidate wrote since it was opened. It loses some by a
+    /// restart; or when it is told to follow another, which it is only after it was reached, and what it had then is known.
+    fn kept_since(&self, id: ServerId, origin: Origin, opened: &Opened, change: &Change) -> bool {
+        let Some(reached) = change.reached.get(&id) else { return false };
+        let before = reached.started.is_some_and(|started| started < opened.at);
+        let had = change.had.get(&id).map(|had| had.only_from(&[origin]).less(&opened.with));
+        before && had.is_some_and(|had| reached.held.covers(&had))
     }
 }
 
@@ -100,7 +178,9 @@ fn nobody_acknowledged(origin: Origin, known: &GtidHistory, survey: &Survey<'_>)
             let may_have = witnesses.ackers.iter().filter(|id| {
                 let reached = survey.participants.iter().find(|one| one.id == **id);
                 !reached.is_some_and(|one| {
-                    one.counts && has_applied(one) && one.held.only_from(&[origin]).less(known).is_empty()
+                    (one.counts || witnesses.released.contains(&one.id) || witnesses.has_kept(one.id, known))
+                        && has_applied(one)
+                        && one.held.only_from(&[origin]).less(known).is_empty()
                 })
             });
             // One who no longer acknowledges was left out when all others had what it had; so never more than there are now.

@@ -37,6 +37,9 @@ pub struct Durable {
     /// once it is fenced; a revoked one hides it.
     #[serde(default)]
     pub writers: BTreeSet<ServerId>,
+    /// Who was told to stop replicating, and when; that may have come late, after it was told to replicate again.
+    #[serde(default)]
+    pub stopped: BTreeMap<ServerId, Moment>,
     /// Who serves nothing until it is proven clean.
     pub quarantined: BTreeMap<ServerId, Quarantine>,
     /// Who is not routed to, by the operator's word.
@@ -135,12 +138,21 @@ pub struct Change {
     /// When each server was last reached. One that was started anew since may have gone back to whom it heard before.
     #[serde(default)]
     pub heard: BTreeMap<ServerId, Moment>,
+    /// All that each server was ever reached with. One that lacks some of it now has lost it, or thrown it away.
+    #[serde(default)]
+    pub had: BTreeMap<ServerId, GtidHistory>,
+    /// Who was told to follow another while all that it had acknowledged was known.
+    #[serde(default)]
+    pub released: BTreeMap<ServerId, Released>,
     /// How often it was begun anew.
     pub attempt: u32,
     /// Whether the old primary is known to take no writes.
     pub fence: Fence,
     /// Servers on which a step failed for good, and why.
     pub failed: BTreeMap<ServerId, String>,
+    /// Whether the choice leaves something behind because nobody can have acknowledged it.
+    #[serde(default)]
+    pub gives_up: bool,
     /// Who is to be opened, and what it must have then.
     pub choice: Option<super::Choice>,
     /// Replicas that were told to follow the choice; they may acknowledge to it.
@@ -205,6 +217,9 @@ pub struct Reached {
     /// Whether it could take no writes when it said so, and none was pending.
     #[serde(default)]
     pub fenced: bool,
+    /// It had been started by then, at the latest.
+    #[serde(default)]
+    pub started: Option<Moment>,
     /// Whether its word counts for the quorum: not if it was started anew and may have lost what it had acknowledged.
     pub counts: bool,
 }
@@ -231,4 +246,25 @@ pub struct Reign {
     /// How many of them a commit waited for, as far as it is known.
     #[serde(default)]
     pub waited_for: Option<u16>,
+    /// Of one that this change opens: when it first may have been, and what it had.
+    #[serde(default)]
+    pub opened: Option<Opened>,
+}
+
+/// A candidate that may take writes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    /// Since then; not before.
+    pub at: Moment,
+    /// All that it had: what it wrote since is not in it.
+    pub with: GtidHistory,
+}
+
+/// A server that hears only whom it was told to follow in this change, even when it is started anew.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Released {
+    /// All that it had before: what it acknowledged to others is among that.
+    pub held: GtidHistory,
+    /// Whom it was told to follow since.
+    pub sources: BTreeSet<ServerId>,
 }

@@ -273,10 +273,8 @@ impl Turn<'_> {
         if let Step::Repoint { server, source, .. } = order.step {
             self.state.durable.sources.insert(server, source);
         }
-        if let Step::Fence { server } | Step::Revoke { server } = order.step
-            && let Some(track) = self.state.track_mut(server)
-        {
-            track.stopped_by_us = true;
+        if let Step::Fence { server } | Step::Revoke { server } = order.step {
+            self.state.durable.stopped.insert(server, self.now);
         }
         self.state.pending.insert(id, Pending { order: order.clone(), owner, due });
         self.effects.push(Effect::Execute(order));

@@ -3,11 +3,13 @@
 use super::machine::Turn;
 use super::state::Owner;
 use super::{Durable, Moment, NoticeKind, Observation, Quarantine, Stage, Status, Suspicion};
-use crate::topology::{Epoch, Failure, GtidHistory, ServerId};
+use crate::topology::{Epoch, Failure, GtidHistory, Receiver, ServerId};
 use std::time::Duration;
 
 /// Without an answer from anybody for so long, it is we who are cut off.
 const ISOLATED_AFTER: Duration = Duration::from_secs(1);
+/// No order is carried out so long after it was given.
+const ORDERS_LATE_MAX: Duration = Duration::from_secs(30);
 
 impl Turn<'_> {
     pub(super) fn observe(&mut self, observation: Observation) {
@@ -23,6 +25,7 @@ impl Turn<'_> {
         }
         self.note_facts(server);
         self.note_doubt(server);
+        self.note_running(server, asked);
         if self.state.durable.primary == Some(server) && self.state.durable.change.is_none() {
             self.primary_told(server, asked);
         } else {
@@ -40,6 +43,18 @@ impl Turn<'_> {
             self.was_late();
         }
         self.state.network = Some(self.now);
+    }
+
+    /// Whether one that we had stopped runs again, and has for longer than an order can be late.
+    fn note_running(&mut self, server: ServerId, asked: Moment) {
+        let Some(stopped) = self.state.durable.stopped.get(&server).copied() else { return };
+        let receives =
+            |status: &Status| status.stream.as_ref().is_some_and(|stream| stream.receiver != Receiver::Stopped);
+        let acks = self.policy.durability.wait_count() == 0
+            || self.status(server).is_some_and(|status| status.semi_sync.replica_on);
+        if acks && asked.since(stopped) > ORDERS_LATE_MAX && self.status(server).is_some_and(receives) {
+            self.state.durable.stopped.remove(&server);
+        }
     }
 
     /// What must be known of a server even when it can't be asked any more.
@@ -292,6 +307,7 @@ impl Turn<'_> {
             *at = (*at).min(now);
         }
         self.state.durable.opened = self.state.durable.opened.min(now);
+        self.state.durable.stopped.values_mut().for_each(|at| *at = (*at).min(now));
         for id in self.state.ids() {
             let (started, doubt) =
                 (self.state.durable.starts.get(&id).copied(), self.state.durable.doubts.get(&id).copied());

@@ -132,12 +132,19 @@ impl Turn<'_> {
     }
 
     /// Whether it waits to be told to replicate: it was started, as the configuration should have it, without beginning by itself, or we
-    /// stopped it. One that someone else stopped while it ran was stopped for a reason.
+    /// stopped it; or to acknowledge: we told it to stop both, and it was started anew and replicates by itself. One that someone else
+    /// stopped while it ran was stopped for a reason.
     fn waits_to_replicate(&self, id: ServerId) -> bool {
-        let stopped = |stream: &super::Stream| stream.receiver == Receiver::Stopped && stream.apply_error.is_none();
+        let by_us = self.state.durable.stopped.get(&id);
+        let acks = self.policy.durability.wait_count() > 0;
         self.state.track(id).is_some_and(|track| {
-            (!track.received || track.stopped_by_us)
-                && track.status().and_then(|status| status.stream.as_ref()).is_some_and(stopped)
+            let Some((status, stream)) = track.status().and_then(|status| Some((status, status.stream.as_ref()?)))
+            else {
+                return false;
+            };
+            let stopped = stream.receiver == Receiver::Stopped && (!track.received || by_us.is_some());
+            let anew = by_us.zip(track.started).is_some_and(|(stopped, started)| started > *stopped);
+            stream.apply_error.is_none() && (stopped || anew && acks && !status.semi_sync.replica_on)
         })
     }
 

@@ -5,7 +5,7 @@ use super::machine::Turn;
 use super::state::Owner;
 use super::{
     Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceRule, NoticeKind, Problem,
-    Reached, Report, Sets, Stage, Status, Step, Suspicion, Withdrawn, Witnesses, quorum,
+    Reached, Report, Sets, Stage, Status, Step, Suspicion, Withdrawn, quorum,
 };
 use crate::topology::{Flavor, GtidHistory, GtidSet, Origin, ServerId};
 
@@ -60,16 +60,22 @@ impl Turn<'_> {
 
     pub(super) fn reached(&mut self, server: ServerId, sets: Sets, fenced: Fenced) {
         let now = self.now;
-        let doubt = self.state.track(server).and_then(|track| track.doubt);
+        let (doubt, started) =
+            self.state.track(server).map_or((None, None), |track| (track.doubt, track.started_at_most()));
         let held = self.held(&sets);
         let Some(change) = &mut self.state.durable.change else { return };
         // One that was started anew may have lost what it had acknowledged, unless we know all of that from before; and one that was told
         // to follow another may have thrown it away.
         let since = change.heard.insert(server, now);
         let again = since.is_some_and(|since| doubt.is_some_and(|doubt| doubt > since));
+        // Nor later: what it acknowledged in between is not known.
+        if again {
+            change.known.remove(&server);
+        }
         let counts = change.known.get(&server).map_or(doubt.is_none(), |known| held.covers(known) && !again);
+        change.had.entry(server).and_modify(|had| had.merge(&held)).or_insert_with(|| held.clone());
         let fenced = fenced == Fenced::Yes || change.reached.get(&server).is_some_and(|before| before.fenced);
-        change.reached.insert(server, Reached { sets, held, fenced, counts });
+        change.reached.insert(server, Reached { sets, held, fenced, started, counts });
     }
 
     /// All that a server has that said this. Where MariaDB's position ends with what another wrote, it has all that that one had then.
@@ -165,6 +171,11 @@ impl Turn<'_> {
     /// The same once more, right before another is opened: whoever was started anew since it was reached may have gone back to the old
     /// primary, and acknowledged to it.
     pub(super) fn still_enough(&mut self) -> Result<(), String> {
+        if self.gave_up_too_much() {
+            return Err(
+                "a server was started anew that had said that it has not acknowledged what is given up".to_owned()
+            );
+        }
         let anew: Vec<ServerId> = self.state.ids().filter(|id| self.started_since_reached(*id)).collect();
         let Some(change) = &mut self.state.durable.change else { return Ok(()) };
         let mut gone = Vec::new();
@@ -205,14 +216,7 @@ impl Turn<'_> {
             let Reached { held, counts, .. } = change.reached.get(id)?.clone();
             Some(Participant { id: *id, status, held, barred: self.barred(*id, &change), counts })
         });
-        let witnesses: Vec<_> = change
-            .reigns
-            .iter()
-            .filter_map(|reign| {
-                let origin = *self.state.durable.origins.get(&reign.primary)?;
-                Some(Witnesses::new(origin, &reign.ackers, reign.waited_for, self.policy))
-            })
-            .collect();
+        let witnesses = self.witnesses(&change);
         let origins: Vec<_> =
             self.state.durable.origin.into_iter().chain(witnesses.iter().map(|witnesses| witnesses.origin)).collect();
         // What the old primary says that it has is not errant, wherever it came from.
@@ -231,6 +235,13 @@ impl Turn<'_> {
             preferred: change.undone.as_ref().and(change.from),
         };
         let (outcome, reports) = choose(&survey, self.policy);
+        let gives_up = reports.iter().filter_map(|report| report.errant.as_ref()).any(|errant| {
+            // Others' transactions were never among those of a primary of this change.
+            !errant.only_from(survey.origins).is_empty()
+        });
+        if let Some(change) = &mut self.state.durable.change {
+            change.gives_up = gives_up;
+        }
         for report in &reports {
             if let Some(errant) = &report.errant {
                 self.quarantine(report.server, Suspicion::Errant(errant.clone()));
@@ -291,7 +302,12 @@ impl Turn<'_> {
         }
         let track = self.state.track(id)?;
         let restarted = match change.from == Some(id) {
-            true => track.doubt.is_some() || track.started_since(self.state.durable.started, self.state.durable.opened),
+            true => {
+                let opened = self.state.durable.opened;
+                track.doubt.is_some()
+                    || track.started_since(self.state.durable.started, opened)
+                    || track.may_have_started_since(opened)
+            }
             false => track.started.is_none_or(|started| started.plus(self.policy.limits.step) > change.began),
         };
         let hears = |other: &ServerId| {
@@ -431,6 +447,9 @@ impl Turn<'_> {
 
     pub(super) fn repointed(&mut self, server: ServerId, source: ServerId, result: Result<Done, Failed>) {
         let needed = usize::from(self.wait_count());
+        if result.is_ok() {
+            self.release(server, source);
+        }
         let Some(change) = &mut self.state.durable.change else { return };
         if change.stage == Stage::Feeding {
             return match result {

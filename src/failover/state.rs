@@ -3,7 +3,7 @@
 use super::track::Track;
 use super::{
     Durable, Evidence, Gate, GateWrites, Lease, Moment, Order, OrderId, OwnHealth, Policy, Problem, Report, Stage,
-    Withdrawn,
+    Status, Withdrawn,
 };
 use crate::topology::{Epoch, GtidHistory, ServerId};
 use serde::{Deserialize, Serialize};
@@ -218,8 +218,9 @@ impl State {
             {
                 server.status = None;
             }
-            server.restarted |=
-                self.durable.primary == Some(id) && track.started_since(self.durable.started, self.durable.opened);
+            server.restarted |= self.durable.primary == Some(id)
+                && (track.started_since(self.durable.started, self.durable.opened)
+                    || self.looks_started_since(track, server.status.as_ref().map(|aged| &aged.status)));
             server.maintenance = self.durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance);
             server
         });
@@ -230,6 +231,13 @@ impl State {
             waited_for: self.durable.waited_for,
             own: OwnHealth { late_ms_ago: self.late.map(|late| now.ms_since(late)), lease: self.lease },
         }
+    }
+
+    /// Whether the primary is not as it was opened, where the time of its start does not tell whether it was started before or after.
+    fn looks_started_since(&self, track: &Track, status: Option<&Status>) -> bool {
+        let waited = self.durable.waited_for.is_some_and(|count| count > 0);
+        let undone = status.is_some_and(|status| status.read_only || waited && !status.semi_sync.source_on);
+        undone && track.may_have_started_since(self.durable.opened)
     }
 
     /// What the cluster is in, in one word.

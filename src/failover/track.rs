@@ -33,8 +33,6 @@ pub(super) struct Track {
     pub(super) held: Option<GtidHistory>,
     /// When it was started, as far as it says.
     pub(super) started: Option<Moment>,
-    /// When it was started, by what it said within the last seconds.
-    start: Option<Start>,
     /// It was started at this time at the latest, by all that it said since.
     started_by: Option<Moment>,
     /// How long it has been up, as it last said, and when that came.
@@ -45,19 +43,8 @@ pub(super) struct Track {
     pub(super) restarted: bool,
     /// Whether it was seen to receive since it was started, or since we run. One that was not is waiting to be told to.
     pub(super) received: bool,
-    /// Whether we told it to stop replicating; that may have come late.
-    pub(super) stopped_by_us: bool,
     writes: WriteTrail,
     resets: Vec<Moment>,
-}
-
-/// When a server was started, by the word that puts it earliest of those within a second: of whole seconds one is cut off least.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Start {
-    since: Moment,
-    least: Moment,
-    /// The same of the second before.
-    before: Option<Moment>,
 }
 
 /// What a server said, and when.
@@ -173,15 +160,22 @@ impl Track {
         silent.failure = failure;
     }
 
-    /// Whether a primary was started anew: clearly later than it had been started when it was opened; or later than that, which shows once it
-    /// has said for a second when it was started.
+    /// Whether a primary was started anew: clearly later than it had been started when it was opened, or clearly later than that.
     pub(super) fn started_since(&self, before: Option<Moment>, opened: Moment) -> bool {
         let latest = self.word.as_ref().map(|word| word.asked.0.saturating_sub(word.status.uptime_ms));
         let later = |at: Moment, slack: u64| latest.is_some_and(|started| started > at.0.saturating_add(slack));
-        if before.is_some_and(|before| later(before, START_SLACK_MS)) {
-            return true;
-        }
-        self.start.is_some_and(|start| start.before.is_some_and(|before| before.min(start.least) > opened))
+        before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, SECOND_MS)
+    }
+
+    /// Whether it may have been started after it was opened: servers tell whole seconds, so one that was opened in the second of its
+    /// start does not tell a start right after from that one.
+    pub(super) fn may_have_started_since(&self, opened: Moment) -> bool {
+        self.word.as_ref().is_some_and(|word| word.came.0.saturating_sub(word.status.uptime_ms) > opened.0)
+    }
+
+    /// It was started then or before, as it last said.
+    pub(super) fn started_at_most(&self) -> Option<Moment> {
+        self.uptime.map(|(uptime_ms, came)| Moment(came.0.saturating_sub(uptime_ms)))
     }
 
     /// Notices a restart by the time that the server says it has been up. It said so at some time between `asked` and `now`, and counts
@@ -201,13 +195,6 @@ impl Track {
             self.doubt = Some(now);
             self.received = false;
         }
-        self.start = Some(match self.start {
-            None => Start { since: asked, least: started, before: None },
-            Some(start) if asked.ms_since(start.since) >= SECOND_MS => {
-                Start { since: asked, least: started, before: Some(start.least) }
-            }
-            Some(start) => Start { least: start.least.min(started), ..start },
-        });
         self.started = Some(if anew { started } else { self.started.map_or(started, |before| before.min(started)) });
         self.uptime = Some((uptime_ms, now));
     }
@@ -352,17 +339,17 @@ mod tests {
         let mut seems = |asked: u64, uptime_s: u64| {
             let sets = Sets { executed: GtidHistory::empty(Flavor::MariaDb), received: None, purged: None };
             let status = Status { uptime_ms: uptime_s * 1000, ..Status::unknown(sets) };
-            track.note_start(status.uptime_ms, Moment(asked), Moment(asked));
             track.word = Some(Word { asked: Moment(asked), came: Moment(asked), status });
             track.started_since(Some(Moment(100_000)), Moment(100_300))
         };
         // Started at 100,000, opened 300 ms later.
         assert!(!seems(100_400, 0));
         assert!(!seems(100_990, 0), "not a whole second yet");
-        assert!(!seems(101_050, 1));
         assert!(!seems(107_950, 7));
-        // Started anew at 108,000.
-        assert!(seems(109_950, 1));
+        assert!(seems(107_950, 5));
+        // Which of the two it was shows by what it is, not by its start.
+        assert!(track.may_have_started_since(Moment(100_300)));
+        assert!(!track.may_have_started_since(Moment(103_000)));
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! What must be so after every step, looked at from outside: the model knows what the planner can only infer.
 
-use super::server::{TrxId, origin};
-use super::world::{World, server_id};
+use super::server::{TrxId, origin, uuid};
+use super::world::{HEAL, World, server_id};
 use dbproxy::failover::{
-    AskHook, Cause, Durability, Gate, GateWrites, Moment, NodeState, Order, OrderId, Problem, Stage, Step, Suspicion,
+    AskHook, Cause, Command, Durability, Force, Gate, GateWrites, Moment, NodeState, Order, OrderId, Problem, Stage,
+    Step, Suspicion,
 };
-use dbproxy::topology::Flavor;
+use dbproxy::topology::{Flavor, GtidHistory};
 use std::collections::BTreeMap;
 
 /// For how long trouble explains a failover: silence, deafness and the time to notice both.
 const TROUBLE: u64 = 6000;
+/// How long after the healing the operator looks at what is still blocked.
+const FORCE_AFTER: u64 = 30_000;
 
 /// What was seen so far.
 pub struct Check {
@@ -26,6 +29,8 @@ pub struct Check {
     /// When the change had begun that the operator's program was last asked about.
     asked: Option<Moment>,
     last_primary: Option<usize>,
+    /// The operator has forced a failover that was rightly blocked.
+    forced: bool,
 }
 
 impl Check {
@@ -39,6 +44,7 @@ impl Check {
             acked: 0,
             asked: None,
             last_primary: None,
+            forced: false,
         }
     }
 }
@@ -248,6 +254,7 @@ impl World {
     /// After the healing: one primary, open and writable, and all others follow it or are known not to be clean.
     pub fn all_is_well(&mut self) -> bool {
         if self.state.durable().change.is_some() {
+            self.force_what_is_rightly_blocked();
             return false;
         }
         let GateWrites::Open(primary) = self.gate.writes else { return false };
@@ -272,6 +279,44 @@ impl World {
                 }
             }
         }) && self.nothing_is_lost(primary)
+    }
+
+    /// A change that is blocked for good must be so for a reason, which only the operator can set aside; then all must be well after all.
+    fn force_what_is_rightly_blocked(&mut self) {
+        if self.check.forced || self.now < 1_000_000 + HEAL + FORCE_AFTER || !self.is_rightly_blocked() {
+            return;
+        }
+        self.check.forced = true;
+        self.command(Command::Failover { to: None, force: Force::Yes });
+    }
+
+    /// Whether an acknowledged transaction may be lost whoever is promoted: everybody was reached, a primary has lost what it was seen to
+    /// have, nobody else has it, and too many of those who may have acknowledged it were started anew since it was written. (Servers of the
+    /// simulation lose in truth only what was not acknowledged; but neither they nor the planner can know.)
+    fn is_rightly_blocked(&self) -> bool {
+        let Some(change) = &self.state.durable().change else { return false };
+        let (Stage::Blocked(why), Some(seen)) = (&change.stage, &change.primary) else { return false };
+        if !why.contains("to know that none is lost") || change.reached.len() < self.servers.len() {
+            return false;
+        }
+        let Durability::SemiSync { wait_count } = self.policy.durability else { return false };
+        change.reigns.iter().filter(|reign| Some(reign.primary) == change.from).any(|reign| {
+            let needed = (reign.ackers.len() + 1).saturating_sub(usize::from(wait_count)).max(1);
+            (0..self.trxs.len()).any(|id| {
+                let trx = &self.trxs[id];
+                let flavor = self.servers[trx.origin].setup.flavor;
+                let gtid = match flavor {
+                    Flavor::MySql => format!("{}:{}", uuid(trx.origin), trx.number),
+                    Flavor::MariaDb => format!("0-{}-{}", trx.origin + 1, trx.number),
+                };
+                let was_seen = seen.covers(&GtidHistory::parse(flavor, &gtid).unwrap());
+                let witnesses = reign.ackers.iter().filter(|id| self.servers[usize::from(id.0)].started < trx.written);
+                server_id(trx.origin) == reign.primary
+                    && was_seen
+                    && self.servers.iter().all(|server| !server.received(id))
+                    && witnesses.count() < needed
+            })
+        })
     }
 
     /// Over other servers too.

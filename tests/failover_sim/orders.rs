@@ -87,7 +87,10 @@ impl World {
             // It takes its time, and until all is healed it says no now and then.
             Step::AskHook { .. } if self.dice.permille(400) => Now::Later,
             Step::AskHook { .. } if !self.healed && self.dice.permille(300) => {
-                let began = self.state.durable().change.as_ref().map(|change| change.began);
+                // To one that is not waited for any more it says so in vain.
+                let waited_for = self.state.pending().any(|pending| pending.id == order.id);
+                let change = self.state.durable().change.as_ref().filter(|_| waited_for);
+                let began = change.map(|change| change.began);
                 if let Some(began) = began {
                     self.refused.insert((self.run, order.id), began);
                 }

@@ -36,7 +36,7 @@ impl World {
             }
         };
         let id = self.trxs.len();
-        self.trxs.push(Trx { origin: server, number, epoch, acked: false, sent: self.now });
+        self.trxs.push(Trx { origin: server, number, epoch, acked: false, sent: self.now, written: self.now });
         let trx = self.trxs[id].clone();
         let at = &mut self.servers[server];
         at.append(id, &trx);

@@ -20,6 +20,8 @@ pub struct Trx {
     pub acked: bool,
     /// When its client sent it.
     pub sent: u64,
+    /// When it came into the binary log.
+    pub written: u64,
 }
 
 /// How a server is set up; does not change within a seed.
