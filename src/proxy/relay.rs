@@ -178,8 +178,10 @@ impl Pass<'_> {
             if nothing_sent
                 && kind == Kind::Err
                 && let Some(why) = self.session.not_run(self.run, payload)
+                // Behind anything else it is the end of a write, or of the second of several.
+                && (to == 0 || why == NotRun::ShuttingDown)
             {
-                return Ok((len, Passed::NotRun(why)));
+                return Ok((to + len, Passed::NotRun(why)));
             }
             let changed = self.session.on_packet(self.run, kind, payload).map_err(Broken::Backend)?;
             if let Some(acknowledged) = self.run.acknowledged.take() {
