@@ -2,7 +2,7 @@
 
 use super::Session;
 use std::sync::{Mutex, PoisonError};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 /// Most questions that wait for one session.
 const WAITING_MOST: usize = 16;
@@ -19,7 +19,6 @@ pub struct Question {
 #[derive(Default)]
 pub(super) struct Questions {
     waiting: Mutex<Vec<Question>>,
-    asked: Notify,
 }
 
 impl Session {
@@ -33,13 +32,8 @@ impl Session {
             return None;
         }
         waiting.push(Question { statement, answer });
-        self.questions.asked.notify_one();
+        self.called.notify_one();
         Some(receiver)
-    }
-
-    /// Resolves when something was asked since the last time. Cancel-safe.
-    pub async fn asked(&self) {
-        self.questions.asked.notified().await;
     }
 
     /// Takes what was asked.

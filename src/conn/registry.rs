@@ -36,7 +36,8 @@ pub struct Session {
     killed: AtomicBool,
     waiting: AtomicBool,
     in_transaction: AtomicBool,
-    drain: Notify,
+    /// Its task is to look: whether it drains, and what it is asked.
+    pub(super) called: Notify,
     end: Notify,
     pub(super) questions: Questions,
     shown: Mutex<Shown>,
@@ -98,7 +99,7 @@ impl Registry {
             killed: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             in_transaction: AtomicBool::new(false),
-            drain: Notify::new(),
+            called: Notify::new(),
             end: Notify::new(),
             questions: Questions::default(),
             shown: Mutex::default(),
@@ -148,7 +149,7 @@ impl Registry {
     pub fn drain(&self) {
         for session in self.all() {
             session.draining.store(true, Ordering::Relaxed);
-            session.drain.notify_one();
+            session.called.notify_one();
         }
     }
 
@@ -260,12 +261,12 @@ impl Session {
         self.end.notified().await;
     }
 
-    /// Resolves when it is asked to end as soon as it has nothing to lose. Cancel-safe.
-    pub async fn drained(&self) {
-        self.drain.notified().await;
+    /// Resolves when it is asked to end as soon as it has nothing to lose, or was asked something, since the last time. Cancel-safe.
+    pub async fn called(&self) {
+        self.called.notified().await;
     }
 
-    /// Whether it is asked to.
+    /// Whether it is asked to end as soon as it has nothing to lose.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

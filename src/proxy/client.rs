@@ -417,6 +417,9 @@ impl Driver {
 
     /// Keeps the registry's word for what binds the session.
     fn show_bound(&mut self) {
+        if self.bound_shown.is_empty() && self.session.bound().is_none() {
+            return;
+        }
         let bound = self.session.bindings();
         if bound != self.bound_shown {
             for word in bound.iter().filter(|word| !self.bound_shown.contains(word)) {

@@ -16,15 +16,13 @@ impl Driver {
             enum Event {
                 Received(bool),
                 Closed(usize, Gone),
-                Drain,
-                Asked,
+                Called,
                 Inactive,
             }
             let idle = self.client.received().is_empty() && self.session.bound().is_none();
             let (client, backends, entry) = (&mut self.client, &mut self.backends, self.entry.clone());
-            let drain = entry.drained();
-            let asked = entry.asked();
-            tokio::pin!(drain, asked);
+            let called = entry.called();
+            tokio::pin!(called);
             let event = std::future::poll_fn(|cx| {
                 // Before the client: a backend that closed meanwhile must not get the command.
                 for (i, backend) in backends.iter_mut().enumerate() {
@@ -35,14 +33,11 @@ impl Driver {
                 if let Poll::Ready(result) = client.poll_receive(cx) {
                     return Poll::Ready(Event::Received(result.unwrap_or(false)));
                 }
-                if asked.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Event::Asked);
+                if called.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Event::Called);
                 }
                 if idle && inactive.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Inactive);
-                }
-                if idle && drain.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Event::Drain);
                 }
                 Poll::Pending
             });
@@ -54,9 +49,9 @@ impl Driver {
                     }
                 }
                 Event::Closed(i, gone) => self.backend_gone_while_idle(i, &gone).await?,
-                Event::Drain => return Err(End::Drained),
                 Event::Inactive => return Err(self.end_inactive().await),
-                Event::Asked => self.answer_questions().await,
+                Event::Called if idle && self.entry.is_draining() => return Err(End::Drained),
+                Event::Called => self.answer_questions().await,
             }
         }
     }

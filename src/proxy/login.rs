@@ -52,6 +52,7 @@ impl KnownSchemas {
 pub(super) async fn client(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let entry = shared.registry.insert(peer, Instant::now());
     tokio::select! {
+        biased;
         () = serve(stream, &shared, &entry) => {}
         () = entry.ended() => {}
     }

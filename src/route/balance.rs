@@ -43,7 +43,8 @@ pub(super) fn choose_replica<'t>(view: &SessionView<'_>, moment: &Moment<'t>) ->
                 return Choice::MayGet(kept.server);
             }
         } else {
-            return match candidates.draw(|server| candidates.has(server)) {
+            let other = candidates.may_move(kept).then(|| candidates.draw(|server| candidates.has(server))).flatten();
+            return match other {
                 Some(other) if candidates.should_move(kept, other) => Choice::Has(other.server),
                 _ => Choice::Has(kept.server),
             };
@@ -167,13 +168,16 @@ impl<'m, 't> Candidates<'m, 't> {
         (mine, later_mine) < (theirs, later_theirs)
     }
 
-    /// A session has reasons to stay: what it has prepared and read there. So it moves only for a clear gain.
+    /// A session has reasons to stay, what it has prepared and read there: seldom, and only if that server is busy, others are
+    /// looked at.
+    fn may_move(&self, kept: Candidate<'_>) -> bool {
+        self.moment.roll.is_multiple_of(LEAVING_ONE_OF) && self.load(kept).outstanding >= BUSY
+    }
+
+    /// It moves only for a clear gain.
     fn should_move(&self, kept: Candidate<'_>, other: Candidate<'_>) -> bool {
-        if kept.server.id == other.server.id || !self.moment.roll.is_multiple_of(LEAVING_ONE_OF) {
-            return false;
-        }
         let (here, there) = (self.load(kept), self.load(other));
-        here.outstanding >= BUSY
+        kept.server.id != other.server.id
             && u64::from(here.outstanding) * other.weight > MUCH_BUSIER * u64::from(there.outstanding) * kept.weight
     }
 }

@@ -3,8 +3,8 @@
 use super::statements::{Prepared, PreparedOn};
 use super::{Failure, Run, Session};
 use crate::route::{Reason, Target};
-use crate::sql::{CharsetFamily, Effect, Hold, Why};
-use crate::topology::{GtidSet, ServerId};
+use crate::sql::{CharsetFamily, Effect, Hold, StatementKind, Why};
+use crate::topology::{Flavor, GtidSet, ServerId};
 use crate::wire::{Command, EofPacket, ErrPacket, Expect, Kind, Malformed, OkPacket, PrepareOk, SessionChange, Status};
 
 /// The answer to an injected command.
@@ -260,6 +260,9 @@ impl Session {
         let server = run.route.server;
         if !run.leaves_diagnostics() {
             self.state.last = Some(server);
+            self.state.warned = Some(server);
+        } else if run.command == Command::StmtPrepare && self.clears_warnings(run) {
+            self.state.warned = Some(server);
         }
         match run.command {
             Command::StmtSendLongData => self.bind(run, self.cursor_of(run), Some(server)),
@@ -282,6 +285,12 @@ impl Session {
         }
         self.transaction_moved(run);
         self.state.holder = if !self.state.pins.is_empty() || self.in_transaction() { Some(server) } else { None };
+    }
+
+    /// Whether to prepare a statement clears the warnings, as seen: MySQL 9.7 does so always, MariaDB 10.11 for one that opens a table.
+    fn clears_warnings(&self, run: &Run) -> bool {
+        let opens_tables = run.facts.is_some_and(|facts| facts.kind != StatementKind::Select || facts.has_from);
+        self.flavor() == Flavor::MySql || opens_tables
     }
 
     /// A command that is refused: whether the client waits for an answer. Long data has none; its failure is kept for the
@@ -365,8 +374,8 @@ impl Run {
         })
     }
 
-    /// Whether what the statement before left (warnings, ROW_COUNT(), FOUND_ROWS()) is still to be asked for where it ran.
-    /// Seen on both products, but that MySQL's preparing clears the warnings.
+    /// Whether what the statement before left (ROW_COUNT(), FOUND_ROWS(), warnings but for [`Session::clears_warnings`]) is still to
+    /// be asked for where it ran. Seen on both products.
     fn leaves_diagnostics(&self) -> bool {
         match self.command {
             Command::StmtSendLongData => true,

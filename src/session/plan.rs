@@ -24,6 +24,7 @@ pub(super) const READ: Facts = Facts {
     kind: StatementKind::Select,
     has_where: false,
     has_limit: false,
+    has_from: false,
 };
 
 /// A read of what belongs to one server.

@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) holder: Option<ServerId>,
     /// The server that ran the previous statement.
     pub(super) last: Option<ServerId>,
+    /// The server whose warnings are those of the previous statement: to prepare one elsewhere may leave none.
+    pub(super) warned: Option<ServerId>,
     /// The replica that the session reads from.
     pub(super) replica: Option<ServerId>,
     /// The server that answered its last read outside of a transaction on the primary.

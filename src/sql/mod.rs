@@ -233,6 +233,16 @@ pub struct Facts {
     pub has_where: bool,
     /// It has a LIMIT, other than in a subquery; as above.
     pub has_limit: bool,
+    /// It has a FROM, anywhere.
+    pub has_from: bool,
+}
+
+impl Facts {
+    /// Whether it is a SHOW of the warnings and errors that the previous statement left, and not of its counts of rows.
+    #[must_use]
+    pub fn shows_warnings(&self) -> bool {
+        self.effect == Effect::Diagnostics && self.kind == StatementKind::Show
+    }
 }
 
 /// Classifies one statement (or packet of statements). Never panics, never allocates, one pass over the bytes of one statement.
@@ -292,5 +302,6 @@ pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
         kind: StatementKind::Unknown,
         has_where: false,
         has_limit: false,
+        has_from: false,
     }
 }

@@ -44,6 +44,7 @@ pub(super) struct Scan<'a> {
     depth: u32,
     has_where: bool,
     has_limit: bool,
+    has_from: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -69,6 +70,7 @@ impl<'a> Scan<'a> {
             depth: 0,
             has_where: false,
             has_limit: false,
+            has_from: false,
         }
     }
 
@@ -190,6 +192,7 @@ impl<'a> Scan<'a> {
             Key::Match => self.matching = self.before.kind != Kind::Dot && self.lexer.peek().is_name(),
             Key::Where => self.has_where |= self.depth == 0,
             Key::Limit => self.has_limit |= self.depth == 0,
+            Key::From => self.has_from = true,
             _ => {}
         }
     }
@@ -338,6 +341,7 @@ impl<'a> Scan<'a> {
             kind,
             has_where: self.has_where,
             has_limit: self.has_limit,
+            has_from: self.has_from,
         }
     }
 
