@@ -128,6 +128,7 @@ impl Turn<'_> {
             Stage::Repointing => self.repoint(),
             Stage::Asking
             | Stage::Checking
+            | Stage::Approaching
             | Stage::ClosingSessions
             | Stage::Demoting
             | Stage::CatchingUp
@@ -150,6 +151,7 @@ impl Turn<'_> {
         let (step, limit) = match (&change.stage, candidate, goal) {
             (Stage::Asking, ..) => (Step::AskHook { server: from }, limits.hook),
             (Stage::Checking, ..) => (Step::CheckQuiet { server: from }, limits.step),
+            (Stage::Approaching, Some(server), _) => (Step::Approach { server, primary: from }, limits.catch_up),
             (Stage::ClosingSessions, ..) => (Step::DrainSessions { server: from }, limits.switchover_drain),
             (Stage::Demoting, ..) => (Step::Demote { server: from }, limits.step * 2),
             (Stage::CatchingUp, Some(server), Some(until)) => (Step::Drain { server, until }, limits.catch_up),
@@ -343,6 +345,7 @@ impl Turn<'_> {
             }
             Stage::Asking
             | Stage::Checking
+            | Stage::Approaching
             | Stage::ClosingSessions
             | Stage::Demoting
             | Stage::CatchingUp
@@ -371,6 +374,7 @@ impl Turn<'_> {
                 Err(failed) => self.failed(server, failed),
             },
             Step::CheckQuiet { .. } => self.checked(result),
+            Step::Approach { .. } => self.approached(result),
             Step::DrainSessions { server } => self.sessions_drained(server, result),
             Step::KillSessions { .. } => self.enter(Stage::Demoting),
             Step::Demote { server } => self.demoted(server, result),

@@ -12,7 +12,7 @@
 //! What a candidate wrote that was opened in this change nobody can have lost before that. So of those who may have acknowledged it, one
 //! that was started anew before, or then threw away what it had received from the old primary, is as good a witness as any.
 //! And one that was told to follow the candidate hears nobody else from then on, even when it is started anew: what it acknowledged to
-//! others it had before that.
+//! others it had before that, and when what it had then is known, it need not have it still.
 
 use super::candidate::{Participant, Survey};
 use super::machine::Turn;
@@ -35,6 +35,8 @@ pub struct Witnesses<'a> {
     pub kept: BTreeSet<ServerId>,
     /// Those who hear it no more, and have all that they can have acknowledged to it.
     pub released: BTreeSet<ServerId>,
+    /// Those who hear it no more, and what of its they can have acknowledged at most, whether they have it still or not.
+    pub heard_so_far: BTreeMap<ServerId, GtidHistory>,
 }
 
 impl<'a> Witnesses<'a> {
@@ -45,7 +47,13 @@ impl<'a> Witnesses<'a> {
             Durability::Async { .. } => None,
         };
         let waited_for = waited_for.filter(|count| *count > 0);
-        Self { origin, ackers, waited_for, opened_with: None, kept: BTreeSet::new(), released: BTreeSet::new() }
+        let (kept, released, heard_so_far) = Default::default();
+        Self { origin, ackers, waited_for, opened_with: None, kept, released, heard_so_far }
+    }
+
+    /// Whether all that a server can have acknowledged to it is in `known`.
+    fn heard_no_more_than(&self, id: ServerId, known: &GtidHistory) -> bool {
+        self.heard_so_far.get(&id).is_some_and(|heard| heard.less(known).is_empty())
     }
 
     /// What a server may have acknowledged of this primary's and lost, it has lost before that one was opened.
@@ -64,6 +72,8 @@ impl Turn<'_> {
             let mut witnesses = Witnesses::new(origin, &reign.ackers, reign.waited_for, self.policy);
             let released = |id: &ServerId| self.is_released(*id, reign.primary, origin, change);
             witnesses.released = reign.ackers.iter().copied().filter(released).collect();
+            let heard = |id: &ServerId| Some((*id, self.heard_so_far(*id, reign.primary, origin, change)?));
+            witnesses.heard_so_far = reign.ackers.iter().filter_map(heard).collect();
             if let Some(opened) = &reign.opened {
                 witnesses.opened_with = Some(&opened.with);
                 let kept = reign.ackers.iter().copied().filter(|id| self.kept_since(*id, origin, opened, change));
@@ -80,21 +90,36 @@ impl Turn<'_> {
         let anew = self.started_since_reached(server);
         let Some(change) = &mut self.state.durable.change else { return };
         if let Some(reached) = change.reached.get(&server).filter(|reached| reached.counts && !anew) {
-            let released = Released { held: reached.held.clone(), sources: BTreeSet::from([source]) };
+            let (held, sets) = (reached.held.clone(), Some(reached.sets.clone()));
+            let released = Released { held, sets, sources: BTreeSet::from([source]) };
             change.released.insert(server, released);
         }
     }
 
     /// Whether a server has all that it can have acknowledged to this primary, whatever it acknowledged to others since.
     fn is_released(&self, id: ServerId, primary: ServerId, origin: Origin, change: &Change) -> bool {
-        let (Some(released), Some(reached)) = (change.released.get(&id), change.reached.get(&id)) else { return false };
+        let (Some(released), Some(reached)) = (self.let_go(id, primary, change), change.reached.get(&id)) else {
+            return false;
+        };
+        reached.held.covers(&released.held.only_from(&[origin]))
+    }
+
+    /// What a server can have acknowledged to this primary at most, where that is known: what it had when it was last seen to hear it.
+    fn heard_so_far(&self, id: ServerId, primary: ServerId, origin: Origin, change: &Change) -> Option<GtidHistory> {
+        let released = self.let_go(id, primary, change)?;
+        released.sets.as_ref()?.names_all_of(origin).then(|| released.held.only_from(&[origin]))
+    }
+
+    /// How a server was when it was told to hear this primary no more, if it has not heard it since.
+    fn let_go<'a>(&self, id: ServerId, primary: ServerId, change: &'a Change) -> Option<&'a Released> {
+        let released = change.released.get(&id)?;
         // It says so itself, after the last restart that is known.
         let follows = self.state.track(id).is_some_and(|track| {
             let word = track.word.as_ref().filter(|word| track.doubt.is_none_or(|doubt| word.asked >= doubt));
             let source = word.and_then(|word| word.status.stream.as_ref()).and_then(|stream| stream.source);
             source.is_some_and(|source| released.sources.contains(&source))
         });
-        follows && !released.sources.contains(&primary) && reached.held.covers(&released.held.only_from(&[origin]))
+        (follows && !released.sources.contains(&primary)).then_some(released)
     }
 
     /// Whether one whose word was taken for what nobody acknowledged may have acknowledged it since.
@@ -177,11 +202,12 @@ fn nobody_acknowledged(origin: Origin, known: &GtidHistory, survey: &Survey<'_>)
             let Some(waited_for) = witnesses.waited_for else { return false };
             let may_have = witnesses.ackers.iter().filter(|id| {
                 let reached = survey.participants.iter().find(|one| one.id == **id);
-                !reached.is_some_and(|one| {
-                    (one.counts || witnesses.released.contains(&one.id) || witnesses.has_kept(one.id, known))
-                        && has_applied(one)
-                        && one.held.only_from(&[origin]).less(known).is_empty()
-                })
+                !witnesses.heard_no_more_than(**id, known)
+                    && !reached.is_some_and(|one| {
+                        (one.counts || witnesses.released.contains(&one.id) || witnesses.has_kept(one.id, known))
+                            && has_applied(one)
+                            && one.held.only_from(&[origin]).less(known).is_empty()
+                    })
             });
             // One who no longer acknowledges was left out when all others had what it had; so never more than there are now.
             may_have.count() < usize::from(waited_for).min(witnesses.ackers.len())

@@ -101,11 +101,11 @@ pub enum Withdrawn {
 ///
 /// ```text
 /// either:     (Asking ─►)
-/// switchover: Checking ─► ClosingSessions ─► Demoting ─► CatchingUp ─┐
-///                 │ refused      │ aborted        │ undo              │ undo: the old primary becomes the choice
-/// failover:   Revoking ─► (Feeding ─►) Draining ──┴───────────────────┴► Arming ─► Repointing ─► Opening ─► done
-///                 ▲  │ Blocked ◄─ whatever can't go on                                             │
-///                 └──┴──────────────── the candidate is gone: the next epoch, without it ◄─────────┘
+/// switchover: Checking ─► Approaching ─► ClosingSessions ─► Demoting ─► CatchingUp ─┐
+///                 │ refused   │ refused      │ aborted        │ undo              │ undo: the old primary becomes the choice
+/// failover:   Revoking ─► (Feeding ─►) Draining ───────────────┴───────────────────┴► Arming ─► Repointing ─► Opening ─► done
+///                 ▲  │ Blocked ◄─ whatever can't go on                                                          │
+///                 └──┴──────────────────── the candidate is gone: the next epoch, without it ◄──────────────────┘
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Change {
@@ -185,6 +185,8 @@ pub enum Stage {
     Asking,
     /// S1: is the primary quiet, has the candidate all but the last moment's.
     Checking,
+    /// S1: the candidate comes so near that clients need not wait for it long.
+    Approaching,
     /// S2: new transactions wait, open ones end.
     ClosingSessions,
     /// S3: the primary becomes read-only.
@@ -265,6 +267,9 @@ pub struct Opened {
 pub struct Released {
     /// All that it had before: what it acknowledged to others is among that.
     pub held: GtidHistory,
+    /// As it said it itself; unknown in a journal of an older version.
+    #[serde(default)]
+    pub sets: Option<Sets>,
     /// Whom it was told to follow since.
     pub sources: BTreeSet<ServerId>,
 }

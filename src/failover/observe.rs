@@ -320,7 +320,7 @@ impl Turn<'_> {
         (change.began, change.since) = (change.began.min(now), change.since.min(now));
         match change.stage {
             // No server was touched.
-            Stage::Asking | Stage::Checking | Stage::ClosingSessions => {
+            Stage::Asking | Stage::Checking | Stage::Approaching | Stage::ClosingSessions => {
                 self.state.durable.change = None;
                 self.happened("what had begun is called off: dbproxy was restarted");
             }

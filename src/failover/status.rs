@@ -90,6 +90,19 @@ impl Sets {
     }
 }
 
+impl Sets {
+    /// Whether [`Sets::held`] names all that it has of one writer's. What a MariaDB replica has received and not applied is told by its end
+    /// alone: what comes before that end may be anybody's, but has lower numbers, so that nothing newer of that end's writer is hidden.
+    pub fn names_all_of(&self, origin: Origin) -> bool {
+        match &self.received {
+            Some(GtidSet::MariaDb(position)) if !self.has_applied() => {
+                position.ends().all(|(writer, _)| Origin::ServerId(writer) == origin)
+            }
+            _ => true,
+        }
+    }
+}
+
 /// Where a server replicates from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Stream {

@@ -105,6 +105,14 @@ pub enum Step {
         /// The primary.
         server: ServerId,
     },
+    /// Wait until the candidate is no more than a moment behind the primary, which goes on taking writes: clients wait later for as long as it
+    /// is behind then. Answer: [`Done::Plain`], or [`FailedHow::NotYet`] when the limit came first.
+    Approach {
+        /// The candidate.
+        server: ServerId,
+        /// The primary.
+        primary: ServerId,
+    },
     /// Wait until no session of this proxy has a transaction open at the primary; no new one begins, for the gate is draining. Answer:
     /// [`Done::Plain`], or [`FailedHow::NotYet`] with how many are left.
     DrainSessions {
@@ -162,6 +170,7 @@ impl Step {
             | Self::Open { server, .. }
             | Self::Forget { server }
             | Self::CheckQuiet { server }
+            | Self::Approach { server, .. }
             | Self::DrainSessions { server }
             | Self::KillSessions { server }
             | Self::Demote { server }
@@ -183,6 +192,7 @@ impl Step {
             Self::Open { .. } => "open",
             Self::Forget { .. } => "forget",
             Self::CheckQuiet { .. } => "check_quiet",
+            Self::Approach { .. } => "approach",
             Self::DrainSessions { .. } => "drain_sessions",
             Self::KillSessions { .. } => "kill_sessions",
             Self::Demote { .. } => "demote",
@@ -206,6 +216,7 @@ impl Step {
             | Self::Drain { .. }
             | Self::Forget { .. }
             | Self::CheckQuiet { .. }
+            | Self::Approach { .. }
             | Self::DrainSessions { .. }
             | Self::KillSessions { .. }
             | Self::DumpErrant { .. } => LeaseCheck::NotNeeded,

@@ -118,8 +118,18 @@ impl Turn<'_> {
             Ok(Done::Quiet { oldest_transaction_ms, .. }) if Duration::from_millis(oldest_transaction_ms) > drain => {
                 self.call_off(&format!("a transaction is open for {oldest_transaction_ms} ms there"));
             }
-            Ok(_) => self.enter(Stage::ClosingSessions),
+            Ok(_) => self.enter(Stage::Approaching),
             Err(failed) => self.call_off(&format!("the primary could not be asked: {}", failed.text)),
+        }
+    }
+
+    /// One that is behind for long still is near enough, by [`Turn::preflight`]; only the clients wait longer for it.
+    pub(super) fn approached(&mut self, result: Result<Done, Failed>) {
+        match result {
+            Err(failed) if failed.how != FailedHow::NotYet => {
+                self.call_off(&format!("how far the candidate is behind could not be seen: {}", failed.text));
+            }
+            Ok(_) | Err(_) => self.enter(Stage::ClosingSessions),
         }
     }
 

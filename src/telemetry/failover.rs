@@ -6,7 +6,7 @@ use crate::failover::{NoticeKind, Problem};
 use ::metrics::{Counter, Gauge};
 
 /// Every step by its word, as [`Step::name`](crate::failover::Step::name) has it.
-pub(super) const STEPS: [&str; 14] = [
+pub(super) const STEPS: [&str; 15] = [
     "revoke",
     "fence",
     "fence_by_hook",
@@ -16,6 +16,7 @@ pub(super) const STEPS: [&str; 14] = [
     "open",
     "forget",
     "check_quiet",
+    "approach",
     "drain_sessions",
     "kill_sessions",
     "demote",

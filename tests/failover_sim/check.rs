@@ -291,7 +291,8 @@ impl World {
     }
 
     /// Whether an acknowledged transaction may be lost whoever is promoted: everybody was reached, a primary has lost what it was seen to
-    /// have, nobody else has it, and too many of those who may have acknowledged it were started anew since it was written. (Servers of the
+    /// have, and too many of those who may have acknowledged that were started anew since it was written. Then a later transaction that
+    /// nobody has seen may be lost with it, which only those had acknowledged: all that is to be seen would be the same. (Servers of the
     /// simulation lose in truth only what was not acknowledged; but neither they nor the planner can know.)
     fn is_rightly_blocked(&self) -> bool {
         let Some(change) = &self.state.durable().change else { return false };
@@ -313,7 +314,7 @@ impl World {
                 let witnesses = reign.ackers.iter().filter(|id| self.servers[usize::from(id.0)].started < trx.written);
                 server_id(trx.origin) == reign.primary
                     && was_seen
-                    && self.servers.iter().all(|server| !server.received(id))
+                    && !self.servers[trx.origin].received(id)
                     && witnesses.count() < needed
             })
         })

@@ -70,6 +70,22 @@ impl World {
         self.at(delay, Happening::Reply { run, event });
     }
 
+    /// A step that there was not always: it takes no time and no dice.
+    pub fn approach(&mut self, order: &Order) {
+        let index = usize::from(order.step.server().0);
+        let server = &self.servers[index];
+        let result = if !self.linked(self.proxy(), index) || server.paused || !server.up {
+            Err(Failed { how: FailedHow::Unreachable, text: "refused".to_owned() })
+        } else if server.quirks.refuses.as_deref() == Some(order.step.name()) {
+            Err(Failed { how: FailedHow::NotYet, text: "not yet".to_owned() })
+        } else {
+            Ok(Done::Plain)
+        };
+        self.approaching = Some(order.id);
+        let (run, event) = (self.run, Event::Outcome(Outcome { id: order.id, result }));
+        self.at(0, Happening::Reply { run, event });
+    }
+
     fn own_step(&mut self, order: &Order) -> Now {
         let refuses = self.servers[usize::from(order.step.server().0)].quirks.refuses.clone();
         match order.step {
@@ -170,6 +186,7 @@ impl World {
                 self.sets(index)
             }
             Step::DumpErrant { .. }
+            | Step::Approach { .. }
             | Step::DrainSessions { .. }
             | Step::KillSessions { .. }
             | Step::AskHook { .. }

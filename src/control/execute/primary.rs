@@ -11,6 +11,10 @@ const LOCK_WAIT_TIMEOUT: u16 = 1205;
 /// ER_NO_SUCH_THREAD: a session that is to be killed is gone.
 const NO_SUCH_THREAD: u16 = 1094;
 
+/// ER_BAD_DB_ERROR.
+const BAD_DATABASE: u16 = 1049;
+/// ER_NO_SUCH_TABLE.
+const NO_SUCH_TABLE: u16 = 1146;
 /// ER_KILL_DENIED_ERROR: a session of an account with `SYSTEM_USER`, which this one lacks.
 const KILL_DENIED: u16 = 1095;
 
@@ -159,14 +163,20 @@ impl Hand {
     /// Writes this epoch into the data, so that it is known even where dbproxy's own files are lost. Waits for the
     /// acknowledgements that any commit waits for: when this returns, writes go through.
     pub async fn write_epoch(&mut self, epoch: u64, by: &str, within: Duration) -> Result<(), StepError> {
-        self.prepare_schema().await?;
         let sql = format!(
             "INSERT INTO {SCHEMA}.epoch (epoch, server, decided_by, at) VALUES ({epoch}, {}, {}, UTC_TIMESTAMP()) \
              ON DUPLICATE KEY UPDATE server = VALUES(server), decided_by = VALUES(decided_by)",
             literal(self.address()),
             literal(by)
         );
-        self.run_within("write the epoch", &sql, within).await
+        // Clients wait for this. The tables are there but for the first time, and to look for them first is slow where nobody has lately.
+        match self.run_within("write the epoch", &sql, within).await {
+            Err(error) if matches!(error.code(), Some(BAD_DATABASE | NO_SUCH_TABLE)) => {
+                self.prepare_schema().await?;
+                self.run_within("write the epoch", &sql, within).await
+            }
+            written => written,
+        }
     }
 
     /// The greatest epoch in the data; 0 where none was ever written.

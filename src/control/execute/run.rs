@@ -17,6 +17,10 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+/// How far behind a candidate may be when the clients begin to wait for it, with what it takes to ask.
+const NEAR: Duration = Duration::from_millis(40);
+/// What is left of a step's time for its answer.
+const ANSWER: Duration = Duration::from_millis(100);
 /// Time between two attempts to reach a server that is being rebuilt.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -77,6 +81,9 @@ impl Executor {
         }
         match &order.step {
             Step::FenceByHook { server } => self.fence_by_hook(*server, order).await,
+            Step::Approach { server, primary } => {
+                self.approach(*server, *primary, limit).await.map_err(|error| told(&error))
+            }
             Step::DrainSessions { server } => self.drain_sessions(*server, limit).await,
             Step::KillSessions { server } => {
                 sessions::end_sessions(&self.means.registry, *server);
@@ -94,8 +101,8 @@ impl Executor {
         let mut hand = self.hand(server).await.map_err(|error| told(&error))?;
         let result = self.act(&mut hand, order, step, limit).await;
         let usable = !matches!(&result, Err(StepError::Timeout { .. } | StepError::Broken { .. }));
-        if usable && let Some(place) = self.hands.get(usize::from(server.0)) {
-            *place.lock().await = Some(hand);
+        if usable {
+            self.keep(server, hand).await;
         }
         result.map_err(|error| told(&error))
     }
@@ -146,6 +153,7 @@ impl Executor {
             }
             Step::AskHook { .. }
             | Step::FenceByHook { .. }
+            | Step::Approach { .. }
             | Step::DrainSessions { .. }
             | Step::KillSessions { .. }
             | Step::DumpErrant { .. }
@@ -175,6 +183,24 @@ impl Executor {
             Ok(()) => Ok(Done::Plain),
             Err(error) => Err(failed(FailedHow::Refused, error.to_string())),
         }
+    }
+
+    /// Asks the primary again and again what it has, and the replica how long it takes to have that.
+    async fn approach(&self, server: ServerId, primary: ServerId, limit: Duration) -> Result<Done, StepError> {
+        let deadline = Instant::now() + limit.saturating_sub(ANSWER);
+        let mut ahead = self.hand(primary).await?;
+        let mut behind = self.hand(server).await?;
+        loop {
+            let began = Instant::now();
+            let goal = ahead.sets().await?.0.executed.position();
+            behind.drain(&goal, deadline.saturating_duration_since(began)).await?;
+            if began.elapsed() <= NEAR {
+                break;
+            }
+        }
+        self.keep(primary, ahead).await;
+        self.keep(server, behind).await;
+        Ok(Done::Plain)
     }
 
     async fn drain_sessions(&self, server: ServerId, limit: Duration) -> Result<Done, Failed> {
@@ -251,6 +277,13 @@ impl Executor {
             return Ok(kept);
         }
         Hand::log_in(&self.address(server), &self.means.access).await
+    }
+
+    /// Keeps a login for the next step.
+    async fn keep(&self, server: ServerId, hand: Hand) {
+        if let Some(place) = self.hands.get(usize::from(server.0)) {
+            *place.lock().await = Some(hand);
+        }
     }
 
     fn address(&self, server: ServerId) -> Arc<str> {
