@@ -1,5 +1,7 @@
 //! The proxy against the loss of its primary: real servers that replicate semi-synchronously, clients that go on.
 
+#[path = "failover/events.rs"]
+mod events;
 #[path = "failover/rare.rs"]
 mod rare;
 #[path = "failover/slow.rs"]
