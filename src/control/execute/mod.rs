@@ -3,6 +3,7 @@
 //! What is decided here is only how; `failover` decides what, and in which order. Nothing here waits for ever, and nothing is
 //! put into an error that is a secret.
 
+mod dump;
 mod events;
 mod hand;
 mod hook;
