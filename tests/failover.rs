@@ -1,5 +1,7 @@
 //! The proxy against the loss of its primary: real servers that replicate semi-synchronously, clients that go on.
 
+#[path = "failover/events.rs"]
+mod events;
 #[path = "failover/rare.rs"]
 mod rare;
 #[path = "failover/slow.rs"]
@@ -223,7 +225,7 @@ fn an_old_primary_with_transactions_of_its_own_serves_nothing() {
     for flavor in flavors() {
         let cluster = cluster(flavor);
         let proxy = proxy(&cluster, "");
-        proxy.client().query("CREATE TABLE app.t (id INT PRIMARY KEY)");
+        proxy.client().query("CREATE TABLE app.t (id INT PRIMARY KEY, word VARCHAR(30))");
         let old = cluster.primary();
         old.stop();
         let primary = new_primary(&cluster, &proxy);
@@ -234,7 +236,7 @@ fn an_old_primary_with_transactions_of_its_own_serves_nothing() {
             old.wait_until_ready();
             let word = if flavor == Flavor::MySql { "source" } else { "master" };
             old.sql(&format!("SET GLOBAL rpl_semi_sync_{word}_enabled = 0"));
-            old.sql("INSERT INTO app.t VALUES (666)");
+            old.sql("INSERT INTO app.t VALUES (666, 'only here')");
         });
         wait_for("the quarantine", || quarantined(&proxy).contains(&old.address()).then_some(()));
         wait_for("the reason", || {
@@ -250,6 +252,32 @@ fn an_old_primary_with_transactions_of_its_own_serves_nothing() {
         let shown =
             status["servers"].as_array().unwrap().iter().find(|one| one["address"] == old.address()).unwrap().clone();
         assert_eq!(shown["state"], "unfit", "{shown}");
+        what_it_has_is_written_down(old, &proxy);
+    }
+}
+
+/// The errant row's events are in a file that the product's own program prints.
+fn what_it_has_is_written_down(old: &support::Server, proxy: &Proxy) {
+    let folder = proxy.config.parent().unwrap();
+    let name = format!("errant-{}", old.address().replace(':', "_"));
+    let report = wait_for("the report", || {
+        let report = std::fs::read_to_string(folder.join(format!("{name}.txt"))).ok()?;
+        report.contains("events").then_some(report)
+    });
+    println!("{report}");
+    let file = folder.join(format!("{name}.binlog"));
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(bytes.starts_with(b"\xfebin"), "{report}");
+    assert!(bytes.windows(9).any(|window| window == b"only here"), "{report}");
+    assert!(report.contains("(1 transactions"), "{report}");
+    let program = if old.flavor == Flavor::MySql { "mysqlbinlog" } else { "mariadb-binlog" };
+    match std::process::Command::new(program).args(["--base64-output=DECODE-ROWS", "-vv"]).arg(&file).output() {
+        Ok(printed) if old.flavor == Flavor::MariaDb => {
+            let text = String::from_utf8_lossy(&printed.stdout);
+            assert!(printed.status.success() && text.contains("only here") && text.contains("COMMIT"), "{printed:?}");
+        }
+        // The system's program of that name may be MariaDB's.
+        other => println!("{program}: {:?}", other.map(|printed| printed.status)),
     }
 }
 

@@ -7,6 +7,7 @@ use super::ask::{Answer, Ask, Request, Standing};
 use super::clock::Clock;
 use super::execute::{Executor, run_hook};
 use super::journal::Journal;
+use super::keeper::Target;
 use super::names::named;
 use super::tell;
 use crate::config::Hooks;
@@ -123,10 +124,11 @@ impl Governor {
     }
 
     /// The server that writes are tried at: the primary, while this process decides and nothing is being changed.
-    pub(super) fn written_to(&self) -> Option<ServerId> {
+    pub(super) fn written_to(&self) -> Option<Target> {
         let durable = self.state.durable();
         let governs = self.mode() != Mode::Observe && !durable.paused;
-        durable.primary.filter(|_| governs && durable.change.is_none())
+        let server = durable.primary.filter(|_| governs && durable.change.is_none())?;
+        Some(Target { server, epoch: durable.epoch.0 })
     }
 
     /// Another mode than so far, and why.

@@ -32,6 +32,7 @@ mod failure;
 mod governor;
 mod greeting;
 mod journal;
+mod keeper;
 mod login;
 mod monitor;
 mod names;

@@ -5,6 +5,7 @@ use super::clock::{Clock, millis};
 use super::execute::{Executor, Means};
 use super::governor::{Governor, Parts, Wish};
 use super::journal::{Journal, Opened};
+use super::keeper::{Keeper, Target};
 use super::monitor::{Depth, Monitor, Policy};
 use super::probe::{Probe, Report};
 use super::{greeting, tell, write_probe};
@@ -96,7 +97,7 @@ struct Ears {
     events: mpsc::Receiver<Event>,
     requests: mpsc::Receiver<Request>,
     modes: mpsc::Receiver<(Mode, Option<String>)>,
-    target: watch::Sender<Option<ServerId>>,
+    target: watch::Sender<Option<Target>>,
     stand_by: Option<StandBy>,
 }
 
@@ -274,6 +275,14 @@ impl Watched {
         let (journal, no_lease, stand_by) = opened(journal, cluster, &lease);
         let addresses = means.addresses.clone();
         let access = means.access.clone();
+        let keeper = Keeper {
+            addresses: addresses.clone(),
+            access: access.clone(),
+            lease: lease.clone(),
+            file: means.reports.as_ref().map(|folder| folder.join(format!("events-{cluster}.json"))),
+            events: event_sender.clone(),
+        };
+        self.tasks.spawn(keeper.run(targets.clone()));
         self.tasks.spawn(write_probe::run(addresses.clone(), access, clock, targets, event_sender.clone()));
         for (id, address) in (0..=u16::MAX).map(ServerId).zip(&addresses) {
             self.tasks.spawn(handshakes(id, address.clone(), self.policy.clone(), clock, event_sender.clone()));

@@ -1,6 +1,6 @@
 //! The failover in the log: each kind of news by its name, at the level that it deserves.
 
-use super::execute::HookError;
+use super::execute::{Altered, HookError};
 use crate::failover::{Mode, Notice, NoticeKind, Outcome};
 use crate::topology::Epoch;
 use std::path::Path;
@@ -69,4 +69,35 @@ pub(super) fn outcome(step: &'static str, address: &str, outcome: &Outcome) {
 
 pub(super) fn hook_failed(why: &HookError) {
     error!(error = %why, "failover: hook");
+}
+
+pub(super) fn events_stilled(address: &str, altered: &Altered) {
+    let (done, refused) = (altered.done.join(", "), altered.refused.join(", "));
+    if !done.is_empty() {
+        info!(backend = address, reason = done, "events: left to the primary");
+    }
+    if !refused.is_empty() {
+        warn!(backend = address, reason = refused, "events: a replica has them enabled");
+    }
+}
+
+pub(super) fn events_woken(address: &str, altered: &Altered, unclear: &[String], idle: bool) {
+    let (done, refused, unclear) = (altered.done.join(", "), altered.refused.join(", "), unclear.join(", "));
+    if !done.is_empty() {
+        info!(backend = address, reason = done, "events: run by the new primary");
+    }
+    if idle {
+        warn!(backend = address, "events: event_scheduler is off at the new primary");
+    }
+    if !refused.is_empty() {
+        warn!(backend = address, reason = refused, "events: not run by the new primary");
+    }
+    if !unclear.is_empty() {
+        warn!(backend = address, reason = unclear, "events: not known whether the new primary should run them");
+    }
+}
+
+pub(super) fn events_forgotten(file: &Path, why: &std::io::Error) {
+    let file = file.display().to_string();
+    error!(file, error = %why, "events: what the primary runs can't be remembered");
 }

@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::execute::{Access, Hand, StepError};
+use super::keeper::Target;
 use crate::failover::{Event, Stall};
 use crate::topology::ServerId;
 use std::sync::Arc;
@@ -24,11 +25,11 @@ pub(super) async fn run(
     addresses: Vec<Arc<str>>,
     access: Access,
     clock: Clock,
-    mut target: watch::Receiver<Option<ServerId>>,
+    mut target: watch::Receiver<Option<Target>>,
     events: mpsc::Sender<Event>,
 ) {
     loop {
-        let Some(server) = *target.borrow_and_update() else {
+        let Some(Target { server, .. }) = *target.borrow_and_update() else {
             if target.changed().await.is_err() {
                 return;
             }

@@ -51,6 +51,11 @@ pub enum Event {
     Tick,
     /// The first event of a run: what the journal of the last one ends with.
     Restored(Box<Durable>),
+    /// Something was done beside all this; it is to be in the timeline.
+    Told {
+        /// A sentence.
+        text: String,
+    },
 }
 
 /// One look at one server.

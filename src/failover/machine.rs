@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Takes one event in and says what to do. The journal entry, if any, is the first effect: it must be written before the others happen.
 pub fn step(state: &mut State, policy: &Policy, event: Event, now: Moment) -> Vec<Effect> {
     let now = now.max(state.last_event.unwrap_or(now));
-    let mut turn = Turn { state, policy, now, effects: Vec::new(), happened: Vec::new() };
+    let mut turn = Turn { state, policy, now, effects: Vec::new(), happened: Vec::new(), told: false };
     turn.notice_own_gap();
     turn.take(event);
     turn.expire();
@@ -34,6 +34,8 @@ pub(super) struct Turn<'a> {
     pub(super) effects: Vec<Effect>,
     /// What goes into the journal.
     pub(super) happened: Vec<String>,
+    /// Whether that is written down even if nothing is other than it was.
+    pub(super) told: bool,
 }
 
 impl Turn<'_> {
@@ -83,6 +85,10 @@ impl Turn<'_> {
             Event::Outcome(outcome) => self.outcome(outcome),
             Event::Tick => {}
             Event::Restored(durable) => self.restore(*durable),
+            Event::Told { text } => {
+                self.happened(text);
+                self.told = true;
+            }
         }
     }
 
@@ -237,7 +243,7 @@ impl Turn<'_> {
     fn finish(mut self) -> Vec<Effect> {
         let gate = self.state.wanted_gate(self.policy);
         let mut effects = Vec::with_capacity(self.effects.len() + 2);
-        if self.state.durable != self.state.written {
+        if self.told || self.state.durable != self.state.written {
             self.state.written = self.state.durable.clone();
             effects.push(Effect::Journal(Box::new(Record {
                 at: self.now,

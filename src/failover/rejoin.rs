@@ -257,7 +257,8 @@ impl Turn<'_> {
         if !errant.is_empty() {
             self.quarantine(server, Suspicion::Errant(errant.clone()));
             self.stage(RejoinStage::Dumping { errant: errant.clone() });
-            return self.rejoin_order(Step::DumpErrant { server, errant });
+            let known = word.status.sets.executed;
+            return self.rejoin_order(Step::DumpErrant { server, errant, known });
         }
         // Of its own, MySQL's primary does not count as executed what waits for acknowledgements. What MariaDB's has not, or one that was
         // started anew, it lost: then it must not go on as if it had all.

@@ -130,12 +130,14 @@ pub enum Step {
         /// The primary.
         server: ServerId,
     },
-    /// Write down the events of these transactions for the operator (`mysqlbinlog --include-gtids`).
+    /// Write down the events of these transactions for the operator, as far as they can be had: that they can't is no failure.
     DumpErrant {
         /// Who has them.
         server: ServerId,
         /// Which.
         errant: GtidHistory,
+        /// What the primary has.
+        known: GtidHistory,
     },
     /// Rebuild it from another. Answer when it is back: [`Done::Sets`].
     Clone {

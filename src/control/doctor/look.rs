@@ -25,6 +25,8 @@ pub struct Vitals {
     pub by_gtid: Option<bool>,
     /// Where it replicates from, as `host:port`.
     pub source: Option<String>,
+    /// Its scheduled events, as far as the account may see them, and whether it has each enabled.
+    pub events: BTreeMap<String, bool>,
     /// Names of its loaded plugins.
     pub plugins: Vec<String>,
 }

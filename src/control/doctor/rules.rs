@@ -62,6 +62,7 @@ pub fn examine(config: &Config, found: &Found) -> Vec<Check> {
                 } else {
                     replica(&mut chart, config, vitals)
                 }
+                events(&mut chart, config, vitals, writes);
                 comfort(&mut chart, vitals);
             }
         }
@@ -364,6 +365,43 @@ fn replica(chart: &mut Chart, config: &Config, vitals: &Vitals) {
         "1",
         "SET PERSIST sync_relay_log = 1 (MariaDB: SET GLOBAL, and in the option file)",
     );
+}
+
+/// Scheduled events go where the writes go, if the account may see and alter them.
+fn events(chart: &mut Chart, config: &Config, vitals: &Vitals, writes: bool) {
+    let schedules = vitals.variables.get("event_scheduler").is_some_and(|value| same(value, "ON"));
+    if !schedules && vitals.events.is_empty() {
+        return;
+    }
+    let global = || vitals.grants.iter().filter(|grant| grant.contains(" ON *.*"));
+    let has = |right: &str| global().any(|grant| grant.contains(right) || grant.contains("ALL PRIVILEGES"));
+    let (definer, also) = match vitals.status.flavor {
+        Flavor::MySql if vitals.status.version >= (8, 2, 0) => ("SET_ANY_DEFINER", ""),
+        Flavor::MySql => ("SET_USER_ID", ""),
+        Flavor::MariaDb => ("SET USER", ", BINLOG ADMIN"),
+    };
+    let (sees, alters) = (has("EVENT"), has(definer) || has("SUPER"));
+    let found = match (sees, vitals.events.len()) {
+        (false, _) => "event_scheduler is on, and whether there are events the account can't see".to_owned(),
+        (true, 0) => "there are no events".to_owned(),
+        (true, count) => format!("{count} events, altered for their definers: {alters}"),
+    };
+    let account = &config.monitor.user.name;
+    let fix = format!(
+        "GRANT EVENT, {definer}{also} ON *.* TO '{account}'@'...' (and, on MySQL, SYSTEM_USER where an event's definer has it)"
+    );
+    let holds = sees && (alters || vitals.events.is_empty());
+    chart.advise("a promoted server runs the events of the primary", holds, found, &fix);
+    if writes || vitals.events.is_empty() {
+        return;
+    }
+    let enabled: Vec<&str> = vitals.events.iter().filter(|(_, on)| **on).map(|(name, _)| name.as_str()).collect();
+    let fix =
+        "SET SESSION sql_log_bin = 0; ALTER DEFINER = ... EVENT ... DISABLE ON SLAVE (MySQL: with super_read_only off)";
+    chart.advise("a replica has no event enabled", enabled.is_empty(), enabled.join(", "), fix);
+    let fix =
+        "SET GLOBAL event_scheduler = ON, and in the option file: else nothing runs where this server is promoted";
+    chart.variable(vitals, Weight::Advice, "event_scheduler", "ON", fix);
 }
 
 /// What makes accidents smaller.

@@ -3,6 +3,8 @@
 //! What is decided here is only how; `failover` decides what, and in which order. Nothing here waits for ever, and nothing is
 //! put into an error that is a secret.
 
+mod dump;
+mod events;
 mod hand;
 mod hook;
 mod primary;
@@ -13,6 +15,7 @@ mod sessions;
 mod vitals;
 mod words;
 
+pub(super) use events::{Altered, Runs, Scheduled};
 pub use hand::{Access, Hand, StepError};
 pub use hook::{HookError, run_hook};
 pub use primary::Closed;

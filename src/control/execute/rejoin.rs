@@ -51,6 +51,7 @@ impl Hand {
         self.close_quietly().await?;
         // A replica that waits for acknowledgements itself would hang its own applier.
         self.wait_for_nobody().await?;
+        self.still_events().await?;
         if self.is_mariadb() {
             self.stop_replication().await?;
             // What it wrote as a primary is not in its position as a replica yet.

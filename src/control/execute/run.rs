@@ -1,5 +1,7 @@
 //! One order of `failover`'s to its outcome.
 
+use super::super::journal::write_file;
+use super::dump::{self, Dump};
 use super::hand::{Access, Hand, StepError};
 use super::hook::run_hook;
 use super::rejoin::Fitness;
@@ -10,7 +12,7 @@ use crate::conn::Registry;
 use crate::failover::{Acks, Done, Failed, FailedHow, LeaseCheck, Order, Outcome, Sets, Step};
 use crate::telemetry::Metrics;
 use crate::topology::{Failure, GtidHistory, ServerId};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +25,9 @@ const NEAR: Duration = Duration::from_millis(40);
 const ANSWER: Duration = Duration::from_millis(100);
 /// Time between two attempts to reach a server that is being rebuilt.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// Time kept for writing down what came of a dump.
+const DUMP_MARGIN: Duration = Duration::from_secs(1);
 
 /// All that steps need.
 pub struct Means {
@@ -89,7 +94,9 @@ impl Executor {
                 sessions::end_sessions(&self.means.registry, *server);
                 Ok(Done::Plain)
             }
-            Step::DumpErrant { server, errant } => self.dump_errant(*server, errant),
+            Step::DumpErrant { server, errant, known } => {
+                self.dump_errant(*server, errant, known, limit.saturating_sub(DUMP_MARGIN)).await
+            }
             Step::Clone { server, donor } => self.clone(*server, *donor, limit).await,
             step => self.at(order, step, limit).await,
         }
@@ -211,30 +218,54 @@ impl Executor {
         }
     }
 
-    /// What the operator needs to look at transactions that only one server has. The events themselves stay in that server's
-    /// binary log; the file says which, and how to print them.
-    fn dump_errant(&self, server: ServerId, errant: &GtidHistory) -> Result<Done, Failed> {
+    /// What the operator needs to look at transactions that only one server has: which, and their events from its binary log.
+    async fn dump_errant(
+        &self,
+        server: ServerId,
+        errant: &GtidHistory,
+        known: &GtidHistory,
+        limit: Duration,
+    ) -> Result<Done, Failed> {
         let Some(folder) = &self.means.reports else { return Ok(Done::Plain) };
         let address = self.address(server);
-        let (host, port) = address.rsplit_once(':').unwrap_or((&address, "3306"));
-        let print = match errant {
-            GtidHistory::MySql(_) => {
-                format!(
-                    "mysqlbinlog --read-from-remote-server --host={host} --port={port} --include-gtids='{errant}' -vv BINLOG..."
-                )
-            }
-            GtidHistory::MariaDb(_) => {
-                format!(
-                    "mariadb-binlog --read-from-remote-server --host={host} --port={port} -vv BINLOG...   # GTIDs {errant}"
-                )
-            }
+        let name = format!("errant-{}", address.replace([':', '[', ']', '/'], "_"));
+        let (report, file) = (folder.join(format!("{name}.txt")), folder.join(format!("{name}.binlog")));
+        let write = |path: &Path, bytes: &[u8]| {
+            write_file(path, bytes).map_err(|error| failed(FailedHow::Refused, error.to_string()))
         };
-        let text =
-            format!("server {address}\ntransactions that the primary has not: {errant}\nto print them:\n  {print}\n");
-        let name = format!("errant-{}.txt", address.replace([':', '[', ']', '/'], "_"));
-        match super::super::journal::write_file(&folder.join(name), text.as_bytes()) {
-            Ok(()) => Ok(Done::Plain),
-            Err(error) => Err(failed(FailedHow::Refused, error.to_string())),
+        let text = dump::report(&address, errant);
+        // What is known already, first: the rest may take too long.
+        write(&report, text.as_bytes())?;
+        let dumped = match self.events_of(&address, errant, known, limit).await {
+            Ok(events) => write(&file, &events.bytes)
+                .map(|()| events.told(&format!("{name}.binlog"), errant.flavor()))
+                .map_err(|failed| failed.text),
+            Err(why) => Err(why),
+        };
+        let dumped = dumped.unwrap_or_else(|why| format!("the events themselves could not be written down: {why}\n"));
+        write(&report, (text + &dumped).as_bytes())?;
+        Ok(Done::Plain)
+    }
+
+    /// The events of these transactions, within a limit in time.
+    async fn events_of(
+        &self,
+        address: &Arc<str>,
+        errant: &GtidHistory,
+        known: &GtidHistory,
+        limit: Duration,
+    ) -> Result<Dump, String> {
+        let Some(replication) = &self.means.replication else {
+            return Err("there is no account for replicas: [replication] is missing".to_owned());
+        };
+        let (address, user, tls) = (address.clone(), replication.user.clone(), self.means.access.tls.clone());
+        let (errant, known) = (errant.clone(), known.clone());
+        // A task of its own: the driver panics at events that are cut short.
+        let dump = async move { timeout(limit, dump::dump(&address, &user, &tls, &errant, &known)).await };
+        match tokio::spawn(dump).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_elapsed)) => Err(format!("it took more than {} ms", limit.as_millis())),
+            Err(error) => Err(error.to_string()),
         }
     }
 

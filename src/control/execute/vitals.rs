@@ -1,8 +1,10 @@
 //! All that the doctor wants to know of a server.
 
+use super::events::Runs;
 use super::hand::{Hand, StepError};
 use crate::control::doctor::Vitals;
 use crate::control::statement::{Columns, Dialect};
+use std::collections::BTreeMap;
 
 impl Hand {
     pub(in crate::control) async fn vitals(&mut self) -> Result<Vitals, StepError> {
@@ -12,8 +14,14 @@ impl Hand {
         let plugins = self.rows("list the plugins", plugins).await?;
         let first = |row: &mysql_async::Row| Columns(row).at(0);
         let (heartbeat_ms, by_gtid, source) = self.replication_setup().await?;
+        let events = match self.events().await {
+            Ok(events) => events.into_iter().map(|event| (event.name, event.runs == Runs::Enabled)).collect(),
+            Err(StepError::Refused { .. }) => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
         Ok(Vitals {
             variables,
+            events,
             grants: grants.iter().filter_map(first).map(|grant| grant.to_uppercase()).collect(),
             status: self.status().await?,
             heartbeat_ms,
