@@ -395,10 +395,13 @@ fn events(chart: &mut Chart, config: &Config, vitals: &Vitals, writes: bool) {
     if writes || vitals.events.is_empty() {
         return;
     }
-    let enabled: Vec<&str> = vitals.events.iter().filter(|(_, on)| **on).map(|(name, _)| name.as_str()).collect();
-    let fix =
-        "SET SESSION sql_log_bin = 0; ALTER DEFINER = ... EVENT ... DISABLE ON SLAVE (MySQL: with super_read_only off)";
-    chart.advise("a replica has no event enabled", enabled.is_empty(), enabled.join(", "), fix);
+    // MySQL runs none under `super_read_only`.
+    if vitals.status.flavor == Flavor::MariaDb {
+        let on = vitals.events.iter().filter(|(_, on)| **on);
+        let enabled: Vec<&str> = on.map(|(name, _)| name.as_str()).collect();
+        let fix = "SET SESSION sql_log_bin = 0; ALTER DEFINER = ... EVENT ... DISABLE ON SLAVE";
+        chart.advise("a replica has no event enabled", enabled.is_empty(), enabled.join(", "), fix);
+    }
     let fix =
         "SET GLOBAL event_scheduler = ON, and in the option file: else nothing runs where this server is promoted";
     chart.variable(vitals, Weight::Advice, "event_scheduler", "ON", fix);

@@ -10,9 +10,6 @@ use super::hand::{Hand, StepError};
 use crate::control::statement::{Columns, is_on};
 use crate::control::tell;
 
-/// ER_PARSE_ERROR: the words are another version's.
-const PARSE_ERROR: u16 = 1064;
-
 /// Puts the session back to what it is after a login.
 const SESSION: &str = "SET SESSION sql_log_bin = 1, SESSION character_set_client = utf8mb4, \
                        SESSION collation_connection = utf8mb4_general_ci";
@@ -68,75 +65,53 @@ impl Hand {
     pub(in crate::control) async fn wake_events(&mut self, events: &[&Scheduled]) -> Result<Altered, StepError> {
         let mut altered = Altered::default();
         for event in events {
-            let result = self.alter(event, "ENABLE", &Window::default()).await;
+            let result = self.alter(event, "ENABLE").await;
             altered.note(event, result)?;
         }
         Ok(altered)
     }
 
-    /// Leaves the running of events to whoever this server is to replicate from. Nothing of it is in the binary log. What the server refuses
-    /// is told, and is no error.
+    /// Leaves the running of events to whoever this MariaDB server is to replicate from. Nothing of it is in the binary log. What the server
+    /// refuses is told, and is no error.
+    ///
+    /// A MySQL server keeps them: it runs none under `super_read_only`, which would have to be off for a moment to alter them.
     ///
     /// # Errors
-    /// The server does not answer, or does not close again.
+    /// The server does not answer.
     pub(super) async fn still_events(&mut self) -> Result<(), StepError> {
+        if !self.is_mariadb() {
+            return Ok(());
+        }
         let events = match self.events().await {
             Ok(events) => events,
             Err(StepError::Refused { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let events: Vec<Scheduled> = events.into_iter().filter(|event| event.runs == Runs::Enabled).collect();
-        if events.is_empty() {
-            return Ok(());
-        }
-        let window = if self.is_mariadb() { Window::default() } else { Window::of_closed(self.schedules().await?) };
         let mut altered = Altered::default();
-        for event in &events {
-            let mut result = self.alter(event, "DISABLE ON SLAVE", &window).await;
-            // MySQL has the new words since 8.2, and will drop the old ones.
-            if result.as_ref().is_err_and(|error| error.code() == Some(PARSE_ERROR)) {
-                result = self.alter(event, "DISABLE ON REPLICA", &window).await;
-            }
+        for event in events.iter().filter(|event| event.runs == Runs::Enabled) {
+            let result = self.alter(event, "DISABLE ON SLAVE").await;
             altered.note(event, result)?;
         }
-        tell::events_stilled(self.address(), &altered);
+        if altered != Altered::default() {
+            tell::events_stilled(self.address(), &altered);
+        }
         Ok(())
     }
 
     /// Alters one event, in one round trip: so that the server does all of it, whatever becomes of this process.
-    async fn alter(&mut self, event: &Scheduled, to: &str, window: &Window) -> Result<(), StepError> {
+    async fn alter(&mut self, event: &Scheduled, to: &str) -> Result<(), StepError> {
         let alter = event.alter(to).map_err(StepError::Unfit)?;
-        let sql = format!("{}{alter}; {SESSION}{}", window.open, window.close);
+        let sql = format!("{alter}; {SESSION}");
         match self.run("alter an event", &sql).await {
             Err(error @ StepError::Refused { .. }) => {
                 // What came after it was not run. A login that keeps its session so must not be used again.
-                let restore = format!("{SESSION}{}", window.close);
-                let broken = |error: StepError| StepError::Broken { doing: "close again", cause: error.to_string() };
-                self.run("close again", &restore).await.map_err(broken)?;
+                let broken =
+                    |error: StepError| StepError::Broken { doing: "reset the session", cause: error.to_string() };
+                self.run("reset the session", SESSION).await.map_err(broken)?;
                 Err(error)
             }
             result => result,
         }
-    }
-}
-
-/// What must be around an `ALTER EVENT` at a server that refuses it.
-#[derive(Default)]
-struct Window {
-    open: String,
-    close: String,
-}
-
-impl Window {
-    /// For MySQL under `super_read_only`: `read_only` stays on, and meanwhile no event runs.
-    fn of_closed(schedules: bool) -> Self {
-        let (mut open, mut close) =
-            ("SET GLOBAL super_read_only = 0; ".to_owned(), "; SET GLOBAL super_read_only = 1".to_owned());
-        if schedules {
-            open.insert_str(0, "SET GLOBAL event_scheduler = OFF; ");
-            close.push_str("; SET GLOBAL event_scheduler = ON");
-        }
-        Self { open, close }
     }
 }
 
@@ -222,13 +197,5 @@ mod tests {
         assert!(foreign.alter("ENABLE").is_err());
         assert!(Scheduled { charset: "utf8mb3".to_owned(), ..foreign }.alter("ENABLE").is_ok());
         assert!(Scheduled { charset: "x; y".to_owned(), ..event }.alter("ENABLE").is_err());
-    }
-
-    #[test]
-    fn a_closed_server_is_open_no_longer_than_one_packet() {
-        let window = Window::of_closed(true);
-        assert!(window.open.starts_with("SET GLOBAL event_scheduler = OFF; SET GLOBAL super_read_only = 0"));
-        assert!(window.close.ends_with("SET GLOBAL super_read_only = 1; SET GLOBAL event_scheduler = ON"));
-        assert!(!Window::of_closed(false).open.contains("event_scheduler"));
     }
 }

@@ -44,7 +44,7 @@ impl Hand {
             }
             Err(error) => return Err(error),
         };
-        self.still_events_that_write().await?;
+        self.still_events().await?;
         // Whoever was in a transaction must not be told that it goes on.
         self.end_sessions(&[]).await?;
         self.wait_for_nobody().await?;
@@ -61,13 +61,8 @@ impl Hand {
     /// same, so sessions are ended there, but for `kept`: dbproxy's own, which send no more writes.
     pub async fn close(&mut self, kept: &[u64]) -> Result<(), StepError> {
         self.read_only().await?;
-        self.still_events_that_write().await?;
+        self.still_events().await?;
         if self.is_mariadb() { self.end_sessions(kept).await } else { Ok(()) }
-    }
-
-    /// MariaDB's events go on writing at a read-only server, if their definer may. MySQL runs none under `super_read_only`.
-    async fn still_events_that_write(&mut self) -> Result<(), StepError> {
-        if self.is_mariadb() { self.still_events().await } else { Ok(()) }
     }
 
     /// Closed for writes, without a wait: for a server that takes none.
