@@ -2,9 +2,13 @@
 
 mod support;
 
-use dbproxy::config::{BackendTls, Replication, Secret, TlsMode, User};
-use dbproxy::control::execute::{Access, Closed, Fitness, Hand, Held, Source};
-use dbproxy::topology::{Flavor, GtidSet};
+use dbproxy::config::{BackendTls, Hooks, Replication, Secret, TlsMode, User};
+use dbproxy::control::execute::{Access, Closed, Executor, Fitness, Hand, Held, Means, Source};
+use dbproxy::failover::{Acks, Done, FailedHow, Order, OrderId, Step};
+use dbproxy::telemetry::{LABELS, Metrics};
+use dbproxy::topology::{Epoch, Flavor, GtidHistory, GtidSet, ServerId};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use support::{Client, Cluster, Options, Server, accounts, flavors, wait_for};
 use tokio::runtime::Runtime;
@@ -334,4 +338,126 @@ fn an_errant_server_is_overwritten_with_a_clone() {
     cluster.primary().sql("INSERT INTO app.t VALUES (1)");
     cluster.wait_for_replicas();
     assert_eq!(replica.value("SELECT @@global.super_read_only"), "1");
+}
+
+/// Carries out orders as the proxy does, at the servers by their places in the cluster.
+fn executor(cluster: &Cluster) -> Executor {
+    let addresses: Vec<Arc<str>> = cluster.servers.iter().map(|server| server.address().into()).collect();
+    let hooks = Hooks {
+        before: None,
+        before_blocks_failover: false,
+        after: None,
+        fence: None,
+        timeout: Duration::from_secs(1),
+    };
+    Executor::new(Means {
+        access: access(),
+        replication: Some(replication()),
+        heartbeat: HEARTBEAT,
+        hooks,
+        registry: Arc::default(),
+        metrics: Arc::new(Metrics::new("test", &addresses, LABELS, 1, Instant::now())),
+        addresses,
+        by: "a test".to_owned(),
+        lease: Arc::new(AtomicBool::new(true)),
+        reports: None,
+    })
+}
+
+fn order(step: Step, limit: Duration) -> Order {
+    let lease = step.lease();
+    Order { id: OrderId(1), epoch: Epoch(1), step, limit_ms: u64::try_from(limit.as_millis()).unwrap(), lease }
+}
+
+fn write_rows(cluster: &Cluster, ids: std::ops::Range<u32>) {
+    let mut app = cluster.primary().connect(accounts::APP).unwrap();
+    for id in ids {
+        app.query(&format!("INSERT INTO app.t VALUES ({id})"));
+    }
+}
+
+fn rows(server: &Server) -> String {
+    server.value("SELECT COUNT(*) FROM app.t")
+}
+
+#[test]
+fn a_replica_follows_the_candidate_while_the_primary_takes_writes() {
+    const ATTACH: Step = Step::Attach { server: ServerId(2), source: ServerId(1), acks: Acks::On };
+    for flavor in flavors() {
+        let (cluster, runtime) = (cluster(flavor, 2), runtime());
+        table(&cluster);
+        let [next, other] = cluster.replicas() else { panic!("two replicas") };
+        let executor = Arc::new(executor(&cluster));
+        // The candidate receives, and can't apply.
+        let mut lock = next.connect(accounts::APP).unwrap();
+        lock.query("LOCK TABLES app.t READ");
+        write_rows(&cluster, 0..5);
+        other.wait_for_gtid(&cluster.primary().gtid_executed());
+
+        // The candidate has not applied what the other has: the other goes on as before.
+        let outcome = runtime.block_on(executor.run(order(ATTACH, Duration::from_millis(1500))));
+        assert_eq!(outcome.result.unwrap_err().how, FailedHow::NotYet);
+        write_rows(&cluster, 5..10);
+        other.wait_for_gtid(&cluster.primary().gtid_executed());
+
+        // Commits go through meanwhile, acknowledged by the candidate alone.
+        let attaching = {
+            let executor = executor.clone();
+            runtime.spawn(async move { executor.run(order(ATTACH, Duration::from_secs(60))).await })
+        };
+        std::thread::sleep(Duration::from_millis(500));
+        write_rows(&cluster, 10..15);
+        assert!(!attaching.is_finished(), "{flavor:?}: the candidate has not all that the other has");
+        lock.query("UNLOCK TABLES");
+        assert_eq!(runtime.block_on(attaching).unwrap().result, Ok(Done::Plain));
+        write_rows(&cluster, 15..20);
+        other.wait_for_gtid(&cluster.primary().gtid_executed());
+        assert_eq!(rows(other), "20");
+        // Done twice it does nothing.
+        let again = runtime.block_on(executor.run(order(ATTACH, Duration::from_secs(60))));
+        assert_eq!(again.result, Ok(Done::Plain));
+
+        // Connected before the candidate was armed, it acknowledges.
+        cluster.primary().kill9();
+        for step in
+            [Step::Arm { server: ServerId(1), wait_count: 1 }, Step::Open { server: ServerId(1), wait_count: 1 }]
+        {
+            let outcome = runtime.block_on(executor.run(order(step, Duration::from_secs(60))));
+            assert!(outcome.result.is_ok(), "{flavor:?}: {outcome:?}");
+        }
+        let mut app = next.connect(accounts::APP).unwrap();
+        app.query("INSERT INTO app.t VALUES (100)");
+        other.wait_for_gtid(&next.gtid_executed());
+        assert_eq!(rows(other), "21");
+    }
+}
+
+#[test]
+fn a_replica_that_has_received_more_than_is_known_is_not_told_to_follow_another() {
+    for flavor in flavors() {
+        let (cluster, runtime) = (cluster(flavor, 2), runtime());
+        table(&cluster);
+        let [next, other] = cluster.replicas() else { panic!("two replicas") };
+        let executor = executor(&cluster);
+        let has = |server: &Server| runtime.block_on(async { hand(server).await.sets().await.unwrap().0.executed });
+        let repoint = |at_most: GtidHistory| {
+            let step =
+                Step::Repoint { server: ServerId(2), source: ServerId(1), acks: Acks::On, at_most: Some(at_most) };
+            runtime.block_on(executor.run(order(step, Duration::from_secs(60)))).result
+        };
+        let known = has(next);
+        // Received, and not applied.
+        other.pause_applier();
+        write_rows(&cluster, 0..1);
+        wait_for("the row to be received", || {
+            let held = runtime.block_on(async { hand(other).await.held().await.unwrap() });
+            let written = GtidSet::parse(flavor, &cluster.primary().gtid_executed()).unwrap();
+            held.received.covers(&written).then_some(())
+        });
+        assert_eq!(repoint(known).unwrap_err().how, FailedHow::Changed);
+        next.wait_for_gtid(&cluster.primary().gtid_executed());
+        assert_eq!(repoint(has(next)), Ok(Done::Plain));
+        other.wait_for_gtid(&next.gtid_executed());
+        assert_eq!(rows(other), "1");
+    }
 }

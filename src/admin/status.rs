@@ -174,6 +174,7 @@ const fn stage_word(stage: &Stage) -> &'static str {
     match stage {
         Stage::Asking => "asking_hook",
         Stage::Checking => "checking",
+        Stage::Attaching => "attaching",
         Stage::Approaching => "approaching",
         Stage::ClosingSessions => "closing_sessions",
         Stage::Demoting => "demoting",

@@ -79,7 +79,7 @@ async fn at(server: ServerId, address: &Arc<str>, access: &Access, clock: Clock,
             Err(StepError::Refused { code, .. }) if DISK_FULL.contains(&code) => Err(Stall::DiskFull),
             Err(StepError::Refused { code, .. }) if DISK.contains(&code) => Err(Stall::Disk),
             Err(StepError::Refused { code: 1205, .. }) => Err(Stall::Lock),
-            Err(StepError::Refused { .. } | StepError::Unfit(_)) => Err(Stall::Unknown),
+            Err(StepError::Refused { .. } | StepError::Changed(_) | StepError::Unfit(_)) => Err(Stall::Unknown),
             // Not a word on writes: the connection is gone.
             Err(StepError::Login(_) | StepError::Timeout { .. } | StepError::Broken { .. }) => {
                 sleep(INTERVAL).await;

@@ -3,8 +3,8 @@
 use super::machine::Turn;
 use super::state::Owner;
 use super::{
-    Acks, AskHook, Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceHook, NoticeKind,
-    Opened, Problem, Reached, Reign, Report, Stage, Step, Suspicion,
+    AskHook, Cause, Change, Choice, Done, Failed, FailedHow, Fence, FenceHook, NoticeKind, Opened, Problem, Reign,
+    Report, Stage, Step, Suspicion,
 };
 use crate::topology::{Epoch, GtidHistory, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +100,7 @@ impl Turn<'_> {
             failed: BTreeMap::new(),
             gives_up: false,
             choice: None,
+            attached: BTreeSet::new(),
             told: BTreeSet::new(),
             following: BTreeSet::new(),
             reigns: reigns.into_iter().collect(),
@@ -126,6 +127,7 @@ impl Turn<'_> {
             Stage::Revoking => self.revoke(),
             Stage::Blocked(_) => self.state.tried_with = self.fresh(),
             Stage::Repointing => self.repoint(),
+            Stage::Attaching => self.attach(),
             Stage::Asking
             | Stage::Checking
             | Stage::Approaching
@@ -175,6 +177,9 @@ impl Turn<'_> {
     pub(super) fn change_order(&mut self, step: Step, limit: Duration) {
         if let Some(change) = &mut self.state.durable.change {
             let epoch = change.epoch;
+            if let Step::Attach { server, .. } = step {
+                self.state.durable.astray.insert(server);
+            }
             if let Step::Repoint { server, source, .. } = step
                 && let Some(released) = change.released.get_mut(&server)
             {
@@ -218,7 +223,7 @@ impl Turn<'_> {
             change.known.entry(id).and_modify(|known| known.merge(&reached.held)).or_insert(reached.held);
         }
         (change.choice, change.gives_up, change.fence) = (None, false, Fence::Tried);
-        (change.told, change.following) = (BTreeSet::new(), BTreeSet::new());
+        (change.attached, change.told, change.following) = Default::default();
         let ackers: BTreeSet<ServerId> = change.reigns.iter().flat_map(|reign| reign.ackers.iter().copied()).collect();
         let from = change.from;
         for server in self.state.ids() {
@@ -237,64 +242,6 @@ impl Turn<'_> {
             let hook = self.policy.limits.hook;
             self.change_order(Step::FenceByHook { server }, hook);
         }
-    }
-
-    /// F8: replicas follow the candidate: those that were reached, and at a switchover those that the old primary still feeds. All that
-    /// they have the candidate has.
-    fn repoint(&mut self) {
-        let targets = self.followers();
-        let Some(source) = self.state.durable.change.as_ref().and_then(Change::candidate) else { return };
-        let acks = self.acks();
-        if targets.is_empty() {
-            return match usize::from(self.wait_count()) {
-                0 => self.enter(Stage::Opening),
-                needed => self.set_back(Some(source), &Blocked::TooFewFollow { follow: 0, needed }.to_string()),
-            };
-        }
-        if let Some(change) = &mut self.state.durable.change {
-            change.told = targets.iter().copied().collect();
-        }
-        let limit = self.policy.limits.step * 2;
-        for server in targets {
-            self.change_order(Step::Repoint { server, source, acks }, limit);
-        }
-    }
-
-    pub(super) const fn acks(&self) -> Acks {
-        match self.policy.durability {
-            Durability::SemiSync { .. } => Acks::On,
-            Durability::Async { .. } => Acks::Off,
-        }
-    }
-
-    /// Who is to follow the candidate before it is opened.
-    pub(super) fn followers(&self) -> Vec<ServerId> {
-        let Some(change) = &self.state.durable.change else { return Vec::new() };
-        let Some(choice) = &change.choice else { return Vec::new() };
-        let clean = |id: &ServerId| {
-            let suspicion = self.state.durable.quarantined.get(id).map(|quarantine| &quarantine.why);
-            // One that may have written is compared only when it can write no more.
-            let fenced = |reached: &Reached| reached.fenced || !self.state.durable.writers.contains(id);
-            let compared = change.reached.get(id).map(|reached| fenced(reached) && choice.goal.covers(&reached.held));
-            *id != choice.candidate
-                && !self.started_since_reached(*id)
-                && match suspicion {
-                    None if self.state.durable.writers.contains(id) => compared == Some(true),
-                    None => compared != Some(false),
-                    // Here it is compared.
-                    Some(Suspicion::Unchecked) => compared == Some(true),
-                    Some(Suspicion::Errant(_) | Suspicion::Purged) => false,
-                }
-        };
-        let mut followers: Vec<ServerId> = change.reached.keys().copied().filter(clean).collect();
-        if change.is_switchover() && change.fence == Fence::Holds {
-            let fed = self.fresh().into_iter().filter(|id| !change.reached.contains_key(id) && clean(id));
-            followers.extend(fed.filter(|id| {
-                let stream = self.status(*id).and_then(|status| status.stream.as_ref());
-                stream.is_some_and(|stream| stream.source == change.from)
-            }));
-        }
-        followers
     }
 
     /// F8: from here on the candidate may have commits acknowledged.
@@ -345,6 +292,7 @@ impl Turn<'_> {
             }
             Stage::Asking
             | Stage::Checking
+            | Stage::Attaching
             | Stage::Approaching
             | Stage::ClosingSessions
             | Stage::Demoting
@@ -374,6 +322,7 @@ impl Turn<'_> {
                 Err(failed) => self.failed(server, failed),
             },
             Step::CheckQuiet { .. } => self.checked(result),
+            Step::Attach { server, .. } => self.attached(server, result),
             Step::Approach { .. } => self.approached(result),
             Step::DrainSessions { server } => self.sessions_drained(server, result),
             Step::KillSessions { .. } => self.enter(Stage::Demoting),
@@ -406,7 +355,7 @@ impl Turn<'_> {
         let evidence = self.state.evidence(self.now);
         let silent = evidence.server(server).is_some_and(|server| server.is_silent(self.policy));
         let again = match failed.how {
-            FailedHow::Refused | FailedHow::LeaseLost => false,
+            FailedHow::Refused | FailedHow::Changed | FailedHow::LeaseLost => false,
             FailedHow::Unreachable | FailedHow::Unknown | FailedHow::NotYet => !silent && self.state.tries < TRIES_MAX,
         };
         if again { self.give_step() } else { self.set_back(Some(server), &failed.text) }
@@ -452,6 +401,8 @@ impl Turn<'_> {
         });
         durable.withdrawn.remove(&server);
         durable.ackers = ackers;
+        // Who does not follow is compared, and told to.
+        durable.astray.clear();
         durable.writers.retain(|id| *id == server || !change.following.contains(id));
         self.state.confirmed = true;
         self.state.positions.clear();

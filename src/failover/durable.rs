@@ -40,6 +40,9 @@ pub struct Durable {
     /// Who was told to stop replicating, and when; that may have come late, after it was told to replicate again.
     #[serde(default)]
     pub stopped: BTreeMap<ServerId, Moment>,
+    /// Who was told to follow a candidate that was not opened: they go back to the primary.
+    #[serde(default)]
+    pub astray: BTreeSet<ServerId>,
     /// Who serves nothing until it is proven clean.
     pub quarantined: BTreeMap<ServerId, Quarantine>,
     /// Who is not routed to, by the operator's word.
@@ -101,11 +104,11 @@ pub enum Withdrawn {
 ///
 /// ```text
 /// either:     (Asking ─►)
-/// switchover: Checking ─► Approaching ─► ClosingSessions ─► Demoting ─► CatchingUp ─┐
-///                 │ refused   │ refused      │ aborted        │ undo              │ undo: the old primary becomes the choice
-/// failover:   Revoking ─► (Feeding ─►) Draining ───────────────┴───────────────────┴► Arming ─► Repointing ─► Opening ─► done
-///                 ▲  │ Blocked ◄─ whatever can't go on                                                          │
-///                 └──┴──────────────────── the candidate is gone: the next epoch, without it ◄──────────────────┘
+/// switchover: Checking ─► Attaching ─► Approaching ─► ClosingSessions ─► Demoting ─► CatchingUp ─┐
+///                 │ refused               │ refused      │ aborted        │ undo              │ undo: the old primary becomes the choice
+/// failover:   Revoking ─► (Feeding ─►) Draining ────────────────────────────┴───────────────────┴► Arming ─► Repointing ─► Opening ─► done
+///                 ▲  │ Blocked ◄─ whatever can't go on                                                                       │
+///                 └──┴─────────────────────── the candidate is gone: the next epoch, without it ◄────────────────────────────┘
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Change {
@@ -155,6 +158,9 @@ pub struct Change {
     pub gives_up: bool,
     /// Who is to be opened, and what it must have then.
     pub choice: Option<super::Choice>,
+    /// Replicas that follow the choice since before the primary was closed.
+    #[serde(default)]
+    pub attached: BTreeSet<ServerId>,
     /// Replicas that were told to follow the choice; they may acknowledge to it.
     pub told: BTreeSet<ServerId>,
     /// Those of them that do.
@@ -185,6 +191,8 @@ pub enum Stage {
     Asking,
     /// S1: is the primary quiet, has the candidate all but the last moment's.
     Checking,
+    /// S1: replicas that the primary can spare follow the candidate, so that its first commit finds them connected.
+    Attaching,
     /// S1: the candidate comes so near that clients need not wait for it long.
     Approaching,
     /// S2: new transactions wait, open ones end.

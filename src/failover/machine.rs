@@ -276,7 +276,7 @@ impl Turn<'_> {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let order = Order { id, epoch, lease: step.lease(), step, limit_ms };
         let due = self.now.plus(limit).plus(GRACE);
-        if let Step::Repoint { server, source, .. } = order.step {
+        if let Step::Repoint { server, source, .. } | Step::Attach { server, source, .. } = order.step {
             self.state.durable.sources.insert(server, source);
         }
         if let Step::Fence { server } | Step::Revoke { server } = order.step {

@@ -28,6 +28,7 @@ mod contradiction;
 mod durable;
 mod event;
 mod evidence;
+mod following;
 mod gate;
 mod machine;
 mod moment;

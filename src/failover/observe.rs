@@ -319,8 +319,8 @@ impl Turn<'_> {
         let Some(change) = &mut self.state.durable.change else { return };
         (change.began, change.since) = (change.began.min(now), change.since.min(now));
         match change.stage {
-            // No server was touched.
-            Stage::Asking | Stage::Checking | Stage::Approaching | Stage::ClosingSessions => {
+            // The primary was not touched; who follows the candidate already goes back.
+            Stage::Asking | Stage::Checking | Stage::Attaching | Stage::Approaching | Stage::ClosingSessions => {
                 self.state.durable.change = None;
                 self.happened("what had begun is called off: dbproxy was restarted");
             }

@@ -127,7 +127,7 @@ impl Turn<'_> {
         match durable.quarantined.get(&id).map(|quarantine| &quarantine.why) {
             Some(Suspicion::Unchecked) => true,
             Some(Suspicion::Errant(_) | Suspicion::Purged) => self.policy.errant == OnErrant::Clone,
-            None => !self.follows_primary(id) || self.waits_to_replicate(id),
+            None => !self.follows_primary(id) || self.waits_to_replicate(id) || durable.astray.contains(&id),
         }
     }
 
@@ -219,6 +219,7 @@ impl Turn<'_> {
             }
             (Step::DumpErrant { errant, .. }, _) => self.dumped(server, errant),
             (Step::Repoint { .. }, _) => {
+                self.state.durable.astray.remove(&server);
                 self.state.durable.quarantined.remove(&server);
                 self.state.durable.writers.remove(&server);
                 let text = format!("server {} replicates from the primary", server.0);
@@ -277,8 +278,8 @@ impl Turn<'_> {
             self.forgets(server);
         }
         self.stage(RejoinStage::Repointing);
-        let acks = self.acks();
-        self.rejoin_order(Step::Repoint { server, source, acks });
+        let (acks, at_most) = (self.acks(), Some(sets.held(self.state.primary_history().as_ref())));
+        self.rejoin_order(Step::Repoint { server, source, acks, at_most });
     }
 
     /// What a server last said, if it was asked after that and answers still.

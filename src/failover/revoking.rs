@@ -403,7 +403,9 @@ impl Turn<'_> {
     fn feed(&mut self, server: ServerId, source: ServerId) {
         let limit = self.policy.limits.step * 2;
         let acks = self.acks();
-        self.change_order(Step::Repoint { server, source, acks }, limit);
+        let reached = self.state.durable.change.as_ref().and_then(|change| change.reached.get(&server));
+        let at_most = reached.map(|reached| reached.held.clone());
+        self.change_order(Step::Repoint { server, source, acks, at_most }, limit);
     }
 
     /// A long wait goes on while there is time, and beyond that while anything moves.
@@ -442,36 +444,6 @@ impl Turn<'_> {
         self.enter(stage);
         if let Some(change) = &mut self.state.durable.change {
             change.since = since;
-        }
-    }
-
-    pub(super) fn repointed(&mut self, server: ServerId, source: ServerId, result: Result<Done, Failed>) {
-        let needed = usize::from(self.wait_count());
-        if result.is_ok() {
-            self.release(server, source);
-        }
-        let Some(change) = &mut self.state.durable.change else { return };
-        if change.stage == Stage::Feeding {
-            return match result {
-                Ok(_) => self.enter(Stage::Draining),
-                Err(failed) => self.set_back(Some(server), &failed.text),
-            };
-        }
-        match result {
-            Ok(_) => {
-                change.following.insert(server);
-            }
-            Err(failed) => {
-                change.failed.entry(server).or_insert_with(|| format!("does not follow: {}", failed.text));
-            }
-        }
-        let follow = change.following.len();
-        let all_told = !self.waits_for(Owner::Change, |step| matches!(step, Step::Repoint { .. }));
-        if follow >= needed && (needed > 0 || all_told) {
-            self.enter(Stage::Opening);
-        } else if all_told {
-            let text = Blocked::TooFewFollow { follow, needed }.to_string();
-            self.set_back(Some(source), &text);
         }
     }
 }

@@ -347,7 +347,7 @@ impl State {
                 let text = "the primary is gone, and hooks.before is asked whether it may be replaced";
                 Gate { epoch, writes: GateWrites::Closed(text.to_owned()), barred }
             }
-            (Stage::Checking | Stage::Approaching, Some(from)) => {
+            (Stage::Checking | Stage::Attaching | Stage::Approaching, Some(from)) => {
                 Gate { epoch, writes: GateWrites::Open(from), barred }
             }
             (Stage::ClosingSessions, Some(from)) => Gate { epoch, writes: GateWrites::Draining(from), barred },

@@ -78,11 +78,25 @@ pub enum Step {
         wait_count: u16,
     },
     /// Replicate from there by GTID and start, read-only, semi-synchronous replication on as a replica and off as a source. Throws away what
-    /// was received and not applied. State the heartbeat period again: changing the host resets it.
+    /// was received and not applied. State the heartbeat period again: changing the host resets it. Unless it replicates from there already:
+    /// stop receiving first, and answer [`FailedHow::Changed`] when it has more than it should.
     Repoint {
         /// Who replicates.
         server: ServerId,
         /// From whom.
+        source: ServerId,
+        /// Whether it acknowledges.
+        acks: Acks,
+        /// All that it may have; `None`: whatever it has, the source is known to have that too.
+        at_most: Option<GtidHistory>,
+    },
+    /// While the primary takes writes, move a replica of it to the candidate, which stays a replica of it: stop receiving, apply all that was
+    /// received, wait until the candidate has that as well, and replicate from there; done when it is connected. When it can't be done the
+    /// replica goes on as before, as far as that can be had. Answer: [`Done::Plain`].
+    Attach {
+        /// Who replicates.
+        server: ServerId,
+        /// From whom: the candidate.
         source: ServerId,
         /// Whether it acknowledges.
         acks: Acks,
@@ -169,6 +183,7 @@ impl Step {
             | Self::Drain { server, .. }
             | Self::Arm { server, .. }
             | Self::Repoint { server, .. }
+            | Self::Attach { server, .. }
             | Self::Open { server, .. }
             | Self::Forget { server }
             | Self::CheckQuiet { server }
@@ -191,6 +206,7 @@ impl Step {
             Self::Drain { .. } => "drain",
             Self::Arm { .. } => "arm",
             Self::Repoint { .. } => "repoint",
+            Self::Attach { .. } => "attach",
             Self::Open { .. } => "open",
             Self::Forget { .. } => "forget",
             Self::CheckQuiet { .. } => "check_quiet",
@@ -211,6 +227,7 @@ impl Step {
             | Self::FenceByHook { .. }
             | Self::Arm { .. }
             | Self::Repoint { .. }
+            | Self::Attach { .. }
             | Self::Open { .. }
             | Self::Demote { .. }
             | Self::Clone { .. } => LeaseCheck::BeforeActing,
@@ -274,6 +291,8 @@ pub enum FailedHow {
     Unreachable,
     /// The server said no: it did not happen.
     Refused,
+    /// The server is not as it was when the step was decided: it did not happen, and what is known of it must be found out anew.
+    Changed,
     /// The limit came first; it goes on, and asking again is right.
     NotYet,
     /// The connection broke, or nothing came: it may have happened.

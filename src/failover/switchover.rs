@@ -118,7 +118,7 @@ impl Turn<'_> {
             Ok(Done::Quiet { oldest_transaction_ms, .. }) if Duration::from_millis(oldest_transaction_ms) > drain => {
                 self.call_off(&format!("a transaction is open for {oldest_transaction_ms} ms there"));
             }
-            Ok(_) => self.enter(Stage::Approaching),
+            Ok(_) => self.enter(Stage::Attaching),
             Err(failed) => self.call_off(&format!("the primary could not be asked: {}", failed.text)),
         }
     }

@@ -2,8 +2,8 @@
 
 use super::server::Quirks;
 use super::world::{Errand, Happening, World};
-use dbproxy::failover::{Acks, Done, Event, Failed, FailedHow, Order, Outcome, Step};
-use dbproxy::topology::Flavor;
+use dbproxy::failover::{Acks, Done, Event, Failed, FailedHow, Order, OrderId, Outcome, Step};
+use dbproxy::topology::{Flavor, GtidHistory};
 
 /// Between two looks at a wait.
 const AGAIN: u64 = 40;
@@ -45,7 +45,8 @@ impl World {
         } else if server.epoch > order.epoch.0 {
             Now::failed(FailedHow::Refused, "knows of a higher epoch")
         } else if server.quirks.refuses.as_deref() == Some(order.step.name()) {
-            Now::failed(FailedHow::Refused, "it says no")
+            let slow = matches!(order.step, Step::Approach { .. });
+            Now::failed(if slow { FailedHow::NotYet } else { FailedHow::Refused }, "it says no")
         } else {
             self.step_at(index, order)
         };
@@ -53,7 +54,12 @@ impl World {
             Now::Later if self.now < deadline => {
                 return self.at(AGAIN, Happening::Arrive(Box::new(errand)));
             }
-            Now::Later => Err(Failed { how: FailedHow::NotYet, text: "not yet".to_owned() }),
+            Now::Later => {
+                if matches!(order.step, Step::Attach { .. }) && self.servers[index].runs() {
+                    self.servers[index].receives = true;
+                }
+                Err(Failed { how: FailedHow::NotYet, text: "not yet".to_owned() })
+            }
             Now::Done(done) => Ok(done),
             Now::Failed(how, text) => Err(Failed { how, text }),
         };
@@ -68,22 +74,6 @@ impl World {
         let delay = self.dice.between(1, 10);
         let event = Event::Outcome(Outcome { id: order.id, result });
         self.at(delay, Happening::Reply { run, event });
-    }
-
-    /// A step that there was not always: it takes no time and no dice.
-    pub fn approach(&mut self, order: &Order) {
-        let index = usize::from(order.step.server().0);
-        let server = &self.servers[index];
-        let result = if !self.linked(self.proxy(), index) || server.paused || !server.up {
-            Err(Failed { how: FailedHow::Unreachable, text: "refused".to_owned() })
-        } else if server.quirks.refuses.as_deref() == Some(order.step.name()) {
-            Err(Failed { how: FailedHow::NotYet, text: "not yet".to_owned() })
-        } else {
-            Ok(Done::Plain)
-        };
-        self.approaching = Some(order.id);
-        let (run, event) = (self.run, Event::Outcome(Outcome { id: order.id, result }));
-        self.at(0, Happening::Reply { run, event });
     }
 
     fn own_step(&mut self, order: &Order) -> Now {
@@ -163,10 +153,18 @@ impl World {
                 (at.source_on, at.wait_count) = (*wait_count > 0, *wait_count);
                 Now::Done(Done::Plain)
             }
-            Step::Repoint { source, acks, .. } => {
-                self.check_repoint(index, usize::from(source.0), order.id);
-                self.repoint(index, usize::from(source.0), *acks)
+            Step::Repoint { source, acks, at_most, .. } => {
+                let source = usize::from(source.0);
+                if self.servers[index].source != Some(source) && self.has_more(index, at_most.as_ref()) {
+                    let at = &mut self.servers[index];
+                    (at.receives, at.connected) = (false, false);
+                    return Now::failed(FailedHow::Changed, "it has received more meanwhile");
+                }
+                self.check_repoint(index, source, order.id);
+                self.repoint(index, source, *acks)
             }
+            Step::Attach { source, acks, .. } => self.attach(index, usize::from(source.0), *acks, order.id),
+            Step::Approach { primary, .. } => self.approach(index, usize::from(primary.0)),
             Step::Open { wait_count, .. } => self.open(index, order.epoch.0, *wait_count),
             Step::Forget { .. } => {
                 self.servers[index].source = None;
@@ -186,13 +184,42 @@ impl World {
                 self.sets(index)
             }
             Step::DumpErrant { .. }
-            | Step::Approach { .. }
             | Step::DrainSessions { .. }
             | Step::KillSessions { .. }
             | Step::AskHook { .. }
             | Step::FenceByHook { .. } => Now::Done(Done::Plain),
             Step::Clone { donor, .. } => self.clone_from(index, usize::from(donor.0)),
         }
+    }
+
+    fn has_more(&mut self, index: usize, at_most: Option<&GtidHistory>) -> bool {
+        let sets = self.servers[index].sets(&self.trxs);
+        at_most.is_some_and(|most| !most.covers(&sets.held(Some(most))))
+    }
+
+    /// All but the last few of what the primary has, the candidate has applied.
+    fn approach(&mut self, index: usize, primary: usize) -> Now {
+        if !self.linked(self.proxy(), primary) || !self.servers[primary].runs() {
+            return Now::failed(FailedHow::Unreachable, "the primary does not answer");
+        }
+        let log = &self.servers[primary].log;
+        let near = log[..log.len().saturating_sub(3)].iter().all(|id| self.servers[index].has.contains(id));
+        if near { Now::Done(Done::Plain) } else { Now::Later }
+    }
+
+    fn attach(&mut self, index: usize, source: usize, acks: Acks, order: OrderId) -> Now {
+        let at = &mut self.servers[index];
+        if at.source != Some(source) || !at.receives {
+            (at.receives, at.connected, at.applies) = (false, false, true);
+            let there = self.linked(self.proxy(), source) && self.servers[source].runs();
+            let (at, other) = (&self.servers[index], &self.servers[source]);
+            if !there || !at.relay.is_empty() || at.has.iter().any(|id| !other.has.contains(id)) {
+                return Now::Later;
+            }
+            self.check_repoint(index, source, order);
+            self.repoint(index, source, acks);
+        }
+        if self.servers[index].connected { Now::Done(Done::Plain) } else { Now::Later }
     }
 
     fn repoint(&mut self, index: usize, source: usize, acks: Acks) -> Now {

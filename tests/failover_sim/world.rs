@@ -8,7 +8,7 @@ use super::sabotage::Sabotage;
 use super::server::{Server, Setup, Trx, TrxId};
 use dbproxy::failover::{
     AskHook, Command, CommandId, Durability, Durable, Effect, Event, FenceRule, Gate, GateWrites, Moment, Observation,
-    Order, OrderId, Policy, Seen, Stall, State, Step, step,
+    Order, OrderId, Policy, Seen, Stall, State, step,
 };
 use dbproxy::topology::{Failure, Flavor, ServerId};
 use std::cmp::Reverse;
@@ -116,10 +116,6 @@ pub struct World {
     /// Whether there are extras.
     pub extras: Extras,
     pub dice: Dice,
-    /// For what there was not always, so that old seeds tell their old stories.
-    newer: Dice,
-    /// The order to approach that is under way.
-    pub approaching: Option<OrderId>,
     pub now: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     happenings: BTreeMap<(u64, u64), Happening>,
@@ -196,8 +192,6 @@ impl World {
         let count = setups.len();
         let mut world = Self {
             extras,
-            newer: Dice::new(dice.clone().roll()),
-            approaching: None,
             now: 1_000_000,
             queue: BinaryHeap::new(),
             happenings: BTreeMap::new(),
@@ -376,7 +370,6 @@ impl World {
             Event::Outcome(outcome) => self.refused.remove(&(self.run, outcome.id)),
             _ => None,
         };
-        let approached = matches!(&event, Event::Outcome(outcome) if Some(outcome.id) == self.approaching);
         let policy = self.sabotage.policy(&self.policy);
         self.events += 1;
         let before = self.state.durable().change.is_some() || matches!(event, Event::Restored(_));
@@ -388,8 +381,8 @@ impl World {
             self.check_called_off(began);
         }
         // Killed at any point between two effects.
-        let dice = if approached { &mut self.newer } else { &mut self.dice };
-        let survive = if !self.healed && dice.permille(2) { dice.index(effects.len() + 1) } else { usize::MAX };
+        let killed = !self.healed && self.dice.permille(2);
+        let survive = if killed { self.dice.index(effects.len() + 1) } else { usize::MAX };
         for (index, effect) in effects.into_iter().enumerate() {
             if index == survive {
                 return self.restart_proxy();
@@ -445,9 +438,6 @@ impl World {
                 let run = self.run;
                 if self.sabotage.swallows(&order, &self.state) {
                     return;
-                }
-                if matches!(order.step, Step::Approach { .. }) {
-                    return self.approach(&order);
                 }
                 // Rarely its outcome is lost, or it arrives when nobody waits for it any more.
                 let late = self.loss && self.dice.permille(60);

@@ -60,6 +60,9 @@ pub enum StepError {
         /// The driver's text.
         cause: String,
     },
+    /// The server is not as it was when the step was decided.
+    #[error("{0}")]
+    Changed(String),
     /// The server is not what the step needs.
     #[error("{0}")]
     Unfit(String),
@@ -70,7 +73,7 @@ impl StepError {
     pub(super) fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),
-            Self::Login(_) | Self::Timeout { .. } | Self::Broken { .. } | Self::Unfit(_) => None,
+            Self::Login(_) | Self::Timeout { .. } | Self::Broken { .. } | Self::Changed(_) | Self::Unfit(_) => None,
         }
     }
 }

@@ -16,6 +16,9 @@ const END_TIMEOUT: &str = "rpl_semi_sync_slave_kill_conn_timeout";
 /// How long a receiver that is told to end takes to get to where it waits for its source.
 const ENDING: Duration = Duration::from_millis(20);
 
+/// Between two looks whether a replica is connected.
+const CONNECTING: Duration = Duration::from_millis(5);
+
 /// What a replica has.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Held {
@@ -33,6 +36,7 @@ pub(super) struct Channel {
     pub(super) port: String,
     /// Started, be it connected or not.
     pub(super) receives: bool,
+    pub(super) connected: bool,
     pub(super) applies: bool,
     /// Received by GTID, as the server prints it: MySQL's whole set, MariaDB's last of each domain.
     pub(super) received: String,
@@ -214,13 +218,8 @@ impl Hand {
     pub async fn repoint(&mut self, source: Source<'_>, acknowledges: bool) -> Result<(), StepError> {
         self.close_quietly().await?;
         let channels = self.channels().await?;
-        let there = |channel: &Channel| channel.host.eq_ignore_ascii_case(source.host) && channel.port == source.port;
         let semi_sync = if acknowledges { self.semi_sync().await? } else { None };
-        if let [only] = channels.as_slice()
-            && there(only)
-            && only.receives
-            && only.applies
-        {
+        if follow(&channels, source) {
             return Ok(());
         }
         if !channels.is_empty() {
@@ -241,6 +240,29 @@ impl Hand {
         }
         self.run("point at the new source", &words::change_source(self.dialect, source)).await?;
         self.run("start replication", &format!("START {}", words::replica(self.dialect))).await
+    }
+
+    /// Whether this server replicates from there, and from nobody else.
+    pub(super) async fn follows(&mut self, source: Source<'_>) -> Result<bool, StepError> {
+        Ok(follow(&self.channels().await?, source))
+    }
+
+    /// Waits until it is connected to its source.
+    pub(super) async fn connected(&mut self, deadline: Instant) -> Result<(), StepError> {
+        let began = Instant::now();
+        loop {
+            let channels = self.channels().await?;
+            if channels.iter().all(|channel| channel.connected) {
+                return Ok(());
+            }
+            if let Some(channel) = channels.iter().find(|channel| !channel.receives) {
+                return Err(StepError::Unfit(format!("it does not receive from {}:{}", channel.host, channel.port)));
+            }
+            if Instant::now() >= deadline {
+                return Err(StepError::Timeout { doing: "connect to its source", within: began.elapsed() });
+            }
+            sleep(CONNECTING).await;
+        }
     }
 
     /// Stops replication, and acknowledging: for a server of which is not known yet what it has.
@@ -275,6 +297,12 @@ impl Hand {
     }
 }
 
+/// Whether a server with these channels replicates from there, and from nobody else.
+fn follow(channels: &[Channel], source: Source<'_>) -> bool {
+    let there = |channel: &Channel| channel.host.eq_ignore_ascii_case(source.host) && channel.port == source.port;
+    matches!(channels, [only] if there(only) && only.receives && only.applies)
+}
+
 /// How a named channel is named; nothing for the one without a name.
 fn for_channel(dialect: Dialect, name: &str) -> String {
     match dialect {
@@ -292,6 +320,7 @@ fn channel(row: Columns<'_>) -> Channel {
         host: either("Source_Host", "Master_Host"),
         port: either("Source_Port", "Master_Port"),
         receives: either("Replica_IO_Running", "Slave_IO_Running") != "No",
+        connected: either("Replica_IO_Running", "Slave_IO_Running") == "Yes",
         applies: either("Replica_SQL_Running", "Slave_SQL_Running") == "Yes",
         received: either("Retrieved_Gtid_Set", "Gtid_IO_Pos"),
         error: error.map(|number| format!("{number}: {}", row.text("Last_SQL_Error").unwrap_or_default())),

@@ -136,8 +136,12 @@ impl Executor {
                 hand.arm(u32::from(*wait_count)).await?;
                 return Ok(Done::Plain);
             }
-            Step::Repoint { source, acks, .. } => {
-                self.repoint(hand, *source, *acks).await?;
+            Step::Repoint { source, acks, at_most, .. } => {
+                self.repoint(hand, *source, *acks, at_most.as_ref()).await?;
+                return Ok(Done::Plain);
+            }
+            Step::Attach { source, acks, .. } => {
+                self.attach(hand, *source, *acks, limit.saturating_sub(ANSWER)).await?;
                 return Ok(Done::Plain);
             }
             Step::Open { .. } => {
@@ -170,13 +174,58 @@ impl Executor {
         Ok(Done::Sets { sets, uptime_ms })
     }
 
-    async fn repoint(&self, hand: &mut Hand, source: ServerId, acks: Acks) -> Result<(), StepError> {
-        let replication =
-            self.means.replication.as_ref().ok_or_else(|| {
-                StepError::Unfit("there is no account for replicas: [replication] is missing".to_owned())
-            })?;
+    async fn repoint(
+        &self,
+        hand: &mut Hand,
+        source: ServerId,
+        acks: Acks,
+        at_most: Option<&GtidHistory>,
+    ) -> Result<(), StepError> {
         let address = self.address(source);
-        hand.rejoin(Source::new(&address, replication, self.means.heartbeat), acks == Acks::On).await
+        let source = Source::new(&address, self.replication()?, self.means.heartbeat);
+        if let Some(at_most) = at_most
+            && !hand.follows(source).await?
+        {
+            hand.stop_receiver().await?;
+            let more = hand.sets().await?.0.held(Some(at_most)).less(at_most);
+            if !more.is_empty() {
+                return Err(StepError::Changed(format!("it has received {more} meanwhile")));
+            }
+        }
+        hand.rejoin(source, acks == Acks::On).await
+    }
+
+    async fn attach(&self, hand: &mut Hand, source: ServerId, acks: Acks, limit: Duration) -> Result<(), StepError> {
+        let deadline = Instant::now() + limit;
+        let address = self.address(source);
+        let to = Source::new(&address, self.replication()?, self.means.heartbeat);
+        if !hand.follows(to).await? {
+            if let Err(error) = self.detach(hand, source, deadline).await {
+                // It goes on as before, if it can.
+                hand.start_receiver().await?;
+                return Err(error);
+            }
+            hand.repoint(to, acks == Acks::On).await?;
+        }
+        hand.connected(deadline).await
+    }
+
+    /// Leaves a replica without a source when it has nothing that is not applied, and the other one has all of it.
+    async fn detach(&self, hand: &mut Hand, other: ServerId, deadline: Instant) -> Result<(), StepError> {
+        hand.stop_receiver().await?;
+        hand.start_applier().await?;
+        let received = hand.held().await?.received;
+        hand.drain(&received, deadline.saturating_duration_since(Instant::now())).await?;
+        let has = hand.sets().await?.0.executed.position();
+        let mut ahead = self.hand(other).await?;
+        ahead.drain(&has, deadline.saturating_duration_since(Instant::now())).await?;
+        self.keep(other, ahead).await;
+        Ok(())
+    }
+
+    fn replication(&self) -> Result<&Replication, StepError> {
+        let none = || StepError::Unfit("there is no account for replicas: [replication] is missing".to_owned());
+        self.means.replication.as_ref().ok_or_else(none)
     }
 
     async fn fence_by_hook(&self, server: ServerId, order: &Order) -> Result<Done, Failed> {
@@ -346,6 +395,7 @@ fn told(error: &StepError) -> Failed {
         StepError::Login(_) => FailedHow::Unreachable,
         StepError::Timeout { doing: "apply what was received", .. } => FailedHow::NotYet,
         StepError::Timeout { .. } | StepError::Broken { .. } => FailedHow::Unknown,
+        StepError::Changed(_) => FailedHow::Changed,
         StepError::Refused { .. } | StepError::Unfit(_) => FailedHow::Refused,
     };
     Failed { how, text: error.to_string() }
