@@ -44,6 +44,11 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// Seeds in eight of which the proxy's own disk is full now and then.
+const fn extras(seed: u64) -> Extras {
+    if seed % 8 == 7 { Extras::FullDisks } else { Extras::Rolled }
+}
+
 /// What came of some seeds.
 #[derive(Default)]
 struct Sum {
@@ -77,7 +82,11 @@ fn play_all(seeds: &[(u64, Extras)]) -> Sum {
 #[test]
 fn no_seed_breaks_an_invariant() {
     if let Some(seed) = number("SIM_SEED") {
-        let extras = if number("SIM_PLAIN").is_some() { Extras::None } else { Extras::Rolled };
+        let extras = match (number("SIM_PLAIN"), number("SIM_ROLLED")) {
+            (Some(_), _) => Extras::None,
+            (None, Some(_)) => Extras::Rolled,
+            (None, None) => extras(seed),
+        };
         let mut world = World::new(seed, Sabotage::None, extras);
         world.tell = true;
         world.play();
@@ -87,7 +96,7 @@ fn no_seed_breaks_an_invariant() {
     let (first, count) = (number("SIM_FIRST").unwrap_or(0), number("SIM_SEEDS").unwrap_or(SEEDS));
     let began = Instant::now();
     let Sum { changes, acked, events, failed } =
-        play_all(&(first..first + count).map(|seed| (seed, Extras::Rolled)).collect::<Vec<_>>());
+        play_all(&(first..first + count).map(|seed| (seed, extras(seed))).collect::<Vec<_>>());
     let took = began.elapsed().as_secs();
     println!("{count} seeds, {events} events, {changes} changes of the primary, {acked} acknowledged writes, {took} s");
     assert!(failed.is_empty(), "{} seeds failed: {:?}", failed.len(), failed.keys().collect::<Vec<_>>());
@@ -106,13 +115,23 @@ fn no_seed_that_once_failed_fails_again() {
         /// Found before there were extras.
         #[serde(default)]
         plain: bool,
+        /// With the proxy's own disk full now and then.
+        #[serde(default)]
+        full_disks: bool,
         showed: String,
     }
     let File { seed } = toml::from_str(include_str!("../fixtures/failover/seeds.toml")).unwrap();
     let failed = play_all(
         &seed
             .iter()
-            .map(|seed| (seed.number, if seed.plain { Extras::None } else { Extras::Rolled }))
+            .map(|seed| {
+                let extras = match (seed.plain, seed.full_disks) {
+                    (true, _) => Extras::None,
+                    (false, true) => Extras::FullDisks,
+                    (false, false) => Extras::Rolled,
+                };
+                (seed.number, extras)
+            })
             .collect::<Vec<_>>(),
     )
     .failed;
@@ -143,6 +162,7 @@ fn every_sabotage_is_caught() {
         (Sabotage::OldGate, 0, "was opened last"),
         (Sabotage::ServeAll, 0, "serves, and wrote"),
         (Sabotage::LeaveStrays, 0, "no convergence"),
+        (Sabotage::TakeMore, 78_386, "is made a replica"),
         (Sabotage::SkipHook, 0, "before the hook has said yes"),
         (Sabotage::IgnoreHook, 0, "that the hook called off"),
     ] {

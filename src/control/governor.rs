@@ -93,11 +93,11 @@ impl Governor {
         wish
     }
 
-    /// Takes over where the journal ends, from another dbproxy that had it so far and is gone.
+    /// Goes on where the journal ends: another dbproxy had it so far and is gone, or it could not be written.
     pub(super) fn take_over(&mut self, journal: Journal) -> Wish {
         tell::took_over(journal.path());
         // What was made up from looking on gives way to what is written.
-        self.state = State::new(self.parts.addresses.len());
+        self.state = self.state.forgotten();
         self.parts.journal = journal;
         self.parts.no_lease = None;
         self.parts.lease.store(true, Ordering::Release);
@@ -140,7 +140,8 @@ impl Governor {
         self.feed(Event::Tick)
     }
 
-    fn acts(&self) -> bool {
+    /// Whether this process has the right to act.
+    pub(super) fn acts(&self) -> bool {
         self.parts.lease.load(Ordering::Acquire)
     }
 
@@ -159,10 +160,12 @@ impl Governor {
         let now = self.clock.now();
         let effects = step(&mut self.state, &self.parts.policy, event, now);
         let mut wish = Wish::default();
+        let mut unwritten = false;
         for effect in effects {
             match effect {
                 Effect::Journal(record) => {
-                    if !self.write(&record) {
+                    unwritten = !self.write(&record);
+                    if unwritten {
                         // Nothing that rests on it may be done.
                         break;
                     }
@@ -184,8 +187,24 @@ impl Governor {
             }
         }
         while self.running.try_join_next().is_some() {}
+        if unwritten {
+            let after = self.look_on();
+            wish.look.extend(after.look);
+            wish.gate_changed |= after.gate_changed;
+        }
         self.show(now);
         wish
+    }
+
+    /// Decides nothing more, as one that waits for another's journal: what was decided and is not on the disk counts for nothing.
+    fn look_on(&mut self) -> Wish {
+        self.state = self.state.forgotten();
+        self.parts.journal.let_go();
+        let why = self.parts.no_lease.clone().unwrap_or_default();
+        for (_, answer) in std::mem::take(&mut self.answers) {
+            let _ = answer.send(Err(why.clone()));
+        }
+        self.feed(Event::Lease(Lease::NotHeld))
     }
 
     /// `false`: it is not on the disk, and the right to act is gone.

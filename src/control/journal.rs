@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// A journal beyond this is begun anew with its last entry; the old one is kept beside it.
 const BYTES_MOST: u64 = 16 << 20;
+/// Room for some hundred entries.
+const ROOM_BYTES: usize = 1 << 18;
 /// Entries that are kept in memory, to be shown.
 const SHOWN_MOST: usize = 1000;
 
@@ -75,6 +77,23 @@ impl Journal {
 
     pub(super) fn path(&self) -> Option<&Path> {
         self.place.as_ref().map(|place| place.path.as_path())
+    }
+
+    /// Leaves the file to whoever wants it: from now on it is one in memory.
+    pub(super) fn let_go(&mut self) {
+        self.place = None;
+    }
+
+    /// Whether there is room for some entries more, as one that could not be written wants to know before it goes on.
+    pub(super) fn has_room(&self) -> Result<(), Error> {
+        let Some(place) = &self.place else { return Ok(()) };
+        let trial = place.path.with_extension("room");
+        let tried = File::create(&trial).and_then(|mut file| {
+            file.write_all(&vec![b'\n'; ROOM_BYTES])?;
+            file.sync_all()
+        });
+        let removed = std::fs::remove_file(&trial);
+        tried.and(removed)
     }
 
     /// The latest entry.

@@ -199,11 +199,13 @@ impl Watched {
         }
     }
 
-    /// Acts from now on, where another process has let go of the journal.
+    /// Acts from now on, where another process has let go of the journal, or it can be written again.
     fn take_over(&mut self, governor: &mut Option<Governor>, stand_by: &mut Option<StandBy>) {
         let Some(governor) = governor else { return };
+        if governor.acts() {
+            return;
+        }
         if let Some(journal) = stand_by.as_mut().and_then(StandBy::journal) {
-            *stand_by = None;
             let wish = governor.take_over(journal);
             self.fulfil(wish, governor);
         }
@@ -316,7 +318,7 @@ fn credited(heard_ms: u64, heartbeat_ms: Option<u64>, deaf: Duration) -> u64 {
     }
 }
 
-/// Waits for a journal that another process has.
+/// Waits for a journal that another process has, or that can't be written.
 struct StandBy {
     folder: PathBuf,
     cluster: Arc<str>,
@@ -331,7 +333,7 @@ impl StandBy {
         }
         self.asked = Instant::now();
         match Journal::open(&self.folder, &self.cluster) {
-            Ok(Opened::Ours(journal)) => Some(journal),
+            Ok(Opened::Ours(journal)) => journal.has_room().is_ok().then_some(journal),
             Ok(Opened::Taken(_)) | Err(_) => None,
         }
     }
@@ -344,17 +346,18 @@ fn opened(
     lease: &AtomicBool,
 ) -> (Journal, Option<String>, Option<StandBy>) {
     let Some(folder) = folder else { return (Journal::in_memory(), None, None) };
+    let stand_by = Some(StandBy { folder: folder.clone(), cluster: cluster.clone(), asked: Instant::now() });
     let taken = match Journal::open(&folder, cluster) {
         Ok(Opened::Ours(journal)) => {
             lease.store(true, Ordering::Release);
-            return (journal, None, None);
+            return (journal, None, stand_by);
         }
         Ok(Opened::Taken(lock)) => format!("another dbproxy acts for this cluster: it holds {}", lock.display()),
         Err(error) => format!("the journal in {} can't be opened: {error}", folder.display()),
     };
     lease.store(false, Ordering::Release);
     tell::no_lease(&taken);
-    (Journal::in_memory(), Some(taken), Some(StandBy { folder, cluster: cluster.clone(), asked: Instant::now() }))
+    (Journal::in_memory(), Some(taken), stand_by)
 }
 
 impl Ears {

@@ -24,7 +24,7 @@ pub(super) fn mode(mode: Mode, reason: Option<&str>) {
 
 pub(super) fn took_over(journal: Option<&Path>) {
     let journal = journal.map(|path| path.display().to_string());
-    warn!(journal, "failover: the dbproxy that acted so far is gone; from now on it is done from here");
+    warn!(journal, "failover: from now on it is decided here; the journal says where to go on");
 }
 
 pub(super) fn no_lease(why: &str) {
@@ -57,7 +57,7 @@ pub(super) fn record(epoch: Epoch, what: &str) {
 
 pub(super) fn journal_failed(path: Option<&Path>, why: &std::io::Error) {
     let file = path.map(|path| path.display().to_string());
-    error!(file, error = %why, "failover: the journal can't be written, so nothing is done any more");
+    error!(file, error = %why, "failover: the journal can't be written, so nothing is done until it can");
 }
 
 pub(super) fn outcome(step: &'static str, address: &str, outcome: &Outcome) {

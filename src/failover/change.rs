@@ -22,6 +22,8 @@ const fn first_stage(cause: Cause) -> Stage {
 const TRIES_MAX: u32 = 5;
 /// A slice of a long wait: between two of them is looked whether anything moves.
 const DRAIN_SLICE: Duration = Duration::from_secs(2);
+/// And so often when a server answers that was not reached: it may only have been slow.
+const RETRY_MISSED: u32 = 3;
 /// Without anything new, what is blocked is tried again after so many times the retry limit.
 const RETRY_UNCHANGED: u32 = 10;
 
@@ -107,8 +109,11 @@ impl Turn<'_> {
             undone: None,
         });
         // Taking a server back can begin again; now its orders would only be in the way.
-        self.state.rejoin = None;
         self.drop_orders(Owner::Rejoin);
+        let commands = std::mem::take(&mut self.state.rejoins).into_values().filter_map(|rejoin| rejoin.command);
+        for id in commands.collect::<Vec<_>>() {
+            self.answer(id, Err("the primary is being changed: try again when that is over".to_owned()));
+        }
         let name = if cause == Cause::Switchover { "switchover" } else { "failover" };
         self.happened(format!("{name} begins"));
         self.notify(NoticeKind::Started, format!("{name} begins: {}", self.state.problem.advice()));
@@ -282,8 +287,16 @@ impl Turn<'_> {
             Stage::Blocked(_) => {
                 let waited = self.now.since(change.since);
                 let retry = self.policy.limits.retry;
-                let changed = self.fresh() != self.state.tried_with;
-                if waited >= retry && changed || waited >= retry * RETRY_UNCHANGED {
+                let fresh = self.fresh();
+                let changed = fresh != self.state.tried_with;
+                // It answers, and did not do in time what it was told.
+                let missed = fresh
+                    .iter()
+                    .any(|id| self.state.durable.stopped.contains_key(id) && !change.reached.contains_key(id));
+                if waited >= retry && changed
+                    || waited >= retry * RETRY_MISSED && missed
+                    || waited >= retry * RETRY_UNCHANGED
+                {
                     if let Some(change) = &mut self.state.durable.change {
                         change.failed.clear();
                     }

@@ -131,7 +131,9 @@ impl Turn<'_> {
             Some(why)
         } else if self.state.durable.primary == Some(server) {
             Some("it is the primary".to_owned())
-        } else if self.state.rejoin.is_some() {
+        } else if self.state.rejoins.contains_key(&server) {
+            Some("it is being taken back already".to_owned())
+        } else if !self.rejoining().is_empty() {
             Some("another server is being taken back: one at a time".to_owned())
         } else if !self.fresh().contains(&server) {
             Some("it does not answer".to_owned())

@@ -279,7 +279,7 @@ impl Turn<'_> {
         if let Step::Repoint { server, source, .. } | Step::Attach { server, source, .. } = order.step {
             self.state.durable.sources.insert(server, source);
         }
-        if let Step::Fence { server } | Step::Revoke { server } = order.step {
+        if let Step::Fence { server } | Step::Revoke { server } | Step::Attach { server, .. } = order.step {
             self.state.durable.stopped.insert(server, self.now);
         }
         self.state.pending.insert(id, Pending { order: order.clone(), owner, due });

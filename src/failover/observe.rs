@@ -176,7 +176,7 @@ impl Turn<'_> {
 
     fn being_repointed(&self, server: ServerId) -> bool {
         self.state.pending.values().any(|pending| pending.order.step.server() == server)
-            || self.state.rejoin.as_ref().is_some_and(|rejoin| rejoin.server == server)
+            || self.state.rejoins.contains_key(&server)
     }
 
     /// Makes sure that the primary we think of is it, or finds who is. Nothing is done on our own before.
@@ -216,7 +216,7 @@ impl Turn<'_> {
             return false;
         }
         let Some(primary) = self.state.durable.primary.filter(|primary| *primary != id) else { return true };
-        let replica = status.stream.as_ref().is_some_and(|stream| stream.source == Some(primary));
+        let replica = self.follows_primary(id);
         let current = self
             .status(primary)
             .is_some_and(|status| !status.read_only && status.epoch == Some(self.state.durable.epoch));

@@ -102,16 +102,26 @@ impl Turn<'_> {
         self.state.not_before.insert(server, at);
     }
 
-    /// One at a time.
+    /// Who is being taken back and not just being rebuilt.
+    pub(super) fn rejoining(&self) -> Vec<ServerId> {
+        let rejoins = self.state.rejoins.iter();
+        rejoins.filter(|(_, rejoin)| rejoin.stage != RejoinStage::Cloning).map(|(server, _)| *server).collect()
+    }
+
+    /// One at a time, but for those that are being rebuilt.
     fn rejoin_next(&mut self) {
-        if self.state.rejoin.is_some() {
-            return self.compare();
+        let rejoining = self.rejoining();
+        if !rejoining.is_empty() {
+            return rejoining.into_iter().for_each(|server| self.compare(server));
         }
         // What was told to follow the new primary is given the time to be seen doing so.
         if self.now.since(self.state.durable.opened) < self.policy.limits.step {
             return;
         }
-        let next = self.fresh().into_iter().find(|id| self.may_try(*id) && self.wants_rejoin(*id));
+        let next = self
+            .fresh()
+            .into_iter()
+            .find(|id| self.may_try(*id) && !self.state.rejoins.contains_key(id) && self.wants_rejoin(*id));
         if let Some(server) = next {
             let clone = self.policy.errant == OnErrant::Clone;
             self.begin_rejoin(server, None, clone);
@@ -149,7 +159,7 @@ impl Turn<'_> {
     }
 
     /// Whether what the primary writes can arrive there, over other servers too.
-    fn follows_primary(&self, id: ServerId) -> bool {
+    pub(super) fn follows_primary(&self, id: ServerId) -> bool {
         let mut seen = BTreeSet::new();
         let mut at = id;
         while seen.insert(at) {
@@ -164,7 +174,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn begin_rejoin(&mut self, server: ServerId, command: Option<CommandId>, clone: bool) {
-        self.state.rejoin = Some(Rejoin { server, stage: RejoinStage::Fencing, command, clone });
+        self.state.rejoins.insert(server, Rejoin { stage: RejoinStage::Fencing, command, clone });
         self.try_later(server);
         self.rejoin_order(Step::Fence { server });
     }
@@ -180,15 +190,15 @@ impl Turn<'_> {
         self.order(Owner::Rejoin, epoch, step, limit);
     }
 
-    fn stage(&mut self, stage: RejoinStage) {
-        if let Some(rejoin) = &mut self.state.rejoin {
+    fn stage(&mut self, server: ServerId, stage: RejoinStage) {
+        if let Some(rejoin) = self.state.rejoins.get_mut(&server) {
             rejoin.stage = stage;
         }
     }
 
     fn end_rejoin(&mut self, server: ServerId, result: Result<String, String>) {
-        let command = self.state.rejoin.take().and_then(|rejoin| rejoin.command);
-        self.drop_orders(Owner::Rejoin);
+        let command = self.state.rejoins.remove(&server).and_then(|rejoin| rejoin.command);
+        self.state.pending.retain(|_, pending| pending.owner != Owner::Rejoin || pending.order.step.server() != server);
         self.try_later(server);
         if let Some(id) = command {
             self.answer(id, result);
@@ -197,7 +207,7 @@ impl Turn<'_> {
 
     pub(super) fn rejoin_outcome(&mut self, step: Step, result: Result<Done, Failed>) {
         let server = step.server();
-        if self.state.rejoin.as_ref().is_none_or(|rejoin| rejoin.server != server) {
+        if !self.state.rejoins.contains_key(&server) {
             return;
         }
         // When it was done is not known, so what it had before says nothing.
@@ -213,7 +223,7 @@ impl Turn<'_> {
         };
         match (step, done) {
             (Step::Fence { .. } | Step::Clone { .. }, Done::Sets { sets, .. }) => {
-                self.stage(RejoinStage::Comparing { since: self.now, sets });
+                self.stage(server, RejoinStage::Comparing { since: self.now, sets });
                 let both = [Some(server), self.state.durable.primary];
                 self.effects.extend(both.into_iter().flatten().map(super::Effect::Look));
             }
@@ -233,11 +243,9 @@ impl Turn<'_> {
     }
 
     /// Whether a fenced server has what the primary, asked after that, has not.
-    fn compare(&mut self) {
-        let Some(Rejoin { server, stage: RejoinStage::Comparing { since, sets }, .. }) = self.state.rejoin.clone()
-        else {
-            return;
-        };
+    fn compare(&mut self, server: ServerId) {
+        let stage = self.state.rejoins.get(&server).map(|rejoin| rejoin.stage.clone());
+        let Some(RejoinStage::Comparing { since, sets }) = stage else { return };
         let Some(source) = self.state.durable.primary else { return };
         let words = (self.word_since(source, since), self.word_since(server, since));
         let (Some(word), Some(own)) = words else {
@@ -257,7 +265,7 @@ impl Turn<'_> {
         let errant = missing.not_from(&origins);
         if !errant.is_empty() {
             self.quarantine(server, Suspicion::Errant(errant.clone()));
-            self.stage(RejoinStage::Dumping { errant: errant.clone() });
+            self.stage(server, RejoinStage::Dumping { errant: errant.clone() });
             let known = word.status.sets.executed;
             return self.rejoin_order(Step::DumpErrant { server, errant, known });
         }
@@ -277,7 +285,7 @@ impl Turn<'_> {
         } else if !sets.executed.covers(&sets.held(self.state.primary_history().as_ref())) {
             self.forgets(server);
         }
-        self.stage(RejoinStage::Repointing);
+        self.stage(server, RejoinStage::Repointing);
         let (acks, at_most) = (self.acks(), Some(sets.held(self.state.primary_history().as_ref())));
         self.rejoin_order(Step::Repoint { server, source, acks, at_most });
     }
@@ -304,11 +312,11 @@ impl Turn<'_> {
 
     /// Rebuilds a server, where that is wanted and can be done.
     fn rebuild(&mut self, server: ServerId, why: &str) {
-        let wanted = self.state.rejoin.as_ref().is_some_and(|rejoin| rejoin.clone);
+        let wanted = self.state.rejoins.get(&server).is_some_and(|rejoin| rejoin.clone);
         let mysql = self.status(server).is_some_and(|status| status.flavor == Flavor::MySql);
         match self.state.durable.primary {
             Some(donor) if wanted && mysql => {
-                self.stage(RejoinStage::Cloning);
+                self.stage(server, RejoinStage::Cloning);
                 self.happened(format!("server {} is rebuilt from server {}", server.0, donor.0));
                 self.rejoin_order(Step::Clone { server, donor });
             }

@@ -33,7 +33,8 @@ pub struct State {
     /// The last sign that the network around us works: an answer of any server, or a refusal.
     pub(super) network: Option<Moment>,
     pub(super) lease: Lease,
-    pub(super) rejoin: Option<Rejoin>,
+    /// Servers that are being taken back: those that are rebuilt, which may take hours, and one more.
+    pub(super) rejoins: BTreeMap<ServerId, Rejoin>,
     /// When what failed at a server may be tried again.
     pub(super) not_before: BTreeMap<ServerId, Moment>,
     /// The primary's transactions, and when they were asked for.
@@ -68,7 +69,6 @@ pub(super) enum Owner {
 /// A server that is being taken back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Rejoin {
-    pub(super) server: ServerId,
     pub(super) stage: RejoinStage,
     pub(super) command: Option<super::CommandId>,
     /// Rebuild it if it has what nobody else has.
@@ -154,13 +154,19 @@ impl State {
             late: None,
             network: None,
             lease: Lease::Held,
-            rejoin: None,
+            rejoins: BTreeMap::new(),
             not_before: BTreeMap::new(),
             history: None,
             positions: VecDeque::new(),
             tried_with: Vec::new(),
             tries: 0,
         }
+    }
+
+    /// As new: nothing is known. What comes of orders that were given before is taken for no other's.
+    #[must_use]
+    pub fn forgotten(&self) -> Self {
+        Self { next_order: self.next_order, ..Self::new(self.tracks.len()) }
     }
 
     /// What survives us.
@@ -315,16 +321,9 @@ impl State {
             barred.insert(*id, text.to_owned());
         }
         let epoch = self.durable.epoch;
-        // Who never decided anything here only looks on.
-        if self.lease == Lease::NotHeld && epoch == Epoch::default() {
-            return Gate { epoch, writes: GateWrites::Ungoverned, barred };
-        }
+        // Who may not decide follows what the servers say, and knows of nobody that he is not clean.
         if self.lease == Lease::NotHeld {
-            return Gate {
-                epoch,
-                writes: GateWrites::Closed("another dbproxy decides who takes writes".to_owned()),
-                barred,
-            };
+            return Gate { epoch, writes: GateWrites::Ungoverned, barred: BTreeMap::new() };
         }
         // What has begun is gone through with: the gate belongs to it.
         if !self.governs(policy) && self.durable.change.is_none() {

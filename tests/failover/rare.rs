@@ -1,11 +1,14 @@
 //! What is rarely done: replication that waits for nobody with a fence of the operator's, a server rebuilt by command, two
-//! dbproxies on one folder.
+//! dbproxies on one folder, a full disk.
 
 use super::support::{self, Cluster, Flavor, Proxy, accounts, flavors, wait_for};
 use super::{Load, cell, cluster, follows, new_primary, proxy, quarantined, timeline};
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 /// Replication that waits for nobody.
 fn asynchronous(flavor: Flavor) -> Cluster {
@@ -228,4 +231,78 @@ fn of_two_on_one_folder_the_second_acts_only_when_the_first_is_gone() {
         assert_eq!(failover["epoch"], 3, "{failover}");
         super::nothing_lost(&load.end(), next);
     }
+}
+
+/// A file system of its own, so small that it can be filled.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: PathBuf) -> Self {
+        std::fs::create_dir_all(&at).unwrap();
+        let output = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&at).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        Self(at)
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.join("ballast")).unwrap();
+        let full = (0..100_000).find_map(|_| file.write_all(&[0; 64]).err());
+        assert_eq!(full.unwrap().kind(), std::io::ErrorKind::StorageFull);
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.join("ballast")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _left_mounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn without_room_for_its_journal_the_proxy_serves_and_decides_nothing_until_there_is() {
+    let flavor = flavors()[0];
+    let cluster = cluster(flavor);
+    let disk = SmallDisk::mount(cluster.dir.join("small"));
+    let (user, password) = accounts::REPLICATION;
+    let proxy = Proxy::start_edited(&cluster.addresses(), |config| {
+        format!(
+            "data_dir = {:?}\n{config}\n[replication]\nuser = \"{user}\"\npassword = \"{password}\"\n\n[failover]\nloop_lag_limit_ms = 2000\n",
+            disk.0
+        )
+    });
+    let ready = |epoch: u64| {
+        wait_for("the failover to be ready", || {
+            let failover = &proxy.status()["failover"];
+            (failover["mode"] == "auto" && failover["state"] == "healthy" && failover["epoch"] == epoch).then_some(())
+        });
+        wait_for("a switchover to be possible", || {
+            proxy.command(&["switchover", "--dry-run"]).status.success().then_some(())
+        });
+    };
+    ready(1);
+    let load = Load::start(&proxy, 2);
+    load.goes_on(20);
+    disk.fill();
+    let refused = proxy.command(&["switchover"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the journal can't be written"), "{refused:?}");
+    let failover = proxy.status()["failover"].clone();
+    assert_eq!(failover["mode"], "observe", "{failover}");
+    assert!(failover["mode_reason"].as_str().unwrap().contains("No space left"), "{failover}");
+    // Clients need no decision.
+    load.goes_on(100);
+    assert_eq!(proxy.status()["cluster"]["primary"], cluster.primary().address());
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(proxy.status()["failover"]["mode"], "observe");
+
+    disk.empty();
+    ready(1);
+    cluster.primary().kill9();
+    let next = new_primary(&cluster, &proxy);
+    load.goes_on(50);
+    assert_eq!(proxy.status()["failover"]["epoch"], 2);
+    super::nothing_lost(&load.end(), next);
 }

@@ -6,7 +6,7 @@ use dbproxy::failover::{
     AskHook, Cause, Command, Durability, Force, Gate, GateWrites, Moment, NodeState, Order, OrderId, Problem, Stage,
     Step, Suspicion,
 };
-use dbproxy::topology::{Flavor, GtidHistory};
+use dbproxy::topology::{Flavor, GtidHistory, ServerId};
 use std::collections::BTreeMap;
 
 /// For how long trouble explains a failover: silence, deafness and the time to notice both.
@@ -82,6 +82,10 @@ impl World {
 
     /// Epochs rise; what is open is what was opened; who is not clean is barred.
     pub fn check_gate(&mut self, gate: &Gate) {
+        // One who may not decide goes by what the servers say.
+        if gate.writes == GateWrites::Ungoverned {
+            return;
+        }
         if gate.epoch.0 < self.check.epoch {
             self.complain(format!("the epoch fell from {} to {}", self.check.epoch, gate.epoch.0));
         }
@@ -291,9 +295,10 @@ impl World {
     }
 
     /// Whether an acknowledged transaction may be lost whoever is promoted: everybody was reached, a primary has lost what it was seen to
-    /// have, and too many of those who may have acknowledged that were started anew since it was written. Then a later transaction that
-    /// nobody has seen may be lost with it, which only those had acknowledged: all that is to be seen would be the same. (Servers of the
-    /// simulation lose in truth only what was not acknowledged; but neither they nor the planner can know.)
+    /// have, and too many of those who may have acknowledged that were started anew since it was written, or threw away what they had
+    /// received. Then a later transaction that nobody has seen may be lost with it, which only those had acknowledged: all that is to be
+    /// seen would be the same. (Servers of the simulation lose in truth only what was not acknowledged; but neither they nor the planner
+    /// can know.)
     fn is_rightly_blocked(&self) -> bool {
         let Some(change) = &self.state.durable().change else { return false };
         let (Stage::Blocked(why), Some(seen)) = (&change.stage, &change.primary) else { return false };
@@ -311,7 +316,11 @@ impl World {
                     Flavor::MariaDb => format!("0-{}-{}", trx.origin + 1, trx.number),
                 };
                 let was_seen = seen.covers(&GtidHistory::parse(flavor, &gtid).unwrap());
-                let witnesses = reign.ackers.iter().filter(|id| self.servers[usize::from(id.0)].started < trx.written);
+                let kept = |id: &&ServerId| {
+                    let at = &self.servers[usize::from(id.0)];
+                    at.started.max(at.threw) < trx.written
+                };
+                let witnesses = reign.ackers.iter().filter(kept);
                 server_id(trx.origin) == reign.primary
                     && was_seen
                     && !self.servers[trx.origin].received(id)

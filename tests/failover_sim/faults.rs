@@ -22,7 +22,7 @@ impl World {
             _ => self.dice.index(count),
         };
         let other = self.dice.index(count);
-        let outage = self.extras == Extras::Rolled && self.dice.permille(40);
+        let outage = self.extras != Extras::None && self.dice.permille(40);
         let fault = match self.dice.below(20) {
             _ if outage => Fault::Outage(server),
             0..=5 => Fault::Crash(server),
@@ -133,6 +133,9 @@ impl World {
             }
         }
         self.catch_up();
+        if self.leaseless {
+            self.restart_proxy();
+        }
         self.command(Command::Resume);
         self.command(Command::Acknowledge);
         for server in 0..self.servers.len() {

@@ -226,7 +226,10 @@ impl World {
         let now = self.now;
         let at = &mut self.servers[index];
         at.read_only = true;
-        at.relay.clear();
+        if !at.relay.is_empty() {
+            at.relay.clear();
+            at.threw = now;
+        }
         (at.source, at.receives, at.applies, at.connected, at.heard) = (Some(source), true, true, false, now);
         (at.replica_on, at.source_on) = (acks == Acks::On, false);
         at.waiting.clear();

@@ -63,7 +63,7 @@ impl World {
     }
 
     fn tell_client(&mut self, server: usize, id: TrxId) {
-        if self.extras == Extras::Rolled && self.trxs[id].epoch.is_none() && self.linked(server, self.proxy()) {
+        if self.extras != Extras::None && self.trxs[id].epoch.is_none() && self.linked(server, self.proxy()) {
             let event = Event::Heard { server: server_id(server), asked: Moment(self.trxs[id].sent) };
             self.at(3, Happening::Heard { run: self.run, event });
         }

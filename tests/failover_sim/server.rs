@@ -67,6 +67,8 @@ pub struct Server {
     pub up: bool,
     pub paused: bool,
     pub started: u64,
+    /// When it last threw away what it had received.
+    pub threw: u64,
     /// Counts its starts: a connection belongs to one.
     pub incarnation: u32,
     pub read_only: bool,
@@ -98,6 +100,7 @@ impl Server {
             up: true,
             paused: false,
             started: 0,
+            threw: 0,
             incarnation: 0,
             read_only: true,
             log: Vec::new(),

@@ -7,8 +7,8 @@ use super::replicate::PUMP;
 use super::sabotage::Sabotage;
 use super::server::{Server, Setup, Trx, TrxId};
 use dbproxy::failover::{
-    AskHook, Command, CommandId, Durability, Durable, Effect, Event, FenceRule, Gate, GateWrites, Moment, Observation,
-    Order, OrderId, Policy, Seen, Stall, State, step,
+    AskHook, Command, CommandId, Durability, Durable, Effect, Event, Failed, FailedHow, FenceRule, Gate, GateWrites,
+    Lease, LeaseCheck, Moment, Observation, Order, OrderId, Outcome, Policy, Seen, Stall, State, step,
 };
 use dbproxy::topology::{Failure, Flavor, ServerId};
 use std::cmp::Reverse;
@@ -76,6 +76,10 @@ pub enum Happening {
     Fault,
     Undo(Fault),
     Heal,
+    /// Another proxy gets the right to act that this run has lost.
+    TakeOver {
+        run: u32,
+    },
 }
 
 /// An order on its way, or at its server.
@@ -110,6 +114,8 @@ pub enum Fault {
 pub enum Extras {
     None,
     Rolled,
+    /// And the proxy's disk is full now and then: its journal can't be written, and another one takes over.
+    FullDisks,
 }
 
 pub struct World {
@@ -132,6 +138,10 @@ pub struct World {
     pub gate: Gate,
     /// The proxy's journal: what the last record holds.
     pub journal: Durable,
+    /// Whether its disk is full: rolled for each record.
+    disk: Option<Dice>,
+    /// Whether this run has lost the right to act, since its journal could not be written.
+    pub leaseless: bool,
     /// Which run of the proxy it is: what was sent by an earlier one gets no answer.
     pub run: u32,
     /// Until when the proxy stands still.
@@ -177,10 +187,11 @@ impl World {
             })
             .collect();
         let mut policy = Policy { durability, ..Policy::default() };
-        if extras == Extras::Rolled {
+        if extras != Extras::None {
             roll_extras(&mut Dice::new(!seed), &mut policy, &mut setups);
         }
         let mut world = Self::bare(dice, setups, policy, sabotage, extras);
+        world.disk = (extras == Extras::FullDisks).then(|| Dice::new(seed.rotate_left(32)));
         for (delay, happening) in [(1500, Happening::Write), (3000, Happening::Fault), (HEAL, Happening::Heal)] {
             world.at(delay, happening);
         }
@@ -205,6 +216,8 @@ impl World {
             state: State::new(count),
             gate: Gate::default(),
             journal: Durable::default(),
+            disk: None,
+            leaseless: false,
             run: 0,
             stalled: 0,
             postponed: Vec::new(),
@@ -352,6 +365,8 @@ impl World {
             Happening::Fault => self.fault(),
             Happening::Undo(fault) => self.undo(&fault),
             Happening::Heal => self.heal(),
+            Happening::TakeOver { run } if run == self.run => self.restart_proxy(),
+            Happening::TakeOver { .. } => {}
         }
     }
 
@@ -387,11 +402,34 @@ impl World {
             if index == survive {
                 return self.restart_proxy();
             }
+            // What rests on a record that is not written is not done.
+            if matches!(effect, Effect::Journal(_)) && !self.leaseless && self.disk_is_full() {
+                return self.lose_lease();
+            }
             self.carry_out(effect);
         }
         if survive != usize::MAX {
             self.restart_proxy();
         }
+    }
+
+    fn disk_is_full(&mut self) -> bool {
+        let healed = self.healed;
+        // Where nothing was ever written nothing can be gone on with.
+        let begun = self.journal.primary.is_some();
+        if self.disk.as_mut().is_some_and(|disk| begun && !healed && disk.permille(15)) {
+            self.say(|| "the journal can't be written".to_owned());
+            self.leaseless = true;
+            let (run, wait) = (self.run, self.disk.as_mut().map_or(0, |disk| disk.between(100, 3000)));
+            self.at(wait, Happening::TakeOver { run });
+        }
+        self.leaseless
+    }
+
+    /// What was decided and is not written counts for nothing, and nothing more is decided.
+    fn lose_lease(&mut self) {
+        self.state = self.state.forgotten();
+        self.feed(Event::Lease(Lease::NotHeld));
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -423,7 +461,10 @@ impl World {
                         )
                     });
                 }
-                self.journal = self.sabotage.journal(record.durable, &self.journal);
+                // Else it is in memory alone.
+                if !self.leaseless {
+                    self.journal = self.sabotage.journal(record.durable, &self.journal);
+                }
             }
             Effect::Publish(gate) => {
                 let gate = self.sabotage.gate(gate, &self.gate);
@@ -436,6 +477,11 @@ impl World {
                 let order = self.sabotage.order(order);
                 self.say(|| format!("order {}: e{} {:?}", order.id.0, order.epoch.0, short(&order)));
                 let run = self.run;
+                if self.leaseless && order.lease == LeaseCheck::BeforeActing {
+                    let failed = Failed { how: FailedHow::LeaseLost, text: "the lease is gone".to_owned() };
+                    let event = Event::Outcome(Outcome { id: order.id, result: Err(failed) });
+                    return self.at(1, Happening::Reply { run, event });
+                }
                 if self.sabotage.swallows(&order, &self.state) {
                     return;
                 }
@@ -457,6 +503,7 @@ impl World {
     pub fn restart_proxy(&mut self) {
         self.say(|| "the proxy is killed and started".to_owned());
         self.run += 1;
+        self.leaseless = false;
         self.state = State::new(self.servers.len());
         self.postponed.clear();
         self.stalled = 0;
