@@ -6,6 +6,16 @@ use super::{Acks, Blocked, Change, Done, Durability, Failed, FailedHow, Fence, R
 use crate::topology::{Receiver, ServerId};
 use std::time::Duration;
 
+/// How often a change begins anew because a server is not as it was reached.
+const ANEW_MAX: u32 = 5;
+
+impl Change {
+    /// Whether what servers have must be found out once more; not without end.
+    fn finds_out_anew(&self, failed: &Failed) -> bool {
+        failed.how == FailedHow::Changed && self.attempt <= ANEW_MAX
+    }
+}
+
 impl Turn<'_> {
     /// S1: tells the replicas that the primary can spare to follow the candidate.
     pub(super) fn attach(&mut self) {
@@ -109,7 +119,7 @@ impl Turn<'_> {
         if change.stage == Stage::Feeding {
             return match result {
                 Ok(_) => self.enter(Stage::Draining),
-                Err(Failed { how: FailedHow::Changed, text }) => self.set_back(None, &changed(server, &text)),
+                Err(failed) if change.finds_out_anew(&failed) => self.set_back(None, &changed(server, &failed.text)),
                 Err(failed) => self.set_back(Some(server), &failed.text),
             };
         }
@@ -118,7 +128,9 @@ impl Turn<'_> {
                 change.following.insert(server);
             }
             // What it has now the candidate may lack, and it may have been acknowledged.
-            Err(Failed { how: FailedHow::Changed, text }) => return self.set_back(None, &changed(server, &text)),
+            Err(failed) if change.finds_out_anew(&failed) => {
+                return self.set_back(None, &changed(server, &failed.text));
+            }
             Err(failed) => {
                 change.failed.entry(server).or_insert_with(|| format!("does not follow: {}", failed.text));
             }

@@ -7,12 +7,13 @@ use super::support::{Client, Cluster, Flavor, Login, Proxy, ServerError, account
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two statements of a client: the load is to be there all the time, and to leave the servers room.
 const PACE: Duration = Duration::from_millis(4);
-/// Between two counts, which cost more.
+/// Between two counts, which cost more; and the more rows there are the more: at least so many times as long as one took.
 const COUNT_PACE: Duration = Duration::from_millis(40);
+const COUNT_REST: u32 = 9;
 /// How long a client that locks takes its time.
 const LOCKED: Duration = Duration::from_millis(700);
 /// Accounts of the bank; [`MONEY`] is spread over them.
@@ -128,6 +129,7 @@ impl One {
     /// Until the connection breaks, or the end.
     fn session(&self, session: u32, mut client: Client) {
         while !self.stop.load(Ordering::Relaxed) {
+            let began = Instant::now();
             let result = match self.kind {
                 Kind::Inserts => self.write(session, |id| {
                     let insert = format!("INSERT INTO ledger (id) VALUES ({id})");
@@ -146,7 +148,10 @@ impl One {
                 Err(error) if error.code == 0 => return,
                 // What is left of a transaction.
                 Err(_) if client.try_query("ROLLBACK").is_err_and(|error| error.code == 0) => return,
-                _ => std::thread::sleep(if let Kind::Counts = self.kind { COUNT_PACE } else { PACE }),
+                _ => std::thread::sleep(match self.kind {
+                    Kind::Counts => COUNT_PACE.max(began.elapsed() * COUNT_REST),
+                    Kind::Inserts | Kind::MovesMoney | Kind::Prepares | Kind::Locks => PACE,
+                }),
             }
         }
     }

@@ -44,6 +44,8 @@ impl World {
             Now::failed(FailedHow::Unreachable, "refused")
         } else if server.epoch > order.epoch.0 {
             Now::failed(FailedHow::Refused, "knows of a higher epoch")
+        } else if server.quirks.changed.as_deref() == Some(order.step.name()) {
+            Now::failed(FailedHow::Changed, "it has received more meanwhile")
         } else if server.quirks.refuses.as_deref() == Some(order.step.name()) {
             let slow = matches!(order.step, Step::Approach { .. });
             Now::failed(if slow { FailedHow::NotYet } else { FailedHow::Refused }, "it says no")

@@ -58,6 +58,8 @@ pub struct Quirks {
     pub locked: Option<String>,
     /// It refuses steps of this name.
     pub refuses: Option<String>,
+    /// Or says that it is not as it was.
+    pub changed: Option<String>,
 }
 
 #[derive(Clone, Debug)]

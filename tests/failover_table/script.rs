@@ -193,6 +193,8 @@ fn is_wrong(world: &mut World, words: &[&str], server: usize) -> bool {
         "lag" => at.quirks.lag_ms = Some(argument.parse().ok()),
         "busy" => at.quirks.busy_ms = 60_000,
         "locked" => at.quirks.locked = Some("FLUSH TABLES WITH READ LOCK".to_owned()),
+        "changed" => at.quirks.changed = Some(argument.to_owned()),
+        "unchanged" => at.quirks.changed = None,
         "refuses" => at.quirks.refuses = Some(argument.to_owned()),
         "hook-says-no" => world.hook_says = Some("it is Friday"),
         _ => return false,
