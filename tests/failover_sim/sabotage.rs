@@ -43,8 +43,6 @@ pub enum Sabotage {
     ServeAll,
     /// Who takes writes and is not the primary is left alone.
     LeaveStrays,
-    /// A server is told to follow another whatever it has received since it was reached.
-    TakeMore,
     /// The operator's program is not asked.
     SkipHook,
     /// The operator's program is asked, and its no is a yes.
@@ -109,11 +107,6 @@ impl Sabotage {
 
     /// Only the quorum is too small: what servers are told is what it was.
     pub fn order(self, mut order: Order) -> Order {
-        if self == Self::TakeMore
-            && let Step::Repoint { at_most, .. } = &mut order.step
-        {
-            *at_most = None;
-        }
         if self == Self::SmallQuorum
             && let Step::Arm { wait_count, .. } | Step::Open { wait_count, .. } = &mut order.step
         {
