@@ -50,6 +50,9 @@ pub(super) struct Governor {
     answers: BTreeMap<CommandId, oneshot::Sender<Answer>>,
     next_command: u64,
     /// Steps and hooks under way; dropped with this.
+    /// Orders that are being carried out.
+    orders: JoinSet<()>,
+    /// The operator's programs.
     running: JoinSet<()>,
     /// When the change that is under way began, and what was told of that: for the hooks.
     change_began: Option<(Moment, Notice)>,
@@ -74,6 +77,7 @@ impl Governor {
             gate: Gate::default(),
             answers: BTreeMap::new(),
             next_command: 1,
+            orders: JoinSet::new(),
             running: JoinSet::new(),
             change_began: None,
         };
@@ -186,7 +190,7 @@ impl Governor {
                 }
             }
         }
-        while self.running.try_join_next().is_some() {}
+        while self.running.try_join_next().is_some() || self.orders.try_join_next().is_some() {}
         if unwritten {
             let after = self.look_on();
             wish.look.extend(after.look);
@@ -198,6 +202,7 @@ impl Governor {
 
     /// Decides nothing more, as one that waits for another's journal: what was decided and is not on the disk counts for nothing.
     fn look_on(&mut self) -> Wish {
+        self.orders.abort_all();
         self.state = self.state.forgotten();
         self.parts.journal.let_go();
         let why = self.parts.no_lease.clone().unwrap_or_default();
@@ -228,7 +233,7 @@ impl Governor {
         let (executor, outcomes, metrics) =
             (self.executor.clone(), self.parts.outcomes.clone(), self.parts.metrics.clone());
         let addresses = self.parts.addresses.clone();
-        self.running.spawn(async move {
+        self.orders.spawn(async move {
             let (name, server) = (order.step.name(), order.step.server());
             let address = addresses.get(usize::from(server.0)).cloned().unwrap_or_default();
             let outcome = executor.run(order).await;
@@ -319,6 +324,10 @@ impl Governor {
         let Request { ask, answer } = request;
         match ask {
             Ask::Act(command) => {
+                if let Some(why) = self.parts.no_lease.clone() {
+                    let _ = answer.send(Err(why));
+                    return Wish::default();
+                }
                 let id = CommandId(self.next_command);
                 self.next_command += 1;
                 self.answers.insert(id, answer);

@@ -3,6 +3,7 @@
 //! One process at a time has a journal: it holds a lock on a file beside it. Another that is pointed at the same folder does
 //! not act.
 
+use super::tell;
 use crate::failover::Record;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -27,6 +28,8 @@ struct Place {
     path: PathBuf,
     file: File,
     bytes: u64,
+    /// Beyond that it is begun anew.
+    most: u64,
     // Held for as long as this lives.
     _lock: File,
 }
@@ -72,7 +75,7 @@ impl Journal {
             bytes += 1;
         }
         sync_folder(&path)?;
-        Ok(Opened::Ours(Self { place: Some(Place { path, file, bytes, _lock: lock }), shown }))
+        Ok(Opened::Ours(Self { place: Some(Place { path, file, bytes, most: BYTES_MOST, _lock: lock }), shown }))
     }
 
     pub(super) fn path(&self) -> Option<&Path> {
@@ -115,10 +118,20 @@ impl Journal {
         let Some(place) = &mut self.place else { return Ok(()) };
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
-        place.file.write_all(&line)?;
-        place.file.sync_data()?;
+        if let Err(error) = place.file.write_all(&line).and_then(|()| place.file.sync_data()) {
+            // What is not said to be written must not be found there later.
+            place.file.set_len(place.bytes)?;
+            return Err(error);
+        }
         place.bytes += line.len() as u64;
-        if place.bytes > BYTES_MOST { place.begin_anew(&line) } else { Ok(()) }
+        if place.bytes > place.most
+            && let Err(error) = place.begin_anew(&line)
+        {
+            // The entry is there all the same.
+            tell::journal_not_begun_anew(&place.path, &error);
+            place.most = place.bytes + BYTES_MOST;
+        }
+        Ok(())
     }
 }
 
@@ -129,7 +142,7 @@ impl Place {
         std::fs::hard_link(&self.path, &old)?;
         write_file(&self.path, last)?;
         self.file = OpenOptions::new().append(true).open(&self.path)?;
-        self.bytes = last.len() as u64;
+        (self.bytes, self.most) = (last.len() as u64, BYTES_MOST);
         Ok(())
     }
 }

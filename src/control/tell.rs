@@ -60,6 +60,10 @@ pub(super) fn journal_failed(path: Option<&Path>, why: &std::io::Error) {
     error!(file, error = %why, "failover: the journal can't be written, so nothing is done until it can");
 }
 
+pub(super) fn journal_not_begun_anew(path: &Path, why: &std::io::Error) {
+    warn!(file = %path.display(), error = %why, "failover: the journal is long and can't be begun anew; it grows");
+}
+
 pub(super) fn outcome(step: &'static str, address: &str, outcome: &Outcome) {
     match &outcome.result {
         Ok(_) => debug!(backend = address, command = step, "failover: step done"),

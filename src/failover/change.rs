@@ -3,8 +3,8 @@
 use super::machine::Turn;
 use super::state::Owner;
 use super::{
-    AskHook, Cause, Change, Choice, Done, Failed, FailedHow, Fence, FenceHook, NoticeKind, Opened, Problem, Reign,
-    Report, Stage, Step, Suspicion,
+    AskHook, Astray, Cause, Change, Choice, Done, Failed, FailedHow, Fence, FenceHook, NoticeKind, Opened, Problem,
+    Reign, Report, Stage, Step, Suspicion,
 };
 use crate::topology::{Epoch, GtidHistory, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,6 +98,7 @@ impl Turn<'_> {
             had: BTreeMap::new(),
             released: BTreeMap::new(),
             attempt: 0,
+            anew: 0,
             fence: Fence::Tried,
             failed: BTreeMap::new(),
             gives_up: false,
@@ -182,8 +183,9 @@ impl Turn<'_> {
     pub(super) fn change_order(&mut self, step: Step, limit: Duration) {
         if let Some(change) = &mut self.state.durable.change {
             let epoch = change.epoch;
-            if let Step::Attach { server, .. } = step {
-                self.state.durable.astray.insert(server);
+            if let Step::Attach { server, source, .. } = step {
+                let astray = Astray { after: source, told: self.now };
+                self.state.durable.astray.insert(server, astray);
             }
             if let Step::Repoint { server, source, .. } = step
                 && let Some(released) = change.released.get_mut(&server)
@@ -271,7 +273,9 @@ impl Turn<'_> {
                 *id != server && !change.reached.contains_key(id) && hears
             });
             let known = before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied());
-            let ackers = known.chain(unreached).collect();
+            // Whatever it said since.
+            let astray = self.state.durable.astray.iter().filter(|(_, astray)| astray.after == server);
+            let ackers = known.chain(unreached).chain(astray.map(|(id, _)| *id)).collect();
             change.reigns.retain(|reign| reign.primary != server);
             change.reigns.push(Reign { primary: server, ackers, waited_for: Some(wait_count), opened });
             self.state.durable.writers.insert(server);
@@ -298,22 +302,20 @@ impl Turn<'_> {
                     || waited >= retry * RETRY_UNCHANGED
                 {
                     if let Some(change) = &mut self.state.durable.change {
-                        change.failed.clear();
+                        (change.anew, change.failed) = Default::default();
                     }
                     self.enter(Stage::Revoking);
                 }
             }
+            Stage::Attaching | Stage::Approaching | Stage::ClosingSessions => self.call_off_without_candidate(),
+            Stage::Repointing => self.open_if_followed(),
             Stage::Asking
             | Stage::Checking
-            | Stage::Attaching
-            | Stage::Approaching
-            | Stage::ClosingSessions
             | Stage::Demoting
             | Stage::CatchingUp
             | Stage::Feeding
             | Stage::Draining
             | Stage::Arming
-            | Stage::Repointing
             | Stage::Opening => {}
         }
     }
@@ -416,6 +418,8 @@ impl Turn<'_> {
         durable.ackers = ackers;
         // Who does not follow is compared, and told to.
         durable.astray.clear();
+        self.state.sent_back.clear();
+        let durable = &mut self.state.durable;
         durable.writers.retain(|id| *id == server || !change.following.contains(id));
         self.state.confirmed = true;
         self.state.positions.clear();

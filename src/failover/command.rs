@@ -13,7 +13,7 @@ impl Turn<'_> {
 
     pub(super) fn command(&mut self, id: CommandId, command: Command) {
         if self.state.lease == Lease::NotHeld {
-            return self.answer(id, Err("another dbproxy decides now: ask that one".to_owned()));
+            return self.answer(id, Err("nothing is decided here now: `dbproxy status` says why".to_owned()));
         }
         let named = match &command {
             Command::Switchover { to } | Command::Failover { to, .. } => *to,
@@ -133,6 +133,8 @@ impl Turn<'_> {
             Some("it is the primary".to_owned())
         } else if self.state.rejoins.contains_key(&server) {
             Some("it is being taken back already".to_owned())
+        } else if errant == RejoinErrant::Clone && self.rebuilds() {
+            Some("another server is being rebuilt: one at a time".to_owned())
         } else if !self.rejoining().is_empty() {
             Some("another server is being taken back: one at a time".to_owned())
         } else if !self.fresh().contains(&server) {

@@ -12,7 +12,8 @@
 //! What a candidate wrote that was opened in this change nobody can have lost before that. So of those who may have acknowledged it, one
 //! that was started anew before, or then threw away what it had received from the old primary, is as good a witness as any.
 //! And one that was told to follow the candidate hears nobody else from then on, even when it is started anew: what it acknowledged to
-//! others it had before that, and when what it had then is known, it need not have it still.
+//! others it had before that, and when what it had then is known, it need not have it still. The candidate itself can have heard nobody since it
+//! wrote, if what it wrote is still there.
 
 use super::candidate::{Participant, Survey};
 use super::machine::Turn;
@@ -106,8 +107,21 @@ impl Turn<'_> {
 
     /// What a server can have acknowledged to this primary at most, where that is known: what it had when it was last seen to hear it.
     fn heard_so_far(&self, id: ServerId, primary: ServerId, origin: Origin, change: &Change) -> Option<GtidHistory> {
+        if let Some(heard) = self.heard_before_it_wrote(id, origin, change) {
+            return Some(heard);
+        }
         let released = self.let_go(id, primary, change)?;
         released.sets.as_ref()?.names_all_of(origin).then(|| released.held.only_from(&[origin]))
+    }
+
+    /// MariaDB: what a candidate had of another's when it was opened, if it has what it wrote then. Since that it can have received nothing
+    /// from one that lacks it: a source refuses whoever is at a place that it does not know.
+    fn heard_before_it_wrote(&self, id: ServerId, origin: Origin, change: &Change) -> Option<GtidHistory> {
+        let opened = change.reigns.iter().find(|reign| reign.primary == id)?.opened.as_ref()?;
+        let (own, reached) = (self.state.durable.origins.get(&id)?, change.reached.get(&id)?);
+        let since = reached.held.less(&opened.with);
+        let wrote = !since.only_from(&[*own]).is_empty() && since.only_from(&[origin]).is_empty();
+        (wrote && reached.held.flavor() == Flavor::MariaDb).then(|| opened.with.only_from(&[origin]))
     }
 
     /// How a server was when it was told to hear this primary no more, if it has not heard it since.

@@ -40,9 +40,10 @@ pub struct Durable {
     /// Who was told to stop replicating, and when; that may have come late, after it was told to replicate again.
     #[serde(default)]
     pub stopped: BTreeMap<ServerId, Moment>,
-    /// Who was told to follow a candidate that was not opened: they go back to the primary.
+    /// Who was told to follow a candidate before it was opened. Unless it is opened they go back to the primary; that order may have come late, after
+    /// they did.
     #[serde(default)]
-    pub astray: BTreeSet<ServerId>,
+    pub astray: BTreeMap<ServerId, Astray>,
     /// Who serves nothing until it is proven clean.
     pub quarantined: BTreeMap<ServerId, Quarantine>,
     /// Who is not routed to, by the operator's word.
@@ -55,6 +56,15 @@ pub struct Durable {
     pub failovers: Vec<Moment>,
     /// A change of the primary that is under way.
     pub change: Option<Change>,
+}
+
+/// A server that was told to follow a candidate.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Astray {
+    /// The candidate.
+    pub after: ServerId,
+    /// When it was told so.
+    pub told: Moment,
 }
 
 /// Why a server serves nothing.
@@ -149,6 +159,9 @@ pub struct Change {
     pub released: BTreeMap<ServerId, Released>,
     /// How often it was begun anew.
     pub attempt: u32,
+    /// How often that was because a server had received more since it was reached.
+    #[serde(default)]
+    pub anew: u32,
     /// Whether the old primary is known to take no writes.
     pub fence: Fence,
     /// Servers on which a step failed for good, and why.

@@ -9,12 +9,9 @@ use std::time::Duration;
 /// How often a change begins anew because a server is not as it was reached.
 const ANEW_MAX: u32 = 5;
 
-impl Change {
-    /// Whether what servers have must be found out once more; not without end.
-    fn finds_out_anew(&self, failed: &Failed) -> bool {
-        failed.how == FailedHow::Changed && self.attempt <= ANEW_MAX
-    }
-}
+/// Others that were reached are waited for so long before a candidate is opened that enough follow: one of them may have to say that it has
+/// received more.
+const SAY_SO: Duration = Duration::from_millis(300);
 
 impl Turn<'_> {
     /// S1: tells the replicas that the primary can spare to follow the candidate.
@@ -97,6 +94,16 @@ impl Turn<'_> {
         self.open_if_followed();
     }
 
+    /// What a server has received since it was reached the candidate may lack, and it may have been acknowledged.
+    fn changed(&mut self, server: ServerId, what: &str) {
+        let Some(change) = &mut self.state.durable.change else { return };
+        change.anew += 1;
+        if change.anew > ANEW_MAX {
+            return self.blocked(&Blocked::NotStill(server));
+        }
+        self.set_back(None, &format!("server {} is not as it was when it was reached: {what}", server.0));
+    }
+
     /// Opens the candidate as soon as so many follow it as a commit needs.
     pub(super) fn open_if_followed(&mut self) {
         let needed = usize::from(self.wait_count());
@@ -104,7 +111,14 @@ impl Turn<'_> {
         let Some(source) = change.candidate() else { return };
         let follow = change.following.len();
         let all_told = !self.waits_for(Owner::Change, |step| matches!(step, Step::Repoint { .. }));
-        if follow >= needed && (needed > 0 || all_told) {
+        // Where the old primary takes no writes nothing is acknowledged any more.
+        let still = change.fence == Fence::Holds || self.now.since(change.since) >= SAY_SO;
+        let said = still
+            || !self.waits_for(Owner::Change, |step| match step {
+                Step::Repoint { server, .. } => change.reached.get(server).is_some_and(|reached| reached.counts),
+                _ => false,
+            });
+        if follow >= needed && (needed > 0 && said || all_told) {
             self.enter(Stage::Opening);
         } else if all_told {
             self.set_back(Some(source), &Blocked::TooFewFollow { follow, needed }.to_string());
@@ -119,7 +133,7 @@ impl Turn<'_> {
         if change.stage == Stage::Feeding {
             return match result {
                 Ok(_) => self.enter(Stage::Draining),
-                Err(failed) if change.finds_out_anew(&failed) => self.set_back(None, &changed(server, &failed.text)),
+                Err(failed) if failed.how == FailedHow::Changed => self.changed(server, &failed.text),
                 Err(failed) => self.set_back(Some(server), &failed.text),
             };
         }
@@ -128,9 +142,7 @@ impl Turn<'_> {
                 change.following.insert(server);
             }
             // What it has now the candidate may lack, and it may have been acknowledged.
-            Err(failed) if change.finds_out_anew(&failed) => {
-                return self.set_back(None, &changed(server, &failed.text));
-            }
+            Err(failed) if failed.how == FailedHow::Changed => return self.changed(server, &failed.text),
             Err(failed) => {
                 change.failed.entry(server).or_insert_with(|| format!("does not follow: {}", failed.text));
             }
@@ -174,8 +186,4 @@ impl Turn<'_> {
             Durability::Async { .. } => Acks::Off,
         }
     }
-}
-
-fn changed(server: ServerId, what: &str) -> String {
-    format!("server {} is not as it was when it was reached: {what}", server.0)
 }

@@ -47,7 +47,7 @@ mod track;
 pub use candidate::{CandidateReport, Choice, NoChoice, Participant, Survey, choose};
 pub use contradiction::Witnesses;
 pub use durable::{
-    Cause, Change, Durable, Fence, Opened, Quarantine, Reached, Reign, Released, Stage, Suspicion, Withdrawn,
+    Astray, Cause, Change, Durable, Fence, Opened, Quarantine, Reached, Reign, Released, Stage, Suspicion, Withdrawn,
 };
 pub use event::{
     Command, CommandId, Effect, Event, Force, MaintenanceState, Notice, NoticeKind, Observation, RejoinErrant, Seen,

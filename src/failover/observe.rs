@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Without an answer from anybody for so long, it is we who are cut off.
 const ISOLATED_AFTER: Duration = Duration::from_secs(1);
 /// No order is carried out so long after it was given.
-const ORDERS_LATE_MAX: Duration = Duration::from_secs(30);
+pub(super) const ORDERS_LATE_MAX: Duration = Duration::from_secs(30);
 
 impl Turn<'_> {
     pub(super) fn observe(&mut self, observation: Observation) {
@@ -308,6 +308,7 @@ impl Turn<'_> {
         }
         self.state.durable.opened = self.state.durable.opened.min(now);
         self.state.durable.stopped.values_mut().for_each(|at| *at = (*at).min(now));
+        self.state.durable.astray.values_mut().for_each(|astray| astray.told = astray.told.min(now));
         for id in self.state.ids() {
             let (started, doubt) =
                 (self.state.durable.starts.get(&id).copied(), self.state.durable.doubts.get(&id).copied());

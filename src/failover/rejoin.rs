@@ -1,11 +1,15 @@
 //! Taking servers back, and keeping them from what is not theirs.
 
 use super::machine::Turn;
+use super::observe::ORDERS_LATE_MAX;
 use super::state::{Owner, Rejoin, RejoinStage};
 use super::track::Word;
-use super::{CommandId, Done, Failed, Lease, Moment, NoticeKind, OnErrant, Stage, Step, Suspicion, Withdrawn};
+use super::{Astray, CommandId, Done, Failed, Lease, Moment, NoticeKind, OnErrant, Stage, Step, Suspicion, Withdrawn};
 use crate::topology::{Flavor, GtidHistory, Receiver, ServerId};
 use std::collections::BTreeSet;
+
+/// How often one that follows a candidate in vain is told to follow the primary before it is taken back as one of which nothing is known.
+const SEND_BACK_MAX: u32 = 3;
 
 impl Turn<'_> {
     /// What is to be done when nothing else is: strays fenced, the primary rid of its old source, servers taken back.
@@ -22,6 +26,7 @@ impl Turn<'_> {
         }
         self.forget_source();
         self.wait_for_all();
+        self.send_back();
         self.rejoin_next();
     }
 
@@ -43,6 +48,45 @@ impl Turn<'_> {
             let (epoch, limit) = (self.state.durable.epoch, self.policy.limits.step * 2);
             self.order(Owner::House, epoch, Step::Arm { server, wait_count }, limit);
         }
+    }
+
+    /// Who follows a candidate that was not opened follows the primary again, with all that it has; in the end it is taken back as one that
+    /// does not follow.
+    fn send_back(&mut self) {
+        let Some(source) = self.state.durable.primary else { return };
+        let fresh = self.fresh();
+        for (server, Astray { told, .. }) in self.state.durable.astray.clone() {
+            if !fresh.contains(&server)
+                || self.state.pending.values().any(|pending| pending.order.step.server() == server)
+            {
+                continue;
+            }
+            if server == source || self.is_fed(server, source) {
+                self.state.sent_back.remove(&server);
+                if self.now.since(told) > ORDERS_LATE_MAX {
+                    self.state.durable.astray.remove(&server);
+                }
+                continue;
+            }
+            let times = self.state.sent_back.get(&server).copied().unwrap_or(0);
+            if times < SEND_BACK_MAX && self.may_try(server) {
+                self.try_later(server);
+                self.state.sent_back.insert(server, times + 1);
+                let (epoch, acks, limit) = (self.state.durable.epoch, self.acks(), self.policy.limits.step * 2);
+                self.order(Owner::House, epoch, Step::Attach { server, source, acks }, limit);
+            }
+        }
+    }
+
+    /// Whether a server receives from there by its last word, and acknowledges if it should.
+    fn is_fed(&self, server: ServerId, source: ServerId) -> bool {
+        let acks = self.policy.durability.wait_count() > 0;
+        self.status(server).is_some_and(|status| {
+            let stream = status.stream.as_ref();
+            let receives =
+                |stream: &super::Stream| stream.source == Some(source) && stream.receiver != Receiver::Stopped;
+            stream.is_some_and(receives) && (status.semi_sync.replica_on || !acks)
+        })
     }
 
     /// Who takes writes and is not the primary is made read-only at once, and trusted no more.
@@ -88,8 +132,13 @@ impl Turn<'_> {
     }
 
     pub(super) fn house_outcome(&mut self, step: &Step, result: &Result<Done, Failed>) {
-        if let (Step::Fence { server }, Ok(_)) = (step, result) {
-            self.effects.push(super::Effect::Look(*server));
+        match (step, result) {
+            (Step::Fence { server }, Ok(_)) => self.effects.push(super::Effect::Look(*server)),
+            (Step::Attach { server, .. }, Ok(_)) => {
+                self.happened(format!("server {} follows the primary again", server.0));
+                self.effects.push(super::Effect::Look(*server));
+            }
+            _ => {}
         }
     }
 
@@ -108,7 +157,12 @@ impl Turn<'_> {
         rejoins.filter(|(_, rejoin)| rejoin.stage != RejoinStage::Cloning).map(|(server, _)| *server).collect()
     }
 
-    /// One at a time, but for those that are being rebuilt.
+    /// Whether a server is being rebuilt: a donor serves one at a time.
+    pub(super) fn rebuilds(&self) -> bool {
+        self.state.rejoins.values().any(|rejoin| rejoin.stage == RejoinStage::Cloning)
+    }
+
+    /// One at a time, but for one that is being rebuilt.
     fn rejoin_next(&mut self) {
         let rejoining = self.rejoining();
         if !rejoining.is_empty() {
@@ -136,8 +190,11 @@ impl Turn<'_> {
         }
         match durable.quarantined.get(&id).map(|quarantine| &quarantine.why) {
             Some(Suspicion::Unchecked) => true,
-            Some(Suspicion::Errant(_) | Suspicion::Purged) => self.policy.errant == OnErrant::Clone,
-            None => !self.follows_primary(id) || self.waits_to_replicate(id) || durable.astray.contains(&id),
+            Some(Suspicion::Errant(_) | Suspicion::Purged) => self.policy.errant == OnErrant::Clone && !self.rebuilds(),
+            None if durable.astray.contains_key(&id) => {
+                self.state.sent_back.get(&id).is_some_and(|times| *times >= SEND_BACK_MAX)
+            }
+            None => !self.follows_primary(id) || self.waits_to_replicate(id),
         }
     }
 
@@ -281,6 +338,11 @@ impl Turn<'_> {
         }
         // First it is counted among those who may acknowledge, then it may.
         if self.state.durable.ackers.insert(server) {
+            // It has acknowledged nothing to this primary that it could have lost.
+            if let Some(track) = self.state.track_mut(server) {
+                (track.doubt, track.restarted) = (None, false);
+            }
+            self.note_doubt(server);
             self.happened(format!("server {} may acknowledge from now on", server.0));
         } else if !sets.executed.covers(&sets.held(self.state.primary_history().as_ref())) {
             self.forgets(server);
@@ -315,6 +377,9 @@ impl Turn<'_> {
         let wanted = self.state.rejoins.get(&server).is_some_and(|rejoin| rejoin.clone);
         let mysql = self.status(server).is_some_and(|status| status.flavor == Flavor::MySql);
         match self.state.durable.primary {
+            Some(_) if wanted && mysql && self.rebuilds() => {
+                self.end_rejoin(server, Err(format!("{why}: another server is being rebuilt: one at a time")));
+            }
             Some(donor) if wanted && mysql => {
                 self.stage(server, RejoinStage::Cloning);
                 self.happened(format!("server {} is rebuilt from server {}", server.0, donor.0));

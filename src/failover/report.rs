@@ -1,6 +1,7 @@
 //! Why something was done, or not: the answer to `why`, and what stands in the journal.
 
 use super::{CandidateReport, Durable, Evidence, Finding, Moment, NoChoice, Policy, Problem, findings};
+use crate::topology::ServerId;
 use serde::{Deserialize, Serialize};
 
 /// One judgement, with all that it was made from.
@@ -67,6 +68,8 @@ pub enum Blocked {
         /// How far the candidate is behind what the old primary was last seen to have, in milliseconds; `None` when not known.
         behind_ms: Option<u64>,
     },
+    /// A server has received more each time that it was told to follow another.
+    NotStill(ServerId),
     /// Too few replicas follow the candidate.
     TooFewFollow {
         /// So many do.
@@ -91,6 +94,9 @@ impl std::fmt::Display for Blocked {
             ),
             Self::NoCandidate(NoChoice::NoCandidate) => {
                 f.write_str("there is something against every server that was reached")
+            }
+            Self::NotStill(server) => {
+                write!(f, "server {} has received more each time after it was reached: somebody feeds it", server.0)
             }
             Self::NotFenced(why) => write!(f, "the old primary may still take writes: {why}"),
             Self::LossTooGreat { behind_ms: Some(ms) } => {

@@ -35,6 +35,8 @@ pub struct State {
     pub(super) lease: Lease,
     /// Servers that are being taken back: those that are rebuilt, which may take hours, and one more.
     pub(super) rejoins: BTreeMap<ServerId, Rejoin>,
+    /// How often those who followed a candidate in vain were told to follow the primary.
+    pub(super) sent_back: BTreeMap<ServerId, u32>,
     /// When what failed at a server may be tried again.
     pub(super) not_before: BTreeMap<ServerId, Moment>,
     /// The primary's transactions, and when they were asked for.
@@ -155,6 +157,7 @@ impl State {
             network: None,
             lease: Lease::Held,
             rejoins: BTreeMap::new(),
+            sent_back: BTreeMap::new(),
             not_before: BTreeMap::new(),
             history: None,
             positions: VecDeque::new(),
@@ -163,10 +166,12 @@ impl State {
         }
     }
 
-    /// As new: nothing is known. What comes of orders that were given before is taken for no other's.
+    /// As new: nothing is known, but who is not to be used. What comes of orders that were given before is taken for no other's.
     #[must_use]
     pub fn forgotten(&self) -> Self {
-        Self { next_order: self.next_order, ..Self::new(self.tracks.len()) }
+        let (quarantined, withdrawn) = (self.durable.quarantined.clone(), self.durable.withdrawn.clone());
+        let durable = Durable { quarantined, withdrawn, ..Durable::default() };
+        Self { next_order: self.next_order, durable, ..Self::new(self.tracks.len()) }
     }
 
     /// What survives us.
@@ -321,9 +326,13 @@ impl State {
             barred.insert(*id, text.to_owned());
         }
         let epoch = self.durable.epoch;
-        // Who may not decide follows what the servers say, and knows of nobody that he is not clean.
+        // Who may not decide follows what the servers say. Whoever takes writes was made the primary by someone who may.
         if self.lease == Lease::NotHeld {
-            return Gate { epoch, writes: GateWrites::Ungoverned, barred: BTreeMap::new() };
+            barred.retain(|id, _| {
+                let status = self.tracks.get(usize::from(id.0)).and_then(Track::status);
+                status.is_none_or(|status| status.read_only)
+            });
+            return Gate { epoch, writes: GateWrites::Ungoverned, barred };
         }
         // What has begun is gone through with: the gate belongs to it.
         if !self.governs(policy) && self.durable.change.is_none() {

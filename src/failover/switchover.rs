@@ -98,7 +98,16 @@ impl Turn<'_> {
         heard_ms.is_some_and(|ms| Duration::from_millis(ms) > self.policy.detection.deaf_after)
     }
 
-    /// Calls off what has touched no server yet.
+    /// While replicas follow the candidate already commits may be acknowledged by it alone: without it they wait.
+    pub(super) fn call_off_without_candidate(&mut self) {
+        let Some(candidate) = self.state.durable.change.as_ref().and_then(super::Change::candidate) else { return };
+        let evidence = self.state.evidence(self.now);
+        if evidence.server(candidate).is_some_and(|server| server.is_silent(self.policy)) {
+            self.call_off(&format!("server {} does not answer", candidate.0));
+        }
+    }
+
+    /// Calls off what has not touched the primary yet. Who follows the candidate already is sent back.
     pub(super) fn call_off(&mut self, why: &str) {
         let Some(change) = self.state.durable.change.take() else { return };
         self.drop_orders(super::state::Owner::Change);
@@ -123,9 +132,12 @@ impl Turn<'_> {
         }
     }
 
-    /// One that is behind for long still is near enough, by [`Turn::preflight`]; only the clients wait longer for it.
+    /// One that is behind for long still is near enough, by [`Turn::preflight`], if it answers; only the clients wait longer for it.
     pub(super) fn approached(&mut self, result: Result<Done, Failed>) {
+        let candidate = self.state.durable.change.as_ref().and_then(super::Change::candidate);
+        let answers = candidate.is_some_and(|candidate| self.fresh().contains(&candidate));
         match result {
+            Err(failed) if !answers => self.call_off(&format!("the candidate does not answer: {}", failed.text)),
             Err(failed) if failed.how != FailedHow::NotYet => {
                 self.call_off(&format!("how far the candidate is behind could not be seen: {}", failed.text));
             }

@@ -295,8 +295,8 @@ impl World {
     }
 
     /// Whether an acknowledged transaction may be lost whoever is promoted: everybody was reached, a primary has lost what it was seen to
-    /// have, and too many of those who may have acknowledged that were started anew since it was written, or threw away what they had
-    /// received. Then a later transaction that nobody has seen may be lost with it, which only those had acknowledged: all that is to be
+    /// have, and too many of those who may have acknowledged that were started anew since it was written, or told to follow, which may
+    /// throw away what they had received. Then a later transaction that nobody has seen may be lost with it, which only those had acknowledged: all that is to be
     /// seen would be the same. (Servers of the simulation lose in truth only what was not acknowledged; but neither they nor the planner
     /// can know.)
     fn is_rightly_blocked(&self) -> bool {
@@ -318,7 +318,7 @@ impl World {
                 let was_seen = seen.covers(&GtidHistory::parse(flavor, &gtid).unwrap());
                 let kept = |id: &&ServerId| {
                     let at = &self.servers[usize::from(id.0)];
-                    at.started.max(at.threw) < trx.written
+                    at.started.max(at.told) < trx.written
                 };
                 let witnesses = reign.ackers.iter().filter(kept);
                 server_id(trx.origin) == reign.primary

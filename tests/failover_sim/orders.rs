@@ -57,7 +57,8 @@ impl World {
                 return self.at(AGAIN, Happening::Arrive(Box::new(errand)));
             }
             Now::Later => {
-                if matches!(order.step, Step::Attach { .. }) && self.servers[index].runs() {
+                // As a rule it goes on as before.
+                if matches!(order.step, Step::Attach { .. }) && self.servers[index].runs() && self.dice.permille(700) {
                     self.servers[index].receives = true;
                 }
                 Err(Failed { how: FailedHow::NotYet, text: "not yet".to_owned() })
@@ -228,10 +229,8 @@ impl World {
         let now = self.now;
         let at = &mut self.servers[index];
         at.read_only = true;
-        if !at.relay.is_empty() {
-            at.relay.clear();
-            at.threw = now;
-        }
+        at.relay.clear();
+        at.told = now;
         (at.source, at.receives, at.applies, at.connected, at.heard) = (Some(source), true, true, false, now);
         (at.replica_on, at.source_on) = (acks == Acks::On, false);
         at.waiting.clear();

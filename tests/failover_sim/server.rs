@@ -69,8 +69,8 @@ pub struct Server {
     pub up: bool,
     pub paused: bool,
     pub started: u64,
-    /// When it last threw away what it had received.
-    pub threw: u64,
+    /// When it was last told to follow another: what it had received until then it may have thrown away.
+    pub told: u64,
     /// Counts its starts: a connection belongs to one.
     pub incarnation: u32,
     pub read_only: bool,
@@ -102,7 +102,7 @@ impl Server {
             up: true,
             paused: false,
             started: 0,
-            threw: 0,
+            told: 0,
             incarnation: 0,
             read_only: true,
             log: Vec::new(),

@@ -577,9 +577,24 @@ impl World {
         if self.now < self.stalled {
             return;
         }
-        let GateWrites::Open(primary) = self.gate.writes else { return };
-        let server = usize::from(primary.0);
         let proxy = self.proxy();
+        let server = match &self.gate.writes {
+            GateWrites::Open(primary) => usize::from(primary.0),
+            // The only one that takes writes, by what is seen.
+            GateWrites::Ungoverned => {
+                let seen = |server: &usize| {
+                    let at = &self.servers[*server];
+                    self.links[proxy][*server] && at.runs() && !at.read_only
+                };
+                let writable: Vec<usize> = (0..self.servers.len()).filter(seen).collect();
+                // A replica that takes writes is one too many.
+                match writable.as_slice() {
+                    [only] if self.servers[*only].source.is_none() => *only,
+                    _ => return,
+                }
+            }
+            GateWrites::Draining(_) | GateWrites::Closed(_) => return,
+        };
         // By the topology that the data plane gets: a read-only or dead primary takes none.
         if self.links[proxy][server] && self.servers[server].runs() {
             let incarnation = self.servers[server].incarnation;

@@ -1,6 +1,7 @@
 //! Steps on a replica: stop receiving, say what it has, apply that, replicate from somebody else.
 
 use super::hand::{Hand, StepError, literal};
+use super::primary::is_off;
 use super::words::{self, SemiSyncWords, Source};
 use crate::control::statement::{Columns, Dialect};
 use crate::topology::GtidSet;
@@ -15,6 +16,9 @@ const END_TIMEOUT: &str = "rpl_semi_sync_slave_kill_conn_timeout";
 
 /// How long a receiver that is told to end takes to get to where it waits for its source.
 const ENDING: Duration = Duration::from_millis(20);
+
+/// What [`Hand::drain`] does, by which its error is known: to ask again is right.
+pub(super) const APPLY: &str = "apply what was received";
 
 /// Between two looks whether a replica is connected.
 const CONNECTING: Duration = Duration::from_millis(5);
@@ -192,7 +196,7 @@ impl Hand {
                 Dialect::MySql | Dialect::OldMySql => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({gtids}, {seconds})"),
                 Dialect::MariaDb => format!("SELECT MASTER_GTID_WAIT({gtids}, {seconds})"),
             };
-            let answer = self.text_within("apply what was received", &sql, left + Duration::from_secs(1)).await?;
+            let answer = self.text_within(APPLY, &sql, left + Duration::from_secs(1)).await?;
             if answer == "0" {
                 return Ok(());
             }
@@ -201,7 +205,7 @@ impl Hand {
                 return Err(StepError::Unfit(format!("the applier is stopped: {why}")));
             }
             if Instant::now() >= deadline {
-                return Err(StepError::Timeout { doing: "apply what was received", within: limit });
+                return Err(StepError::Timeout { doing: APPLY, within: limit });
             }
         }
     }
@@ -217,11 +221,11 @@ impl Hand {
     /// One that replicates from there already is only started.
     pub async fn repoint(&mut self, source: Source<'_>, acknowledges: bool) -> Result<(), StepError> {
         self.close_quietly().await?;
-        let channels = self.channels().await?;
-        let semi_sync = if acknowledges { self.semi_sync().await? } else { None };
-        if follow(&channels, source) {
+        if self.follows(source, acknowledges).await? {
             return Ok(());
         }
+        let channels = self.channels().await?;
+        let semi_sync = if acknowledges { self.semi_sync().await? } else { None };
         if !channels.is_empty() {
             self.stop_replication().await?;
         }
@@ -242,9 +246,15 @@ impl Hand {
         self.run("start replication", &format!("START {}", words::replica(self.dialect))).await
     }
 
-    /// Whether this server replicates from there, and from nobody else.
-    pub(super) async fn follows(&mut self, source: Source<'_>) -> Result<bool, StepError> {
-        Ok(follow(&self.channels().await?, source))
+    /// Whether this server replicates from there, and from nobody else, and acknowledges if it should.
+    pub(super) async fn follows(&mut self, source: Source<'_>, acknowledges: bool) -> Result<bool, StepError> {
+        if !follow(&self.channels().await?, source) {
+            return Ok(false);
+        }
+        let replica = if acknowledges { self.semi_sync().await? } else { None };
+        let Some(words) = replica else { return Ok(true) };
+        let on = format!("SELECT @@global.{}_enabled", words.replica());
+        Ok(!is_off(&self.text("read whether it acknowledges", &on).await?))
     }
 
     /// Waits until it is connected to its source.

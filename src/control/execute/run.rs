@@ -5,6 +5,7 @@ use super::dump::{self, Dump};
 use super::hand::{Access, Hand, StepError};
 use super::hook::run_hook;
 use super::rejoin::Fitness;
+use super::replica::APPLY;
 use super::sessions;
 use super::words::Source;
 use crate::config::{Hooks, Replication};
@@ -17,10 +18,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How far behind a candidate may be when the clients begin to wait for it, with what it takes to ask.
 const NEAR: Duration = Duration::from_millis(40);
+/// What is left of the time to move a replica, for it to go on as before when it can't be moved.
+const GO_ON: Duration = Duration::from_secs(1);
 /// What is left of a step's time for its answer.
 const ANSWER: Duration = Duration::from_millis(100);
 /// Time between two attempts to reach a server that is being rebuilt.
@@ -98,6 +101,9 @@ impl Executor {
                 self.dump_errant(*server, errant, known, limit.saturating_sub(DUMP_MARGIN)).await
             }
             Step::Clone { server, donor } => self.clone(*server, *donor, limit).await,
+            Step::Attach { server, source, acks } => {
+                self.attach(order, *server, *source, *acks, Instant::now() + limit).await.map_err(|error| told(&error))
+            }
             step => self.at(order, step, limit).await,
         }
     }
@@ -115,12 +121,7 @@ impl Executor {
     }
 
     async fn act(&self, hand: &mut Hand, order: &Order, step: &Step, limit: Duration) -> Result<Done, StepError> {
-        if order.lease == LeaseCheck::BeforeActing {
-            let known = hand.read_epoch().await?;
-            if known > order.epoch.0 {
-                return Err(StepError::Unfit(format!("it knows of epoch {known}, this is for {}", order.epoch.0)));
-            }
-        }
+        is_current(hand, order).await?;
         match step {
             Step::Revoke { .. } => hand.stop_receiver().await?,
             Step::Fence { .. } => {
@@ -138,10 +139,6 @@ impl Executor {
             }
             Step::Repoint { source, acks, at_most, .. } => {
                 self.repoint(hand, *source, *acks, at_most.as_ref()).await?;
-                return Ok(Done::Plain);
-            }
-            Step::Attach { source, acks, .. } => {
-                self.attach(hand, *source, *acks, limit.saturating_sub(ANSWER)).await?;
                 return Ok(Done::Plain);
             }
             Step::Open { .. } => {
@@ -164,6 +161,7 @@ impl Executor {
             }
             Step::AskHook { .. }
             | Step::FenceByHook { .. }
+            | Step::Attach { .. }
             | Step::Approach { .. }
             | Step::DrainSessions { .. }
             | Step::KillSessions { .. }
@@ -184,7 +182,7 @@ impl Executor {
         let address = self.address(source);
         let source = Source::new(&address, self.replication()?, self.means.heartbeat);
         if let Some(at_most) = at_most
-            && !hand.follows(source).await?
+            && !hand.follows(source, acks == Acks::On).await?
         {
             hand.stop_receiver().await?;
             let more = hand.sets().await?.0.held(Some(at_most)).less(at_most);
@@ -195,19 +193,39 @@ impl Executor {
         hand.rejoin(source, acks == Acks::On).await
     }
 
-    async fn attach(&self, hand: &mut Hand, source: ServerId, acks: Acks, limit: Duration) -> Result<(), StepError> {
-        let deadline = Instant::now() + limit;
+    async fn attach(
+        &self,
+        order: &Order,
+        server: ServerId,
+        source: ServerId,
+        acks: Acks,
+        deadline: Instant,
+    ) -> Result<Done, StepError> {
+        let mut hand = self.hand(server).await?;
+        is_current(&mut hand, order).await?;
         let address = self.address(source);
         let to = Source::new(&address, self.replication()?, self.means.heartbeat);
-        if !hand.follows(to).await? {
-            if let Err(error) = self.detach(hand, source, deadline).await {
-                // It goes on as before, if it can.
-                hand.start_receiver().await?;
+        let acknowledges = acks == Acks::On;
+        if !hand.follows(to, acknowledges).await? {
+            let enough = deadline.checked_sub(GO_ON).unwrap_or(deadline);
+            let detached = match timeout_at(enough, self.detach(&mut hand, source, enough)).await {
+                Ok(detached) => detached,
+                Err(_elapsed) => Err(StepError::Timeout { doing: APPLY, within: GO_ON }),
+            };
+            if let Err(error) = detached {
+                // It goes on as before, if it can. What the other login waits for may not have come.
+                Hand::log_in(&self.address(server), &self.means.access).await?.start_receiver().await?;
                 return Err(error);
             }
-            hand.repoint(to, acks == Acks::On).await?;
+            if !self.means.lease.load(Ordering::Acquire) {
+                hand.start_receiver().await?;
+                return Err(StepError::Unfit("another dbproxy may act for this cluster".to_owned()));
+            }
+            hand.repoint(to, acknowledges).await?;
         }
-        hand.connected(deadline).await
+        hand.connected(deadline.checked_sub(ANSWER).unwrap_or(deadline)).await?;
+        self.keep(server, hand).await;
+        Ok(Done::Plain)
     }
 
     /// Leaves a replica without a source when it has nothing that is not applied, and the other one has all of it.
@@ -382,6 +400,18 @@ impl Hand {
     }
 }
 
+/// Whether an order is not of a time that this server knows to be over.
+async fn is_current(hand: &mut Hand, order: &Order) -> Result<(), StepError> {
+    if order.lease == LeaseCheck::NotNeeded {
+        return Ok(());
+    }
+    let known = hand.read_epoch().await?;
+    if known > order.epoch.0 {
+        return Err(StepError::Unfit(format!("it knows of epoch {known}, this is for {}", order.epoch.0)));
+    }
+    Ok(())
+}
+
 fn failed(how: FailedHow, text: String) -> Failed {
     Failed { how, text }
 }
@@ -393,7 +423,7 @@ fn told(error: &StepError) -> Failed {
             FailedHow::Refused
         }
         StepError::Login(_) => FailedHow::Unreachable,
-        StepError::Timeout { doing: "apply what was received", .. } => FailedHow::NotYet,
+        StepError::Timeout { doing: APPLY, .. } => FailedHow::NotYet,
         StepError::Timeout { .. } | StepError::Broken { .. } => FailedHow::Unknown,
         StepError::Changed(_) => FailedHow::Changed,
         StepError::Refused { .. } | StepError::Unfit(_) => FailedHow::Refused,
