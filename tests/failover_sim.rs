@@ -146,8 +146,8 @@ fn every_sabotage_is_caught() {
     let mut missed = Vec::new();
     let seeds = number("SIM_SABOTAGE_SEEDS").unwrap_or(SABOTAGE_SEEDS);
     for (sabotage, first, caught) in [
-        (Sabotage::SmallQuorum, 600, "acknowledged"),
-        (Sabotage::SkipRevoke, 0, "can be acknowledged"),
+        (Sabotage::SmallQuorum, 2200, "acknowledged"),
+        (Sabotage::SkipRevoke, 3100, "can be acknowledged"),
         (Sabotage::SkipDrain, 0, "without"),
         (Sabotage::ForgetJournal, 0, "epoch"),
         (Sabotage::DeafReplicas, 0, "nothing was wrong"),
