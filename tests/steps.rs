@@ -8,7 +8,7 @@ use dbproxy::failover::{Acks, Done, FailedHow, Order, OrderId, Step};
 use dbproxy::telemetry::{LABELS, Metrics};
 use dbproxy::topology::{Epoch, Flavor, GtidHistory, GtidSet, ServerId};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{Client, Cluster, Options, Server, accounts, flavors, wait_for};
 use tokio::runtime::Runtime;
@@ -459,5 +459,57 @@ fn a_replica_that_has_received_more_than_is_known_is_not_told_to_follow_another(
         assert_eq!(repoint(has(next)), Ok(Done::Plain));
         other.wait_for_gtid(&next.gtid_executed());
         assert_eq!(rows(other), "1");
+    }
+}
+
+/// Clients that write without a pause until they are dropped.
+struct Writers(Arc<AtomicBool>, Vec<std::thread::JoinHandle<()>>);
+
+impl Writers {
+    fn start(server: &Server) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..4).map(|_| {
+            let (mut client, stop) = (server.connect(accounts::APP).unwrap(), stop.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    client.query("INSERT INTO app.many (text) VALUES (REPEAT('x', 2000)), (REPEAT('y', 2000))");
+                }
+            })
+        });
+        let threads = threads.collect();
+        Self(stop, threads)
+    }
+
+    fn end(self) {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+}
+
+/// MySQL's applier that has begun a transaction waits up to 60 s for its rest when it is told to stop; a receiver that is told to stop does so
+/// in the middle of one.
+#[test]
+fn a_replica_is_moved_at_once_however_much_is_written() {
+    for flavor in flavors() {
+        let (cluster, runtime) = (cluster(flavor, 2), runtime());
+        cluster.primary().sql("CREATE TABLE app.many (id INT AUTO_INCREMENT PRIMARY KEY, text TEXT)");
+        cluster.wait_for_replicas();
+        let executor = executor(&cluster);
+        let writers = Writers::start(cluster.primary());
+        let mut took = Vec::new();
+        for round in 0..20 {
+            let step = Step::Attach { server: ServerId(2), source: ServerId((round + 1) % 2), acks: Acks::On };
+            let began = Instant::now();
+            let outcome = runtime.block_on(executor.run(order(step, Duration::from_secs(70))));
+            assert_eq!(outcome.result, Ok(Done::Plain), "{flavor:?}");
+            took.push(began.elapsed());
+        }
+        writers.end();
+        println!("{flavor:?}: {took:?}");
+        took.sort_unstable();
+        assert!(took[19] < Duration::from_secs(10), "{flavor:?}: {took:?}");
+        cluster.wait_for_replicas();
+        let count = |server: &Server| server.value("SELECT COUNT(*) FROM app.many");
+        assert_eq!(count(&cluster.replicas()[1]), count(cluster.primary()));
     }
 }

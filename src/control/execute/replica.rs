@@ -42,6 +42,8 @@ pub(super) struct Channel {
     pub(super) receives: bool,
     pub(super) connected: bool,
     pub(super) applies: bool,
+    /// It tells its source by GTID where to go on.
+    pub(super) by_gtid: bool,
     /// Received by GTID, as the server prints it: MySQL's whole set, MariaDB's last of each domain.
     pub(super) received: String,
     /// The applier's last error.
@@ -217,6 +219,7 @@ impl Hand {
 
     /// Replicates from another server from now on, closed for writes and, with `acknowledges`, acknowledging what it
     /// receives. Nothing that it has received is lost: whoever calls this knows that the new source has all of it.
+    /// What it has not applied yet it gets once more, unless its applier could go on.
     ///
     /// One that replicates from there already is only started.
     pub async fn repoint(&mut self, source: Source<'_>, acknowledges: bool) -> Result<(), StepError> {
@@ -226,11 +229,19 @@ impl Hand {
         }
         let channels = self.channels().await?;
         let semi_sync = if acknowledges { self.semi_sync().await? } else { None };
-        if !channels.is_empty() {
+        let applies = self.goes_on_applying(&channels);
+        if applies {
+            self.stop_receiver().await?;
+        } else if !channels.is_empty() {
             self.stop_replication().await?;
         }
         if let Some(words) = semi_sync {
             self.run("acknowledge", &words::acknowledge(words)).await?;
+        }
+        let (change, replica) = (words::change_source(self.dialect, source), words::replica(self.dialect));
+        if applies {
+            self.run("point at the new source", &change).await?;
+            return self.run("start receiving", &format!("START {replica} IO_THREAD")).await;
         }
         let named = |channel: &&Channel| !channel.name.is_empty();
         for channel in channels.iter().filter(named) {
@@ -242,8 +253,15 @@ impl Hand {
             };
             self.run("forget a source", &sql).await?;
         }
-        self.run("point at the new source", &words::change_source(self.dialect, source)).await?;
-        self.run("start replication", &format!("START {}", words::replica(self.dialect))).await
+        self.run("point at the new source", &(change + words::by_gtid(self.dialect))).await?;
+        self.run("start replication", &format!("START {replica}")).await
+    }
+
+    /// Whether the applier need not stop for another source: on MySQL, where it replicates by GTID. It must not: with the beginning of a transaction
+    /// in its hands, whose rest the receiver did not get, it does so only after 60 s (`SLAVE_WAIT_GROUP_DONE` in rpl_replica.cc). From the new
+    /// source it gets all of it, or that there is none.
+    fn goes_on_applying(&self, channels: &[Channel]) -> bool {
+        !self.is_mariadb() && matches!(channels, [only] if only.name.is_empty() && only.applies && only.by_gtid)
     }
 
     /// Whether this server replicates from there, and from nobody else, and acknowledges if it should.
@@ -331,6 +349,7 @@ fn channel(row: Columns<'_>) -> Channel {
         port: either("Source_Port", "Master_Port"),
         receives: either("Replica_IO_Running", "Slave_IO_Running") != "No",
         connected: either("Replica_IO_Running", "Slave_IO_Running") == "Yes",
+        by_gtid: row.text("Auto_Position").is_some_and(|on| on == "1"),
         applies: either("Replica_SQL_Running", "Slave_SQL_Running") == "Yes",
         received: either("Retrieved_Gtid_Set", "Gtid_IO_Pos"),
         error: error.map(|number| format!("{number}: {}", row.text("Last_SQL_Error").unwrap_or_default())),

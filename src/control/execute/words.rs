@@ -76,7 +76,7 @@ pub(super) const fn stop_replication(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Makes a server replicate from another by GTID. States the heartbeat period each time: with a new host or port it goes back
+/// Makes a server replicate from another, with [`by_gtid`]. States the heartbeat period each time: with a new host or port it goes back
 /// to half the network timeout, silently, on both products.
 pub(super) fn change_source(dialect: Dialect, source: Source<'_>) -> String {
     let user = literal(&source.replication.user.name);
@@ -97,11 +97,20 @@ pub(super) fn change_source(dialect: Dialect, source: Source<'_>) -> String {
     }
     match dialect {
         // A retry count of 0 is no limit. The public key is for `caching_sha2_password` without TLS.
-        Dialect::MySql => text += ", SOURCE_AUTO_POSITION = 1, SOURCE_RETRY_COUNT = 0, GET_SOURCE_PUBLIC_KEY = 1",
-        Dialect::OldMySql => text += ", MASTER_AUTO_POSITION = 1, MASTER_RETRY_COUNT = 0, GET_MASTER_PUBLIC_KEY = 1",
-        Dialect::MariaDb => text += ", MASTER_USE_GTID = slave_pos",
+        Dialect::MySql => text += ", SOURCE_RETRY_COUNT = 0, GET_SOURCE_PUBLIC_KEY = 1",
+        Dialect::OldMySql => text += ", MASTER_RETRY_COUNT = 0, GET_MASTER_PUBLIC_KEY = 1",
+        Dialect::MariaDb => {}
     }
     text
+}
+
+/// Says with [`change_source`] where to go on: by GTID. MySQL takes that only while the applier is stopped, so not where it was said before.
+pub(super) const fn by_gtid(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::MySql => ", SOURCE_AUTO_POSITION = 1",
+        Dialect::OldMySql => ", MASTER_AUTO_POSITION = 1",
+        Dialect::MariaDb => ", MASTER_USE_GTID = slave_pos",
+    }
 }
 
 /// Makes a primary wait for acknowledgements, for ever. MariaDB always waits for one replica.
@@ -151,7 +160,7 @@ mod tests {
     }
 
     fn change(dialect: Dialect, replication: &Replication) -> String {
-        change_source(dialect, Source::new("[::1]:3307", replication, Duration::from_millis(500)))
+        change_source(dialect, Source::new("[::1]:3307", replication, Duration::from_millis(500))) + by_gtid(dialect)
     }
 
     #[test]
@@ -166,14 +175,14 @@ mod tests {
         assert_eq!(
             change(Dialect::MySql, &plain),
             format!(
-                "CHANGE REPLICATION SOURCE TO {}, SOURCE_AUTO_POSITION = 1, SOURCE_RETRY_COUNT = 0, GET_SOURCE_PUBLIC_KEY = 1",
+                "CHANGE REPLICATION SOURCE TO {}, SOURCE_RETRY_COUNT = 0, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_AUTO_POSITION = 1",
                 begin("SOURCE")
             )
         );
         assert_eq!(
             change(Dialect::OldMySql, &plain),
             format!(
-                "CHANGE MASTER TO {}, MASTER_AUTO_POSITION = 1, MASTER_RETRY_COUNT = 0, GET_MASTER_PUBLIC_KEY = 1",
+                "CHANGE MASTER TO {}, MASTER_RETRY_COUNT = 0, GET_MASTER_PUBLIC_KEY = 1, MASTER_AUTO_POSITION = 1",
                 begin("MASTER")
             )
         );
