@@ -419,9 +419,10 @@ fn a_replica_follows_the_candidate_while_the_primary_takes_writes() {
 
         // Connected before the candidate was armed, it acknowledges.
         cluster.primary().kill9();
-        for step in
-            [Step::Arm { server: ServerId(1), wait_count: 1 }, Step::Open { server: ServerId(1), wait_count: 1 }]
-        {
+        for step in [
+            Step::Arm { server: ServerId(1), wait_count: 1, beside: None },
+            Step::Open { server: ServerId(1), wait_count: 1 },
+        ] {
             let outcome = runtime.block_on(executor.run(order(step, Duration::from_secs(60))));
             assert!(outcome.result.is_ok(), "{flavor:?}: {outcome:?}");
         }
@@ -512,4 +513,47 @@ fn a_replica_is_moved_at_once_however_much_is_written() {
         let count = |server: &Server| server.value("SELECT COUNT(*) FROM app.many");
         assert_eq!(count(&cluster.replicas()[1]), count(cluster.primary()));
     }
+}
+
+#[test]
+fn a_candidate_that_received_half_a_transaction_is_armed_at_once() {
+    let flavor = Flavor::MySql;
+    if !flavors().contains(&flavor) {
+        return;
+    }
+    let (cluster, runtime) = (cluster(flavor, 2), runtime());
+    let primary = cluster.primary();
+    primary.sql("CREATE TABLE app.many (id INT AUTO_INCREMENT PRIMARY KEY, text TEXT)");
+    primary.sql("INSERT INTO app.many (text) VALUES (REPEAT('x', 2000))");
+    for _ in 0..14 {
+        primary.sql("INSERT INTO app.many (text) SELECT text FROM app.many");
+    }
+    cluster.wait_for_replicas();
+    let executor = executor(&cluster);
+    let mut large = primary.connect(accounts::APP).unwrap();
+    let unfinished = std::thread::spawn(move || {
+        large.try_query("INSERT INTO app.many (text) SELECT text FROM app.many").map(|_| ())
+    });
+    let queueing =
+        "SELECT COUNT(*) FROM performance_schema.replication_connection_status WHERE QUEUEING_TRANSACTION <> ''";
+    let candidate = &cluster.replicas()[0];
+    let mut eye = candidate.connect(accounts::MONITOR).unwrap();
+    wait_for("half of a transaction", || (eye.query(queueing)[0][0].as_deref() == Some("1")).then_some(()));
+    primary.kill9();
+    let run = |step: Step| {
+        let began = Instant::now();
+        let outcome = runtime.block_on(executor.run(order(step, Duration::from_secs(100))));
+        assert!(outcome.result.is_ok(), "{outcome:?}");
+        began.elapsed()
+    };
+    run(Step::Revoke { server: ServerId(1) });
+    run(Step::Revoke { server: ServerId(2) });
+    let has_half = candidate.value(queueing) == "1";
+    let took = run(Step::Arm { server: ServerId(1), wait_count: 1, beside: Some(ServerId(2)) });
+    println!("half a transaction: {has_half}; armed in {took:?}; the client: {:?}", unfinished.join().unwrap());
+    assert!(has_half, "the receiver got the whole transaction");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    run(Step::Repoint { server: ServerId(2), source: ServerId(1), acks: Acks::On, at_most: None });
+    run(Step::Open { server: ServerId(1), wait_count: 1 });
+    assert_eq!(candidate.value("SELECT COUNT(*) FROM app.many"), "16384", "half of a transaction is none");
 }

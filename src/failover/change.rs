@@ -168,7 +168,9 @@ impl Turn<'_> {
                 None => return self.enter(Stage::Draining),
             },
             (Stage::Draining, Some(server), Some(until)) => (Step::Drain { server, until }, DRAIN_SLICE),
-            (Stage::Arming, Some(server), _) => (Step::Arm { server, wait_count }, limits.step * 2),
+            (Stage::Arming, Some(server), _) => {
+                (Step::Arm { server, wait_count, beside: self.beside() }, limits.step * 2)
+            }
             (Stage::Opening, Some(server), _) => {
                 return match self.still_enough() {
                     Ok(()) => self.open(server, wait_count),

@@ -180,6 +180,12 @@ impl Turn<'_> {
         followers
     }
 
+    /// One of those, that hears nobody now.
+    pub(super) fn beside(&self) -> Option<ServerId> {
+        let change = self.state.durable.change.as_ref()?;
+        self.followers().into_iter().find(|id| change.reached.contains_key(id) && change.from != Some(*id))
+    }
+
     pub(super) const fn acks(&self) -> Acks {
         match self.policy.durability {
             Durability::SemiSync { .. } => Acks::On,

@@ -46,7 +46,7 @@ impl Turn<'_> {
         if wanted && self.may_try(server) && !self.waits_for(Owner::House, |step| step.server() == server) {
             self.try_later(server);
             let (epoch, limit) = (self.state.durable.epoch, self.policy.limits.step * 2);
-            self.order(Owner::House, epoch, Step::Arm { server, wait_count }, limit);
+            self.order(Owner::House, epoch, Step::Arm { server, wait_count, beside: None }, limit);
         }
     }
 

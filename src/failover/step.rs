@@ -76,6 +76,9 @@ pub enum Step {
         server: ServerId,
         /// Acknowledgements that a commit waits for; 0: semi-synchronous replication off.
         wait_count: u16,
+        /// A replica that has nothing which this one lacks. An applier that holds the beginning of a transaction whose rest was not received waits for
+        /// that when it is told to stop; there it hears that there is none.
+        beside: Option<ServerId>,
     },
     /// Replicate from there by GTID and start, read-only, semi-synchronous replication on as a replica and off as a source. Throws away what
     /// was received and not applied. State the heartbeat period again: changing the host resets it. Unless it replicates from there already:

@@ -212,6 +212,17 @@ impl Hand {
         }
     }
 
+    /// Whether it has received the beginning of a transaction, and not its end. MySQL's applier then stops only after 60 s; MariaDB's at once.
+    pub(super) async fn has_half(&mut self) -> Result<bool, StepError> {
+        if self.is_mariadb() {
+            return Ok(false);
+        }
+        let queueing =
+            "SELECT COUNT(*) FROM performance_schema.replication_connection_status WHERE QUEUEING_TRANSACTION <> ''";
+        // MySQL before 8.0 does not tell.
+        Ok(self.if_allowed("look for half a transaction", queueing).await?.is_some_and(|count| count != "0"))
+    }
+
     /// Stops receiving and applying.
     pub async fn stop_replication(&mut self) -> Result<(), StepError> {
         self.run("stop replication", words::stop_replication(self.dialect)).await

@@ -24,6 +24,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 const NEAR: Duration = Duration::from_millis(40);
 /// What is left of the time to move a replica, for it to go on as before when it can't be moved.
 const GO_ON: Duration = Duration::from_secs(1);
+/// How long a replica takes at most to hear from another that there is no rest.
+const HALF: Duration = Duration::from_secs(2);
 /// What is left of a step's time for its answer.
 const ANSWER: Duration = Duration::from_millis(100);
 /// Time between two attempts to reach a server that is being rebuilt.
@@ -132,7 +134,10 @@ impl Executor {
                 hand.start_applier().await?;
                 hand.drain(&until.position(), limit.saturating_sub(Duration::from_millis(50))).await?;
             }
-            Step::Arm { wait_count, .. } => {
+            Step::Arm { wait_count, beside, .. } => {
+                if let Some(beside) = beside {
+                    self.end_half(hand, *beside).await?;
+                }
                 hand.stop_replication().await?;
                 hand.arm(u32::from(*wait_count)).await?;
                 return Ok(Done::Plain);
@@ -191,6 +196,21 @@ impl Executor {
             }
         }
         hand.rejoin(source, acks == Acks::On).await
+    }
+
+    /// Lets a replica hear from another that there is no rest to what it has half of. Where that can't be had it waits, for up to 60 s.
+    async fn end_half(&self, hand: &mut Hand, beside: ServerId) -> Result<(), StepError> {
+        if !hand.has_half().await? {
+            return Ok(());
+        }
+        let address = self.address(beside);
+        let to = Source::new(&address, self.replication()?, self.means.heartbeat);
+        hand.repoint(to, false).await?;
+        let deadline = Instant::now() + HALF;
+        while hand.has_half().await? && Instant::now() < deadline {
+            sleep(ANSWER / 10).await;
+        }
+        Ok(())
     }
 
     async fn attach(
