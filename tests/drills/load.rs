@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const PACE: Duration = Duration::from_millis(4);
 /// Between two counts, which cost more; and the more rows there are the more: at least so many times as long as one took.
 const COUNT_PACE: Duration = Duration::from_millis(40);
-const COUNT_REST: u32 = 9;
+const COUNT_REST: u32 = 30;
 /// How long a client that locks takes its time.
 const LOCKED: Duration = Duration::from_millis(700);
 /// Accounts of the bank; [`MONEY`] is spread over them.

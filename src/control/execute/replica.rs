@@ -212,6 +212,12 @@ impl Hand {
         }
     }
 
+    /// Goes on with a new binary log. Whoever connects by GTID and has all that is in the others is fed at once; else all of the last one is read
+    /// first, which may be 1 GiB. Where that is not allowed it takes longer.
+    pub(super) async fn begin_binary_log(&mut self) -> Result<(), StepError> {
+        self.if_allowed("begin a binary log", "FLUSH BINARY LOGS").await.map(|_| ())
+    }
+
     /// Whether it has received the beginning of a transaction, and not its end. MySQL's applier then stops only after 60 s; MariaDB's at once.
     pub(super) async fn has_half(&mut self) -> Result<bool, StepError> {
         if self.is_mariadb() {

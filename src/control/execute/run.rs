@@ -137,6 +137,7 @@ impl Executor {
             Step::Arm { wait_count, beside, .. } => {
                 if let Some(beside) = beside {
                     self.end_half(hand, *beside).await?;
+                    hand.begin_binary_log().await?;
                 }
                 hand.stop_replication().await?;
                 hand.arm(u32::from(*wait_count)).await?;
@@ -243,7 +244,13 @@ impl Executor {
             }
             hand.repoint(to, acknowledges).await?;
         }
-        hand.connected(deadline.checked_sub(ANSWER).unwrap_or(deadline)).await?;
+        let answer = deadline.checked_sub(ANSWER).unwrap_or(deadline);
+        hand.connected(answer).await?;
+        // Connected, it hears nothing until its source has found in its binary log where to go on.
+        let mut ahead = self.hand(source).await?;
+        let goal = ahead.sets().await?.0.executed.position();
+        self.keep(source, ahead).await;
+        hand.drain(&goal, answer.saturating_duration_since(Instant::now())).await?;
         self.keep(server, hand).await;
         Ok(Done::Plain)
     }
@@ -260,6 +267,7 @@ impl Executor {
         if !ahead.sets().await?.0.executed.covers(&has) {
             ahead.drain(&has.position(), deadline.saturating_duration_since(Instant::now())).await?;
         }
+        ahead.begin_binary_log().await?;
         self.keep(other, ahead).await;
         Ok(())
     }
