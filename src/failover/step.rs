@@ -80,7 +80,7 @@ pub enum Step {
         /// that when it is told to stop; there it hears that there is none.
         beside: Option<ServerId>,
     },
-    /// Replicate from there by GTID and start, read-only, semi-synchronous replication on as a replica and off as a source. Throws away what
+    /// Replicate from there by GTID and start, read-only, semi-synchronous replication on as a replica and off as a source. May throw away what
     /// was received and not applied. State the heartbeat period again: changing the host resets it. Unless it replicates from there already:
     /// stop receiving first, and answer [`FailedHow::Changed`] when it has more than it should.
     Repoint {
@@ -122,8 +122,9 @@ pub enum Step {
         /// The primary.
         server: ServerId,
     },
-    /// Wait until the candidate is no more than a moment behind the primary, which goes on taking writes: clients wait later for as long as it
-    /// is behind then. Answer: [`Done::Plain`], or [`FailedHow::NotYet`] when the limit came first.
+    /// Begin a new binary log at the candidate, so that whoever connects to it is fed at once; and wait until it is no more than a moment
+    /// behind the primary, which goes on taking writes: clients wait later for as long as it is behind then. Answer: [`Done::Plain`], or
+    /// [`FailedHow::NotYet`] when the limit came first.
     Approach {
         /// The candidate.
         server: ServerId,

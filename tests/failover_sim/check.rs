@@ -296,9 +296,9 @@ impl World {
 
     /// Whether an acknowledged transaction may be lost whoever is promoted: everybody was reached, a primary has lost what it was seen to
     /// have, and too many of those who may have acknowledged that were started anew since it was written, or told to follow, which may
-    /// throw away what they had received. Then a later transaction that nobody has seen may be lost with it, which only those had acknowledged: all that is to be
-    /// seen would be the same. (Servers of the simulation lose in truth only what was not acknowledged; but neither they nor the planner
-    /// can know.)
+    /// throw away what they had received. Then a later transaction that nobody has seen may be lost with it, which only those had
+    /// acknowledged: all that is to be seen would be the same. (Servers of the simulation lose in truth only what was not acknowledged;
+    /// but neither they nor the planner can know.)
     fn is_rightly_blocked(&self) -> bool {
         let Some(change) = &self.state.durable().change else { return false };
         let (Stage::Blocked(why), Some(seen)) = (&change.stage, &change.primary) else { return false };

@@ -295,6 +295,8 @@ impl Executor {
         let deadline = Instant::now() + limit.saturating_sub(ANSWER);
         let mut ahead = self.hand(primary).await?;
         let mut behind = self.hand(server).await?;
+        // For who follows it only later.
+        behind.begin_binary_log().await?;
         loop {
             let began = Instant::now();
             let goal = ahead.sets().await?.0.executed.position();
