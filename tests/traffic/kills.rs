@@ -198,7 +198,12 @@ fn a_client_may_be_greeted_with_its_id_at_the_primary() {
         let straight = Peer::connect(cluster.primary().port, &login).err().map(|err| err.code);
         assert!(refused.is_some() && refused == straight, "{flavor:?}: {refused:?}, not {straight:?}");
         cluster.primary().sql("ALTER USER app ACCOUNT UNLOCK");
-        // Without a primary there is nothing to ask: an id of the proxy's.
+        // Without a primary there is nothing to ask: an id of the proxy's. A replica is read from then if it was known to follow.
+        wait_for("replicas that are read from", || {
+            let status = proxy.status();
+            let fit = |server: &&serde_json::Value| server["role"] == "replica" && server["lag_ms"].is_u64();
+            (status["servers"].as_array()?.iter().filter(fit).count() == 2).then_some(())
+        });
         cluster.primary().kill9();
         let mut late = Peer::through(&proxy);
         assert!(late.id >= dbproxy::conn::FIRST_ID, "{flavor:?}: {}", late.id);
