@@ -206,7 +206,11 @@ impl Executor {
         }
         let address = self.address(beside);
         let to = Source::new(&address, self.replication()?, self.means.heartbeat);
-        hand.repoint(to, false).await?;
+        match hand.repoint(to, false).await {
+            // That is no reason to give a candidate up.
+            Err(StepError::Refused { .. }) => return Ok(()),
+            told => told?,
+        }
         let deadline = Instant::now() + HALF;
         while hand.has_half().await? && Instant::now() < deadline {
             sleep(ANSWER / 10).await;
