@@ -230,6 +230,8 @@ impl<'a> Scan<'a> {
             Call::PureTight if name.end == self.token.start => {}
             Call::PureWithArguments if self.lexer.peek().kind != Kind::Close => {}
             Call::PureWithTwo if self.has_two_arguments() => {}
+            Call::PureWithPath if self.has_literal_path() => {}
+            Call::PureWithPath => self.note(Effect::Admin, Why::UserVariable),
             Call::Query if matches!(self.lexer.peek().key(), Key::Select | Key::With) => {}
             Call::AfterClose if self.before_that.kind == Kind::Close || self.matching => self.matching = false,
             Call::AfterFrom if matches!(self.before_that.key(), Key::From | Key::Join) => {}
@@ -267,6 +269,27 @@ impl<'a> Scan<'a> {
                 _ => {}
             }
             before = kind;
+        }
+        false
+    }
+
+    /// Whether the second argument is one string without `$`.
+    fn has_literal_path(&self) -> bool {
+        let mut ahead = self.lexer;
+        let mut depth = 0_u32;
+        for _ in 0..ARGUMENT_TOKENS_MAX {
+            match ahead.next().kind {
+                Kind::Open => depth += 1,
+                Kind::Close if depth == 0 => return false,
+                Kind::Close => depth -= 1,
+                Kind::Comma if depth == 0 => {
+                    let path = ahead.next();
+                    let plain = path.kind == Kind::Text && !ahead.text(&path).contains(&b'$');
+                    return plain && matches!(ahead.next().kind, Kind::Comma | Kind::Close);
+                }
+                Kind::End => return false,
+                _ => {}
+            }
         }
         false
     }

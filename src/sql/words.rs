@@ -46,6 +46,8 @@ pub(super) enum Call {
     PureWithArguments,
     /// As [`Call::Pure`], but only with two arguments.
     PureWithTwo,
+    /// As [`Call::Pure`], but only if the second argument is a literal without `$`: `$@name` in an XPath reads a user variable.
+    PureWithPath,
     /// Takes a user lock.
     UserLock,
     /// Reads what belongs to one server or one connection.
@@ -179,7 +181,7 @@ const PURE_BOTH: &[&str] = &[
     "coercibility", "collation", "compress", "concat", "concat_ws", "conv", "convert", "convert_tz", "cos", "cot",
     "crc32", "current_date", "current_time", "current_timestamp", "current_user", "database", "date",
     "datediff", "day", "dayname", "dayofmonth", "dayofweek", "dayofyear", "degrees", "elt", "exp", "export_set",
-    "extractvalue", "field", "find_in_set", "floor", "format", "from_base64", "from_days", "from_unixtime",
+    "field", "find_in_set", "floor", "format", "from_base64", "from_days", "from_unixtime",
     "get_format", "greatest", "hex", "hour", "if", "ifnull", "inet6_aton", "inet6_ntoa", "inet_aton", "inet_ntoa", "instr",
     "is_ipv4", "is_ipv4_compat", "is_ipv4_mapped", "is_ipv6", "isnull", "json_array", "json_array_append",
     "json_array_insert", "json_contains", "json_contains_path", "json_depth", "json_extract", "json_insert",
@@ -192,7 +194,7 @@ const PURE_BOTH: &[&str] = &[
     "reverse", "right", "round", "rpad", "rtrim", "schema", "sec_to_time", "second", "sha2", "sign", "sin",
     "soundex", "space", "sqrt", "str_to_date", "strcmp", "substring_index", "subtime", "tan", "time", "time_format",
     "time_to_sec", "timediff", "timestamp", "timestampadd", "timestampdiff", "to_base64", "to_days", "to_seconds",
-    "ucase", "uncompress", "uncompressed_length", "unhex", "unix_timestamp", "updatexml", "upper", "user",
+    "ucase", "uncompress", "uncompressed_length", "unhex", "unix_timestamp", "upper", "user",
     "utc_date", "utc_time", "utc_timestamp", "uuid", "week", "weekday", "weekofyear", "weight_string", "year",
     "yearweek",
     // Geometry.
@@ -395,6 +397,8 @@ static TABLE: Table = {
     table.put_all(PURE_TIGHT_MARIADB, Call::PureTight, MARIADB);
     table.put_all(PURE_WITH_ARGUMENTS_MARIADB, Call::PureWithArguments, MARIADB);
     table.put("point", Key::None, Call::PureWithTwo, MARIADB);
+    table.put("extractvalue", Key::None, Call::PureWithPath, BOTH);
+    table.put("updatexml", Key::None, Call::PureWithPath, BOTH);
     table.put("get_lock", Key::None, Call::UserLock, BOTH);
     table.put("found_rows", Key::None, Call::Diagnostics, BOTH);
     table.put("row_count", Key::None, Call::Diagnostics, BOTH);
