@@ -32,6 +32,8 @@ mod roles;
 mod routing;
 #[path = "traffic/same.rs"]
 mod same;
+#[path = "traffic/session_state.rs"]
+mod session_state;
 #[path = "traffic/state.rs"]
 mod state;
 mod support;

@@ -74,6 +74,8 @@ impl Session {
                 run.saw_refused = shown.is_some();
                 Ok(shown.or_else(|| run.limit_error(self.flavor)))
             }
+            // The rows are still to come: of the session it says no more than the end of the result will.
+            Kind::ColumnsEof(status) => Ok(self.eof_shown_to_client(run, status, payload)),
             Kind::LocalInfile => Ok(None),
             Kind::PrepareOk => self.on_prepare_ok(run, payload).map(Some),
         }
@@ -186,7 +188,7 @@ impl Session {
         }
     }
 
-    fn charset_changed(&mut self, run: &Run) {
+    pub(super) fn charset_changed(&mut self, run: &Run) {
         let server = run.route.server;
         let charset = &mut self.state.charset;
         if let Some(left) = charset.known.take() {

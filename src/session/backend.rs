@@ -3,7 +3,7 @@
 use super::state::CharsetVariables;
 use super::{Answer, Failure, Next, Run, Session};
 use crate::route::{Reason, Target};
-use crate::sql::Hold;
+use crate::sql::{CharsetFamily, Hold};
 use crate::topology::{Flavor, GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Status};
 
@@ -226,7 +226,7 @@ impl Session {
 
     /// Whether the client sets, or has set, what is reported to it. The session is bound then, and what it is told is all its own.
     pub(super) fn clients_choice_of_tracking(&self, run: &Run) -> bool {
-        let chooses = run.facts.is_some_and(|facts| facts.hold == Some(Hold::SessionTracking));
+        let chooses = run.chooses_tracking || run.facts.is_some_and(|facts| facts.hold == Some(Hold::SessionTracking));
         run.route.target == Target::Primary && (chooses || self.state.pins.has(Hold::SessionTracking))
     }
 
@@ -266,7 +266,12 @@ impl Session {
         (backend.autocommit != wanted).then_some(if wanted { "SET autocommit=1" } else { "SET autocommit=0" })
     }
 
+    /// A statement of our own. It must mean the same whatever the session has set: its literals are `_ascii` where functions read
+    /// them, it has no double quotes, no backslashes and no `||`, and the limit of a question is its own, not `sql_select_limit`.
     pub(super) fn query(&self, text: &str) -> Vec<u8> {
+        if text.starts_with("SELECT ") {
+            return wire::query_payload(&format!("{text} LIMIT 1"), self.capabilities);
+        }
         wire::query_payload(text, self.capabilities)
     }
 
@@ -322,8 +327,8 @@ impl Session {
         }
         let seconds = run.wait_max.as_secs_f64();
         Some(match awaits {
-            GtidSet::MySql(set) => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{set}', {seconds:.3})"),
-            GtidSet::MariaDb(position) => format!("SELECT MASTER_GTID_WAIT('{position}', {seconds:.3})"),
+            GtidSet::MySql(set) => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET(_ascii'{set}', {seconds:.3})"),
+            GtidSet::MariaDb(position) => format!("SELECT MASTER_GTID_WAIT(_ascii'{position}', {seconds:.3})"),
         })
     }
 
@@ -350,7 +355,10 @@ impl Session {
                 }
             }
             (Prelude::LearnCharset, Answer::Row(row)) => match CharsetVariables::from_row(&row) {
-                Some(known) => self.state.charset.known = Some(known),
+                Some(known) => {
+                    self.state.charset.family = CharsetFamily::of_charset(&known.client);
+                    self.state.charset.known = Some(known);
+                }
                 None => return Next::Lost("character_set"),
             },
             (Prelude::Prepare, Answer::Prepared(ok)) => self.prepared_again(run, at, ok),
@@ -402,7 +410,7 @@ impl Session {
         self.state.charset.home = None;
         self.state.charset.known = None;
         // The servers' own default from here on, which may be any.
-        self.state.charset.family = crate::sql::CharsetFamily::Unknown;
+        self.state.charset.family = CharsetFamily::Unknown;
     }
 
     /// COM_SET_OPTION succeeded.

@@ -2,7 +2,7 @@
 
 use super::variables::{Care, Name, Unfit, care};
 use super::{Run, Session};
-use crate::sql::{self, Access};
+use crate::sql::{self, Access, CharsetFamily};
 use crate::sql::{
     Assigned, AssignedValue, Assignment, Effect, Facts, Hold, Isolation, Lexis, Transaction, TransactionVerb,
 };
@@ -36,8 +36,12 @@ impl Session {
                 self.asked_of_next(run, asked);
             }
         } else if let Some(assigns) = &run.assigns {
+            self.follow_charset(run, assigns);
             self.follow_assignments(run, assigns);
         } else {
+            if run.facts.is_some_and(|facts| facts.effect == Effect::SessionState && facts.sets_charset) {
+                self.charset_set_unseen(run, CharsetFamily::Unknown);
+            }
             self.settled(run);
             return false;
         }
@@ -51,6 +55,43 @@ impl Session {
         if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
             (backend.variables, backend.user_variables, backend.roles) = (version, version, roles);
         }
+    }
+
+    /// A SET of a character set or collation that the server did not report: MariaDB 10.11 says nothing of `SET @@name = value`, and an
+    /// error cannot say how far a list came.
+    fn follow_charset(&mut self, run: &Run, assigns: &[Assignment]) {
+        if run.saw_error && assigns.len() == 1 {
+            return;
+        }
+        let mut family = None;
+        for assignment in assigns {
+            let now = family.unwrap_or(self.state.charset.family);
+            family = match (&assignment.target, &assignment.value) {
+                (Assigned::Charset, _) if run.saw_error => Some(CharsetFamily::Unknown),
+                (Assigned::Charset, _) => Some(now),
+                (Assigned::Variable(name) | Assigned::Unscoped(name), value) => match (&**name, value) {
+                    ("character_set_client", AssignedValue::Literal(charset)) if !run.saw_error => {
+                        Some(CharsetFamily::of_charset(charset.trim_matches('\'')))
+                    }
+                    ("character_set_client", _) => Some(CharsetFamily::Unknown),
+                    ("character_set_connection" | "character_set_results" | "collation_connection", _) => Some(now),
+                    _ => family,
+                },
+                _ => family,
+            };
+        }
+        if let Some(family) = family {
+            self.charset_set_unseen(run, family);
+        }
+    }
+
+    /// The character set was set, and perhaps not reported: then the backend that ran the SET is asked.
+    fn charset_set_unseen(&mut self, run: &Run, family: CharsetFamily) {
+        if self.state.charset.version != run.charset_before {
+            return;
+        }
+        self.charset_changed(run);
+        (self.state.charset.named, self.state.charset.family) = (false, family);
     }
 
     fn follow_assignments(&mut self, run: &Run, assigns: &[Assignment]) {
@@ -143,7 +184,7 @@ impl Session {
 
 /// What a statement assigns, if that is all that it does.
 pub(super) fn assigns(facts: &Facts, text: &[u8], lexis: Option<Lexis>) -> Option<Vec<Assignment>> {
-    let sets = facts.effect == Effect::SessionState && facts.hold.is_some();
+    let sets = facts.effect == Effect::SessionState && (facts.hold.is_some() || facts.sets_charset);
     if sets { sql::assignments(text, lexis?) } else { None }
 }
 

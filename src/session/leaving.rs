@@ -25,9 +25,12 @@ macro_rules! in_flight {
 
 /// All that a server may have shown to anybody, as bytes, whatever character set results are in. MariaDB's binary log has a
 /// transaction before anybody can see it: <https://mariadb.com/docs/server/ha-and-performance/standard-replication/gtid>.
-const SHOWN_MYSQL: &str = concat!("SELECT CAST(CONCAT(", in_flight!(), ", ',', @@global.gtid_executed) AS BINARY)");
-const SHOWN_MARIADB: &str = "SELECT CAST(CONCAT_WS(',', NULLIF(@@global.gtid_slave_pos, ''), \
-     NULLIF(@@global.gtid_binlog_pos, '')) AS BINARY)";
+const SHOWN_MYSQL: &str =
+    concat!("SELECT CAST(CONCAT(", in_flight!(), ", _ascii',', @@global.gtid_executed) AS BINARY)");
+/// An empty position is told by its length: in `EMPTY_STRING_IS_NULL` nothing equals `''`.
+const SHOWN_MARIADB: &str = "SELECT CAST(CONCAT_WS(_ascii',', \
+     IF(LENGTH(@@global.gtid_slave_pos), @@global.gtid_slave_pos, NULL), \
+     IF(LENGTH(@@global.gtid_binlog_pos), @@global.gtid_binlog_pos, NULL)) AS BINARY)";
 
 impl Session {
     /// The same behind another one of the same client: what that wrote is to be seen.

@@ -47,6 +47,8 @@ impl Session {
 /// The server's refusal of a write because it is read-only, if the ERR packet is one.
 pub(super) fn read_only_refusal(payload: &[u8]) -> Option<ErrPacket> {
     let err = ErrPacket::decode(payload).ok()?;
-    let read_only = err.code == PREVENTED && memchr::memmem::find(&err.message, b"read-only").is_some();
+    // The text is in `character_set_results`, in which ASCII may have NUL bytes between its characters.
+    let text: Vec<_> = err.message.iter().copied().filter(|byte| *byte != 0).collect();
+    let read_only = err.code == PREVENTED && memchr::memmem::find(&text, b"read-only").is_some();
     read_only.then_some(err)
 }

@@ -6,6 +6,9 @@ use crate::sql::{self, Effect, Facts, Hold, HoldChange, Lexis, Why};
 /// Most things held by name; what comes after them has no name.
 const NAMES_MAX: usize = 64;
 
+/// What the names of those variables begin with.
+const TRACKING: &[u8] = b"session_track_";
+
 /// All that a session holds, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pins(Vec<Pin>);
@@ -104,6 +107,9 @@ impl Session {
 
     /// What the statement leaves behind: what other backends can be given, and what they cannot.
     pub(super) fn hold_on(&mut self, run: &Run) {
+        if run.chooses_tracking {
+            self.pin(Hold::SessionTracking);
+        }
         if run.saw_refused || self.follow(run) {
             return;
         }
@@ -167,6 +173,14 @@ impl Session {
             _ => name.into(),
         }
     }
+}
+
+/// Whether a statement whose parts are not all understood may set a variable by which clients choose what is reported to them. A
+/// `PREPARE` counts as what it prepares.
+pub(super) fn may_choose_tracking(facts: &Facts, text: &[u8]) -> bool {
+    let hidden = [Hold::MultiStatement, Hold::Unclassified, Hold::TextPrepared];
+    facts.hold.is_some_and(|hold| hidden.contains(&hold))
+        && text.windows(TRACKING.len()).any(|part| part.eq_ignore_ascii_case(TRACKING))
 }
 
 impl Leaves {

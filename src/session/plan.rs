@@ -113,6 +113,10 @@ pub struct Run {
     pub(super) begin_first: Option<&'static str>,
     /// How many changes of variables there were before it.
     pub(super) variables_before: u32,
+    /// How many changes of the character set there were before it.
+    pub(super) charset_before: u32,
+    /// It is not understood, and its text names a variable by which a client chooses what is reported to it.
+    pub(super) chooses_tracking: bool,
     /// The client's statement id that it names, or will get.
     pub(super) statement: Option<u32>,
     /// The primary reports GTIDs.
@@ -224,6 +228,7 @@ impl Session {
 
     /// What a statement leaves behind is read from its text, if the facts say that it leaves anything.
     fn look_again(&self, run: &mut Run, facts: &Facts, text: &[u8], lexis: Option<Lexis>) {
+        run.chooses_tracking = super::pins::may_choose_tracking(facts, text);
         run.assigns = assigns(facts, text, lexis);
         if run.assigns.is_none() {
             run.leaves = self.leaves(facts, text, lexis);
@@ -232,7 +237,7 @@ impl Session {
 
     /// Takes the decision and everything that hangs on it.
     fn plan_routed(&mut self, mut run: Run, facts: &Facts, moment: &Moment<'_>) -> Plan {
-        run.variables_before = self.state.variables.version();
+        (run.variables_before, run.charset_before) = (self.state.variables.version(), self.state.charset.version);
         // To prepare a statement does nothing of what it does.
         let executed = (run.command != Command::StmtPrepare).then_some(facts);
         match self.within_transaction(executed, &mut run, moment.topology) {
@@ -262,7 +267,7 @@ impl Session {
     }
 
     pub(super) fn plan_on_primary(&mut self, mut run: Run, topology: &Topology) -> Plan {
-        run.variables_before = self.state.variables.version();
+        (run.variables_before, run.charset_before) = (self.state.variables.version(), self.state.charset.version);
         let facts = run.facts;
         match self.within_transaction(facts.as_ref(), &mut run, topology) {
             Some(Inside::Run(route)) => return Plan::Run(Run { route, ..run }),
@@ -439,6 +444,8 @@ impl Run {
             begins_on_replica: false,
             begin_first: None,
             variables_before: 0,
+            charset_before: 0,
+            chooses_tracking: false,
             statement: None,
             gtids: false,
             saw_gtid: false,

@@ -38,6 +38,8 @@ pub enum Kind {
     Ok(Status),
     /// EOF.
     Eof(Status),
+    /// An EOF behind definitions, if it says that session state changed.
+    ColumnsEof(Status),
     /// ERR.
     Err,
     /// The server asks for the client's file.
@@ -211,9 +213,10 @@ impl Tracker {
     fn plausible(&self, header: Header, payload: &[u8]) -> Result<(), Malformed> {
         let Some(&first) = payload.first() else { return Ok(()) };
         match self.state {
-            // A definition starts with its catalog, which is "def"; an error may stand in its place.
+            // A definition starts with its catalog, which is "def" in `character_set_results`: 3 bytes long, 6 in UCS-2 and UTF-16,
+            // 12 in UTF-32. An error may stand in its place.
             State::Columns { .. } | State::Params { .. } | State::PreparedColumns { .. }
-                if !matches!(first, 3 | 0xff) =>
+                if !matches!(first, 3 | 6 | 12 | 0xff) =>
             {
                 Err(Malformed::Invalid("column definition"))
             }
@@ -268,11 +271,11 @@ impl Tracker {
             }
             State::ParamsEof { .. } if self.eofs_only => {
                 self.state = State::PreparedColumnsEof;
-                Ok(None)
+                Ok(eof_of_definitions(payload))
             }
             State::ParamsEof { columns } => {
                 self.state = Self::prepared_columns(columns);
-                Ok(None)
+                Ok(eof_of_definitions(payload))
             }
             State::PreparedColumns { left } => {
                 self.state = match left.saturating_sub(1) {
@@ -284,7 +287,7 @@ impl Tracker {
             }
             State::PreparedColumnsEof => {
                 self.state = State::Done;
-                Ok(None)
+                Ok(eof_of_definitions(payload))
             }
             State::Columns { left } => {
                 self.state = self.columns(left.saturating_sub(1));
@@ -334,7 +337,7 @@ impl Tracker {
         }
         self.out_params = status.has(Status::PS_OUT_PARAMS) && status.has(Status::MORE_RESULTS_EXISTS);
         self.state = State::Rows;
-        Ok(None)
+        Ok(eof_of_definitions(payload))
     }
 
     fn rows(&mut self, header: Header, payload: &[u8]) -> Result<Option<Kind>, Malformed> {
@@ -416,6 +419,12 @@ impl Tracker {
     }
 }
 
+/// An EOF behind definitions is of interest only if it says that session state changed.
+fn eof_of_definitions(payload: &[u8]) -> Option<Kind> {
+    let status = eof_status(payload).ok()?;
+    status.has(Status::SESSION_STATE_CHANGED).then_some(Kind::ColumnsEof(status))
+}
+
 fn eof_status(payload: &[u8]) -> Result<Status, Malformed> {
     let mut reader = Reader::new(payload);
     if reader.u8("EOF header")? != 0xfe {
@@ -492,6 +501,24 @@ mod tests {
     fn a_result_set_ends_at_its_second_eof() {
         let bytes = stream(&[vec![1], column(), eof(2), b"\x011".to_vec(), b"\x012".to_vec(), eof(2)]);
         assert_eq!(run(Expect::Results, OLD, &bytes, 3), (vec![Kind::Eof(Status(2))], bytes.len()));
+    }
+
+    #[test]
+    fn an_eof_behind_definitions_is_shown_if_it_says_that_state_changed() {
+        let changed = Kind::ColumnsEof(Status(0x4002));
+        let bytes = stream(&[vec![1], column(), eof(0x4002), b"\x011".to_vec(), eof(2)]);
+        assert_eq!(run(Expect::Results, OLD, &bytes, 3), (vec![changed, Kind::Eof(Status(2))], bytes.len()));
+        let first = vec![0, 7, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0];
+        let bytes = stream(&[first, column(), eof(0x4002), column(), eof(0x4002)]);
+        assert_eq!(run(Expect::Prepared, OLD, &bytes, 3), (vec![Kind::PrepareOk, changed, changed], bytes.len()));
+    }
+
+    #[test]
+    fn definitions_may_be_in_any_character_set_of_results() {
+        for catalog in [&b"\x03def"[..], b"\x06\0d\0e\0f", b"\x06d\0e\0f\0", b"\x0c\0\0\0d\0\0\0e\0\0\0f"] {
+            let bytes = stream(&[vec![1], [catalog, &column()[4..]].concat(), eof(2), b"\x011".to_vec(), eof(2)]);
+            assert_eq!(run(Expect::Results, OLD, &bytes, 3), (vec![Kind::Eof(Status(2))], bytes.len()));
+        }
     }
 
     /// As MySQL 9.7 answers under `resultset_metadata = NONE`.

@@ -45,6 +45,8 @@ fn text_statements(flavor: Flavor) -> Vec<Act> {
     if flavor == Flavor::MariaDb {
         all.push(Act::Query("INSERT INTO t (b) VALUES ('r1'), ('r2') RETURNING id, b"));
         all.push(Act::Query("SELECT COUNT(*) FROM t"));
+        // The EOF behind the columns says that state of the session changed.
+        all.push(Act::Query("SET STATEMENT sql_mode = '' FOR SELECT b FROM t"));
     }
     all
 }

@@ -69,7 +69,7 @@ fn a_literal_follows_without_a_question() {
 fn what_is_no_literal_is_asked_for_once() {
     let (mut session, topology) = (session(), topology(""));
     set(&mut session, "SET a = DEFAULT, b = @@c + 1", CHANGED, &topology);
-    let question = "SELECT CAST(@@SESSION.a AS BINARY), CAST(@@SESSION.b AS BINARY)";
+    let question = "SELECT CAST(@@SESSION.a AS BINARY), CAST(@@SESSION.b AS BINARY) LIMIT 1";
     let wanted = texts(&[question, "SET @@SESSION.a='ON', @@SESSION.b=5"]);
     assert_eq!(before_a_read(&mut session, &topology, &["ON", "5"]), (REPLICA, wanted));
     assert_eq!(before_a_read(&mut session, &topology, &[]), (REPLICA, vec![]));
@@ -122,6 +122,47 @@ fn servers_that_differ_in_ansi_quotes_leave_it_unknown() {
     assert_eq!(run.route.target, Target::Primary);
 }
 
+/// MariaDB reports nothing of `SET @@name = value`.
+#[test]
+fn a_character_set_that_is_not_reported_is_asked_for_however_it_was_set() {
+    for text in [
+        "SET @@collation_connection = 'utf8mb4_bin'",
+        "SET @@`collation_connection` = utf8mb4_bin",
+        "SET @@session.collation_connection = utf8mb4_bin, a = 1",
+        "SET LOCAL character_set_connection = latin1",
+        "SET `character_set_results` = NULL",
+        "SET @@character_set_results = DEFAULT",
+        "SET @@collation_connection = (SELECT 'utf8mb4_bin')",
+        "SET @@character_set_client = 'latin1'",
+    ] {
+        let (mut session, topology) = (session(), topology(""));
+        set(&mut session, text, &[], &topology);
+        assert_eq!(session.bound(), None, "{text}");
+        let mut run = planned(&mut session, &query("SELECT 1"), &topology);
+        let injected = prepared(&mut session, &mut run, &topology);
+        assert_eq!(injected[..2], [Prelude::LearnCharset, Prelude::Charset], "{text}");
+        assert_eq!(run.route.server, REPLICA, "{text}");
+    }
+}
+
+#[test]
+fn a_character_set_that_is_not_reported_decides_how_the_next_statement_is_read() {
+    for (text, family) in [
+        ("SET @@character_set_client = gbk", CharsetFamily::Gbk),
+        ("SET @@character_set_client = 'SJIS', @@collation_connection = 'latin1_bin'", CharsetFamily::Sjis),
+        ("SET @@character_set_client = @@character_set_server", CharsetFamily::Unknown),
+        ("SET @@character_set_client = (SELECT 'gbk')", CharsetFamily::Unknown),
+        ("SET @@collation_connection = gbk_bin", CharsetFamily::Utf8),
+    ] {
+        let (mut session, topology) = (session(), topology(""));
+        set(&mut session, text, &[], &topology);
+        assert_eq!(session.state.charset.family, family, "{text}");
+    }
+    let (mut session, topology) = (session(), topology(""));
+    failed(&mut session, "SET @@character_set_client = gbk, b = 'x'", &topology);
+    assert_eq!(session.state.charset.family, CharsetFamily::Unknown, "nobody knows how far it came");
+}
+
 #[test]
 fn a_replica_that_refuses_the_variable_loses_the_session() {
     let (mut session, topology) = (session(), topology(""));
@@ -140,7 +181,7 @@ fn a_set_that_failed_changes_nothing_and_one_of_several_is_asked_for() {
     failed(&mut session, "SET a = 5", &topology);
     assert_eq!(before_a_read(&mut session, &topology, &[]), (REPLICA, vec![]));
     failed(&mut session, "SET a = 5, b = 'x'", &topology);
-    let question = "SELECT CAST(@@SESSION.a AS BINARY), CAST(@@SESSION.b AS BINARY)";
+    let question = "SELECT CAST(@@SESSION.a AS BINARY), CAST(@@SESSION.b AS BINARY) LIMIT 1";
     let wanted = texts(&[question, "SET @@SESSION.a=1, @@SESSION.b='y'"]);
     assert_eq!(before_a_read(&mut session, &topology, &["1", "y"]), (REPLICA, wanted));
 }

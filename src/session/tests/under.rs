@@ -66,7 +66,7 @@ fn a_statement_means_elsewhere_what_it_meant_where_it_was_prepared() {
     ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
     let text = |text: &str| text.to_owned();
     let wanted = [
-        (PRIMARY, Prelude::LearnCharset, text(CharsetVariables::QUERY)),
+        (PRIMARY, Prelude::LearnCharset, format!("{} LIMIT 1", CharsetVariables::QUERY)),
         (
             PRIMARY,
             Prelude::Under,
