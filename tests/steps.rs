@@ -382,7 +382,7 @@ fn rows(server: &Server) -> String {
 
 #[test]
 fn a_replica_follows_the_candidate_while_the_primary_takes_writes() {
-    const ATTACH: Step = Step::Attach { server: ServerId(2), source: ServerId(1), acks: Acks::On };
+    const ATTACH: Step = Step::RepointEarly { server: ServerId(2), source: ServerId(1), acks: Acks::On };
     for flavor in flavors() {
         let (cluster, runtime) = (cluster(flavor, 2), runtime());
         table(&cluster);
@@ -420,7 +420,7 @@ fn a_replica_follows_the_candidate_while_the_primary_takes_writes() {
         // Connected before the candidate was armed, it acknowledges.
         cluster.primary().kill9();
         for step in [
-            Step::Arm { server: ServerId(1), wait_count: 1, beside: None },
+            Step::EnableSemiSync { server: ServerId(1), wait_count: 1, relay_log_helper: None },
             Step::Open { server: ServerId(1), wait_count: 1 },
         ] {
             let outcome = runtime.block_on(executor.run(order(step, Duration::from_secs(60))));
@@ -500,7 +500,7 @@ fn a_replica_is_moved_at_once_however_much_is_written() {
         let writers = Writers::start(cluster.primary());
         let mut took = Vec::new();
         for round in 0..20 {
-            let step = Step::Attach { server: ServerId(2), source: ServerId((round + 1) % 2), acks: Acks::On };
+            let step = Step::RepointEarly { server: ServerId(2), source: ServerId((round + 1) % 2), acks: Acks::On };
             let began = Instant::now();
             let outcome = runtime.block_on(executor.run(order(step, Duration::from_secs(70))));
             assert_eq!(outcome.result, Ok(Done::Plain), "{flavor:?}");
@@ -547,10 +547,10 @@ fn a_candidate_that_received_half_a_transaction_is_armed_at_once() {
         assert!(outcome.result.is_ok(), "{outcome:?}");
         began.elapsed()
     };
-    run(Step::Revoke { server: ServerId(1) });
-    run(Step::Revoke { server: ServerId(2) });
+    run(Step::StopReceiver { server: ServerId(1) });
+    run(Step::StopReceiver { server: ServerId(2) });
     let has_half = candidate.value(queueing) == "1";
-    let took = run(Step::Arm { server: ServerId(1), wait_count: 1, beside: Some(ServerId(2)) });
+    let took = run(Step::EnableSemiSync { server: ServerId(1), wait_count: 1, relay_log_helper: Some(ServerId(2)) });
     println!("half a transaction: {has_half}; armed in {took:?}; the client: {:?}", unfinished.join().unwrap());
     assert!(has_half, "the receiver got the whole transaction");
     assert!(took < Duration::from_secs(10), "{took:?}");

@@ -2,7 +2,7 @@
 
 use super::View;
 use crate::control::Standing;
-use crate::failover::{Phase, Stage};
+use crate::failover::Phase;
 use crate::telemetry::problem_word;
 use crate::topology::{Health, Role, Server, Topology, Writes};
 use serde::{Deserialize, Serialize};
@@ -164,28 +164,9 @@ fn phase(phase: &Phase) -> (&'static str, Option<String>) {
         Phase::TurnsUsAway => ("turns_us_away", None),
         Phase::WriteStalled => ("write_stalled", None),
         Phase::Isolated => ("isolated", None),
-        Phase::FailingOver(stage) => ("failing_over", Some(stage_word(stage).to_owned())),
-        Phase::SwitchingOver(stage) => ("switching_over", Some(stage_word(stage).to_owned())),
+        Phase::FailingOver(stage) => ("failing_over", Some(stage.name().to_owned())),
+        Phase::SwitchingOver(stage) => ("switching_over", Some(stage.name().to_owned())),
         Phase::Blocked(why) => ("blocked", Some(why.clone())),
-    }
-}
-
-const fn stage_word(stage: &Stage) -> &'static str {
-    match stage {
-        Stage::Asking => "asking_hook",
-        Stage::Checking => "checking",
-        Stage::Attaching => "attaching",
-        Stage::Approaching => "approaching",
-        Stage::ClosingSessions => "closing_sessions",
-        Stage::Demoting => "demoting",
-        Stage::CatchingUp => "catching_up",
-        Stage::Revoking => "revoking",
-        Stage::Feeding => "feeding",
-        Stage::Draining => "draining",
-        Stage::Arming => "arming",
-        Stage::Repointing => "repointing",
-        Stage::Opening => "opening",
-        Stage::Blocked(_) => "blocked",
     }
 }
 

@@ -227,7 +227,7 @@ impl Governor {
     }
 
     fn execute(&mut self, order: Order) {
-        if let Step::AskHook { .. } = order.step {
+        if let Step::RunBeforeHook { .. } = order.step {
             return self.ask_hook(order.id);
         }
         let (executor, outcomes, metrics) =
@@ -256,7 +256,7 @@ impl Governor {
             NoticeKind::Started => {
                 self.change_began = Some((self.clock.now(), notice.clone()));
                 // Else it is asked first: that is an order.
-                if self.state.durable().change.as_ref().is_none_or(|change| change.stage != Stage::Asking) {
+                if self.state.durable().change.as_ref().is_none_or(|change| change.stage != Stage::AwaitingHook) {
                     self.hook(self.parts.hooks.before.clone(), notice);
                 }
             }

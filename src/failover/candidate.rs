@@ -1,6 +1,6 @@
-//! Whom to promote: who has everything, who may, who is best.
+//! Which server to promote: the ones that have everything, that may be promoted, and the best of those.
 
-use super::contradiction::{Witnesses, settle};
+use super::contradiction::{AckEvidence, settle};
 use super::{Policy, Promotion, Status};
 use crate::topology::{Flavor, GtidHistory, Origin, ServerId};
 use serde::{Deserialize, Serialize};
@@ -9,82 +9,86 @@ use std::collections::BTreeMap;
 /// What the choice is made from.
 #[derive(Clone, Debug)]
 pub struct Survey<'a> {
-    /// Whom it replaces; `None` when nobody is known.
+    /// The server that is replaced; `None` if none is known.
     pub from: Option<ServerId>,
-    /// Those that were reached, and hear no source any more.
+    /// Servers that were reached and no longer receive from any source.
     pub participants: Vec<Participant<'a>>,
-    /// The primary's history as it was last known. What came from elsewhere and is not in it is errant.
+    /// The primary's history as last known. Transactions from elsewhere that are not in it are errant.
     pub primary: Option<&'a GtidHistory>,
-    /// Who wrote under the present epoch.
+    /// What marks the transactions written under the present epoch.
     pub origins: &'a [Origin],
-    /// Who may have acknowledged what they wrote, as far as that is known.
-    pub witnesses: Vec<Witnesses<'a>>,
+    /// Which servers may have acknowledged them, as far as known.
+    pub ack_evidence: Vec<AckEvidence<'a>>,
     /// Acknowledgements that the new primary must be able to get.
     pub wait_count: usize,
-    /// Whom the operator asks for; nobody else will do.
+    /// The candidate that the operator requested; no other will do.
     pub wanted: Option<ServerId>,
-    /// Who is best if it has everything, whatever its priority: the old primary of a switchover that is undone.
+    /// The server that is best if it has everything, whatever its priority: the old primary of a switchover that is
+    /// being undone.
     pub preferred: Option<ServerId>,
 }
 
 /// A server that was reached.
 #[derive(Clone, Debug)]
 pub struct Participant<'a> {
-    /// Which.
+    /// The server.
     pub id: ServerId,
-    /// What it said of itself.
+    /// What it reported.
     pub status: &'a Status,
-    /// All that it has, applied or not.
+    /// Everything that it has, applied or not.
     pub held: GtidHistory,
     /// Why it is no candidate, whatever it has: it failed in this failover, the operator works on it, ...
     pub barred: Option<String>,
-    /// Whether it has all that it ever acknowledged, so that what it lacks it did not acknowledge.
+    /// Whether it has everything that it ever acknowledged, so that it has not acknowledged what it lacks.
     pub counts: bool,
 }
 
-/// Who is to be promoted.
+/// The server to promote.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Choice {
     /// The new primary.
     pub candidate: ServerId,
-    /// Who has what the candidate lacks, and must give it first; on MySQL it may lack what the candidate has.
+    /// The server that has what the candidate lacks and must supply it first. On MySQL it may lack what the candidate
+    /// has.
     pub via: Option<ServerId>,
-    /// What the candidate must have applied before it is opened: all that anybody received, but for errant transactions.
+    /// What the candidate must have applied before it is opened: everything that any server received, except errant
+    /// transactions.
     pub goal: GtidHistory,
 }
 
 impl Choice {
-    /// What `via`, which has `held`, must have applied before it gives it on.
+    /// What `via`, which has `held`, must have applied before it supplies it.
     pub(super) fn to_feed(&self, held: &GtidHistory) -> GtidHistory {
         self.goal.less(&self.goal.less(held))
     }
 }
 
-/// Why nobody is promoted.
+/// Why no server is promoted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoChoice {
-    /// Nobody was reached.
+    /// No server was reached.
     Nobody,
-    /// Two servers each have transactions of an old primary that the other lacks, one source can't do that, and of neither's is it proven
-    /// that nobody acknowledged them.
+    /// Two servers each have transactions of an old primary that the other lacks, which no single source produces, and
+    /// for neither is it proven that nobody acknowledged them.
     Split(ServerId, ServerId),
-    /// Each has a reason against it.
+    /// There is a reason against each server.
     NoCandidate,
 }
 
-/// Why a server was taken or left.
+/// Why a server was chosen or not.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CandidateReport {
-    /// Which.
+    /// The server.
     pub server: ServerId,
-    /// What is against it; nothing is against the one that was chosen.
+    /// The reasons against it; empty for the chosen one.
     pub against: Vec<String>,
-    /// Transactions that it has and that the primary never wrote, or that nobody acknowledged and that contradict what another has.
+    /// Transactions that it has and that the primary never wrote, or that nobody acknowledged and that contradict
+    /// another server's.
     pub errant: Option<GtidHistory>,
 }
 
-/// Chooses, and says of each why or why not.
+/// Chooses, and gives the reason for each server.
 pub fn choose(survey: &Survey<'_>, policy: &Policy) -> (Result<Choice, NoChoice>, Vec<CandidateReport>) {
     let strangers = survey.participants.iter().filter_map(|one| Some((one.id, errant_of(one, survey)?)));
     let mut errant: BTreeMap<ServerId, GtidHistory> = strangers.collect();
@@ -121,9 +125,10 @@ fn choose_among(
     Ok(Choice { candidate: best.id, via, goal })
 }
 
-/// Who can give `one` what it lacks. As a rule one who has all; where two primaries wrote at the same time, and neither's last was
-/// acknowledged, there may be none, and on MySQL two who have all of it between them will do: there a replica may have more than its
-/// source. Then what it has must be applied, for its relay log is thrown away.
+/// The server that can supply what `one` lacks. As a rule it is one that has everything. Where two primaries wrote at
+/// the same time, and the last transactions of neither were acknowledged, there may be none. On MySQL two servers that
+/// have everything between them are enough, because there a replica may have more than its source. What it has must
+/// then be applied, because its relay log is purged.
 fn feeder<'a, 'b>(
     one: &Participant<'_>,
     sound: &[&'b Participant<'a>],
@@ -139,7 +144,8 @@ fn feeder<'a, 'b>(
     has_all.or_else(|| sound.iter().filter(feeds).filter(together).min_by_key(|via| to_apply(via))).copied()
 }
 
-/// All that anybody received and the primary wrote: what one with errant transactions has of it counts too.
+/// Everything that any server received and the primary wrote. The part that a server with errant transactions has
+/// counts too.
 fn goal(survey: &Survey<'_>, reports: &[CandidateReport]) -> Option<GtidHistory> {
     let received = survey.participants.iter().zip(reports).map(|(one, report)| match &report.errant {
         Some(errant) => one.held.less(errant),
@@ -151,7 +157,7 @@ fn goal(survey: &Survey<'_>, reports: &[CandidateReport]) -> Option<GtidHistory>
     })
 }
 
-/// What is against one server, and what it alone has.
+/// The reasons against one server, and what it alone has.
 fn report(
     one: &Participant<'_>,
     strangers: &BTreeMap<ServerId, GtidHistory>,
@@ -200,8 +206,8 @@ fn report(
     CandidateReport { server: one.id, against, errant }
 }
 
-/// What came from somebody who does not write under this epoch, and the primary never had. Without a primary's history, what
-/// no other participant has.
+/// What a server wrote that does not write under this epoch, and that the primary never had. Without the primary's
+/// history: what no other participant has.
 fn errant_of(one: &Participant<'_>, survey: &Survey<'_>) -> Option<GtidHistory> {
     let mut rest = one.held.not_from(survey.origins);
     match survey.primary {
@@ -221,7 +227,7 @@ fn can_feed(status: &Status) -> bool {
 fn to_apply(one: &Participant<'_>) -> u64 {
     match one.held.less(&one.status.sets.executed) {
         GtidHistory::MySql(set) => set.count(),
-        // Not counted there; how far behind in time says it too.
+        // Not counted here; the lag says it too.
         GtidHistory::MariaDb(_) => one.status.stream.as_ref().and_then(|stream| stream.lag_ms).unwrap_or(0),
     }
 }
@@ -230,7 +236,8 @@ const fn major(one: &Participant<'_>) -> (u16, u16) {
     (one.status.version.0, one.status.version.1)
 }
 
-/// The lowest is best: who has it all, whom the operator prefers, where the old one stood, who has the least to apply.
+/// The lowest is best: has everything, preferred by the operator, in the zone of the old primary, has the least to
+/// apply.
 fn rank(
     one: &Participant<'_>,
     full: bool,

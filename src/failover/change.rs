@@ -1,30 +1,31 @@
-//! A change of the primary, from what begins it to what ends it: failover and switchover share all but their beginnings.
+//! A change of the primary, from its cause to its end. Failover and switchover share everything except their
+//! beginnings.
 
-use super::machine::Turn;
+use super::machine::StepContext;
 use super::state::Owner;
 use super::{
-    AskHook, Astray, Cause, Change, Choice, Done, Failed, FailedHow, Fence, FenceHook, NoticeKind, Opened, Problem,
-    Reign, Report, Stage, Step, Suspicion,
+    AskHook, Cause, Change, Choice, Done, EarlyFollower, Failed, FailedHow, Fence, FenceHook, NoticeKind, Opened,
+    PrimaryTerm, Problem, Report, Stage, Step, Suspicion,
 };
 use crate::topology::{Epoch, GtidHistory, ServerId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What a change of this cause begins with.
+/// The first stage of a change with this cause.
 const fn first_stage(cause: Cause) -> Stage {
     match cause {
         Cause::Switchover => Stage::Checking,
-        Cause::Problem(_) | Cause::Failover => Stage::Revoking,
+        Cause::Problem(_) | Cause::Failover => Stage::StoppingReceivers,
     }
 }
 
-/// How often a step that may have happened is given before its server counts as lost.
+/// How often a step that may have happened is repeated before its server counts as lost.
 const TRIES_MAX: u32 = 5;
-/// A slice of a long wait: between two of them is looked whether anything moves.
+/// One slice of a long wait. Between two slices dbproxy checks whether there is progress.
 const DRAIN_SLICE: Duration = Duration::from_secs(2);
-/// And so often when a server answers that was not reached: it may only have been slow.
+/// The same when a server answers that was not reached: it may only have been slow.
 const RETRY_MISSED: u32 = 3;
-/// Without anything new, what is blocked is tried again after so many times the retry limit.
+/// A blocked change is tried again after this many retry limits if nothing has changed.
 const RETRY_UNCHANGED: u32 = 10;
 
 impl Change {
@@ -33,20 +34,20 @@ impl Change {
         self.cause == Cause::Switchover && self.undone.is_none()
     }
 
-    /// Who takes the writes at its end, once that is known.
+    /// The server that will be the primary, once it is chosen.
     pub fn candidate(&self) -> Option<ServerId> {
         self.choice.as_ref().map(|choice| choice.candidate)
     }
 
-    /// What whoever feeds the choice must have applied before.
+    /// What the server that supplies the candidate must have applied first.
     pub(super) fn to_feed(&self, choice: &Choice) -> GtidHistory {
         let feeds = choice.via.and_then(|via| self.reached.get(&via));
         feeds.map_or_else(|| choice.goal.clone(), |via| choice.to_feed(&via.held))
     }
 }
 
-impl Turn<'_> {
-    /// F0: from here on the gate is closed.
+impl StepContext<'_> {
+    /// F0: the gate is closed from here on.
     pub(super) fn begin_failover(&mut self) {
         let problem = self.state.problem;
         self.state.report = Some(self.state.explain(self.policy, self.now));
@@ -58,7 +59,7 @@ impl Turn<'_> {
         self.begin(Cause::Problem(problem));
     }
 
-    /// Whether the operator's program may call such a change off.
+    /// Whether the `before` hook may cancel a change with this cause.
     const fn asks_hook(&self, cause: Cause) -> bool {
         match (self.policy.ask_hook, cause) {
             (AskHook::Never, _) | (_, Cause::Problem(Problem::PrimaryRestarted)) => false,
@@ -70,7 +71,7 @@ impl Turn<'_> {
     /// Begins a change under the next epoch.
     pub(super) fn begin(&mut self, cause: Cause) {
         let stage = if self.asks_hook(cause) && self.state.durable.primary.is_some() {
-            Stage::Asking
+            Stage::AwaitingHook
         } else {
             first_stage(cause)
         };
@@ -79,7 +80,8 @@ impl Turn<'_> {
         let durable = &mut self.state.durable;
         let alive = from.and_then(|from| self.state.tracks.get(usize::from(from.0))).and_then(|track| track.alive);
         let waited_for = durable.waited_for;
-        let reigns = from.map(|primary| Reign { primary, ackers: durable.ackers.clone(), waited_for, opened: None });
+        let terms =
+            from.map(|primary| PrimaryTerm { primary, ackers: durable.ackers.clone(), waited_for, opened: None });
         durable.change = Some(Change {
             epoch: Epoch(durable.epoch.0 + 1),
             from,
@@ -106,10 +108,10 @@ impl Turn<'_> {
             attached: BTreeSet::new(),
             told: BTreeSet::new(),
             following: BTreeSet::new(),
-            reigns: reigns.into_iter().collect(),
+            terms: terms.into_iter().collect(),
             undone: None,
         });
-        // Taking a server back can begin again; now its orders would only be in the way.
+        // A rejoin can begin again later; now its orders would only interfere.
         self.drop_orders(Owner::Rejoin);
         let commands = std::mem::take(&mut self.state.rejoins).into_values().filter_map(|rejoin| rejoin.command);
         for id in commands.collect::<Vec<_>>() {
@@ -121,33 +123,33 @@ impl Turn<'_> {
         self.enter(stage);
     }
 
-    /// Goes to a stage and gives its orders. Everything that is done here may be done again.
+    /// Enters a stage and gives its orders. Everything done here can be repeated.
     pub(super) fn enter(&mut self, stage: Stage) {
         self.drop_orders(Owner::Change);
         self.state.tries = 0;
         let now = self.now;
         let Some(change) = &mut self.state.durable.change else { return };
-        self.happened.push(format!("{stage:?}").to_lowercase());
+        self.happened.push(stage.description());
         (change.stage, change.since) = (stage.clone(), now);
         match stage {
-            Stage::Revoking => self.revoke(),
+            Stage::StoppingReceivers => self.revoke(),
             Stage::Blocked(_) => self.state.tried_with = self.fresh(),
             Stage::Repointing => self.repoint(),
-            Stage::Attaching => self.attach(),
-            Stage::Asking
+            Stage::RepointingEarly => self.attach(),
+            Stage::AwaitingHook
             | Stage::Checking
-            | Stage::Approaching
-            | Stage::ClosingSessions
+            | Stage::WaitingForLag
+            | Stage::DrainingSessions
             | Stage::Demoting
             | Stage::CatchingUp
-            | Stage::Feeding
-            | Stage::Draining
-            | Stage::Arming
+            | Stage::SupplyingMissing
+            | Stage::ApplyingReceived
+            | Stage::EnablingSemiSync
             | Stage::Opening => self.give_step(),
         }
     }
 
-    /// Gives the one order of a stage that has one.
+    /// Gives the order of a stage that has exactly one.
     fn give_step(&mut self) {
         let limits = self.policy.limits;
         let Some(change) = &self.state.durable.change else { return };
@@ -157,20 +159,23 @@ impl Turn<'_> {
         let via = change.choice.as_ref().and_then(|choice| Some((choice.via?, change.to_feed(choice))));
         let wait_count = self.wait_count();
         let (step, limit) = match (&change.stage, candidate, goal) {
-            (Stage::Asking, ..) => (Step::AskHook { server: from }, limits.hook),
+            (Stage::AwaitingHook, ..) => (Step::RunBeforeHook { server: from }, limits.hook),
             (Stage::Checking, ..) => (Step::CheckQuiet { server: from }, limits.step),
-            (Stage::Approaching, Some(server), _) => (Step::Approach { server, primary: from }, limits.catch_up),
-            (Stage::ClosingSessions, ..) => (Step::DrainSessions { server: from }, limits.switchover_drain),
+            (Stage::WaitingForLag, Some(server), _) => (Step::WaitForLag { server, primary: from }, limits.catch_up),
+            (Stage::DrainingSessions, ..) => (Step::DrainSessions { server: from }, limits.switchover_drain),
             (Stage::Demoting, ..) => (Step::Demote { server: from }, limits.step * 2),
-            (Stage::CatchingUp, Some(server), Some(until)) => (Step::Drain { server, until }, limits.catch_up),
-            (Stage::Feeding, Some(_), Some(_)) => match via {
-                Some((server, until)) => (Step::Drain { server, until }, DRAIN_SLICE),
-                None => return self.enter(Stage::Draining),
+            (Stage::CatchingUp, Some(server), Some(until)) => (Step::ApplyReceived { server, until }, limits.catch_up),
+            (Stage::SupplyingMissing, Some(_), Some(_)) => match via {
+                Some((server, until)) => (Step::ApplyReceived { server, until }, DRAIN_SLICE),
+                None => return self.enter(Stage::ApplyingReceived),
             },
-            (Stage::Draining, Some(server), Some(until)) => (Step::Drain { server, until }, DRAIN_SLICE),
-            (Stage::Arming, Some(server), _) => {
-                (Step::Arm { server, wait_count, beside: self.beside() }, limits.step * 2)
+            (Stage::ApplyingReceived, Some(server), Some(until)) => {
+                (Step::ApplyReceived { server, until }, DRAIN_SLICE)
             }
+            (Stage::EnablingSemiSync, Some(server), _) => (
+                Step::EnableSemiSync { server, wait_count, relay_log_helper: self.relay_log_helper() },
+                limits.step * 2,
+            ),
             (Stage::Opening, Some(server), _) => {
                 return match self.still_enough() {
                     Ok(()) => self.open(server, wait_count),
@@ -185,9 +190,9 @@ impl Turn<'_> {
     pub(super) fn change_order(&mut self, step: Step, limit: Duration) {
         if let Some(change) = &mut self.state.durable.change {
             let epoch = change.epoch;
-            if let Step::Attach { server, source, .. } = step {
-                let astray = Astray { after: source, told: self.now };
-                self.state.durable.astray.insert(server, astray);
+            if let Step::RepointEarly { server, source, .. } = step {
+                let follower = EarlyFollower { candidate: source, ordered_at: self.now };
+                self.state.durable.early_followers.insert(server, follower);
             }
             if let Step::Repoint { server, source, .. } = step
                 && let Some(released) = change.released.get_mut(&server)
@@ -198,7 +203,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Acknowledgements that the new primary waits for: fewer than the policy says only so far as the operator allows.
+    /// Acknowledgements that the new primary waits for. It is fewer than the policy says only as far as the operator
+    /// allows.
     pub(super) fn wait_count(&self) -> u16 {
         let wanted = self.policy.durability.wait_count();
         let Some(change) = &self.state.durable.change else { return wanted };
@@ -210,63 +216,64 @@ impl Turn<'_> {
         wanted.min(u16::try_from(followers).unwrap_or(u16::MAX))
     }
 
-    /// How long whoever has something to say is waited for: longer where looks have taken long, within bounds.
+    /// How long to wait for answers: longer where probes have been slow, within bounds.
     fn patience(&self) -> Duration {
         let slowest = self.state.evidence(self.now).servers.iter().map(|server| server.pace_ms).max().unwrap_or(0);
         let slow = (Duration::from_millis(slowest) * 2).min(self.policy.detection.status_fresh_max);
         self.policy.limits.step.max(slow)
     }
 
-    /// F2, F3: no replica acknowledges to the old primary any more; whoever may take writes is told not to.
+    /// F2, F3: no replica acknowledges to the old primary any more; every server that may accept writes is told not to.
     fn revoke(&mut self) {
         let fresh = self.fresh();
         let limit = self.patience();
         let Some(change) = &mut self.state.durable.change else { return };
-        // Each attempt has an epoch of its own: an order of an earlier one that arrives late is told by it.
+        // Each attempt has its own epoch, so that an order of an earlier attempt that arrives late is recognised.
         change.epoch = Epoch(change.epoch.0 + u64::from(change.attempt > 0 || !change.reached.is_empty()));
         change.attempt += 1;
         let writers: BTreeSet<ServerId> =
-            change.from.into_iter().chain(change.reigns.iter().map(|reign| reign.primary)).collect();
-        // What it had when it was last reached stays known, for one that comes back after a restart.
+            change.from.into_iter().chain(change.terms.iter().map(|term| term.primary)).collect();
+        // What it had when it was last reached stays known, for a server that comes back after a restart.
         for (id, reached) in std::mem::take(&mut change.reached).into_iter().filter(|(_, reached)| reached.counts) {
             change.known.entry(id).and_modify(|known| known.merge(&reached.held)).or_insert(reached.held);
         }
         (change.choice, change.gives_up, change.fence) = (None, false, Fence::Tried);
         (change.attached, change.told, change.following) = Default::default();
-        let ackers: BTreeSet<ServerId> = change.reigns.iter().flat_map(|reign| reign.ackers.iter().copied()).collect();
+        let ackers: BTreeSet<ServerId> = change.terms.iter().flat_map(|term| term.ackers.iter().copied()).collect();
         let from = change.from;
         for server in self.state.ids() {
             let idle = self.state.durable.quarantined.contains_key(&server) && !ackers.contains(&server);
-            // A commit that waits there for acknowledgements shows only when it is made to end.
+            // A commit that waits there for acknowledgements becomes visible only when the wait is ended.
             let writer = self.status(server).is_some_and(|status| !status.read_only || status.semi_sync.source_on);
             if writers.contains(&server) || writer || self.state.durable.writers.contains(&server) {
                 self.change_order(Step::Fence { server }, limit);
             } else if !idle || fresh.contains(&server) {
-                self.change_order(Step::Revoke { server }, limit);
+                self.change_order(Step::StopReceiver { server }, limit);
             }
         }
         if let Some(server) = from
             && self.policy.fence_hook == FenceHook::Run
         {
             let hook = self.policy.limits.hook;
-            self.change_order(Step::FenceByHook { server }, hook);
+            self.change_order(Step::RunFenceHook { server }, hook);
         }
     }
 
-    /// F8: from here on the candidate may have commits acknowledged.
+    /// F8: the candidate may have commits acknowledged from here on.
     fn open(&mut self, server: ServerId, wait_count: u16) {
         let limit = self.policy.limits.step;
         let (ids, now): (Vec<ServerId>, _) = (self.state.ids().collect(), self.now);
         if let Some(change) = &mut self.state.durable.change {
-            // Whoever was not reached may hear it still, from a time when it was the primary before.
-            let before = change.reigns.iter().filter(|reign| reign.primary == server);
+            // A server that was not reached may still receive from it, from a time when it was the primary before.
+            let before = change.terms.iter().filter(|term| term.primary == server);
             let with = change.choice.as_ref().map(|choice| choice.goal.clone());
-            // Opened again it is as it was opened first; of the old primary that is not known here.
+            // A server that is opened again is as it was when it was first opened. For the old primary that is not
+            // known here.
             let opened = match before.clone().next() {
-                Some(reign) => reign.opened.clone(),
+                Some(term) => term.opened.clone(),
                 None => with.map(|with| Opened { at: now, with }),
             };
-            // One that said that it replicates from nobody was not told otherwise since.
+            // A server that said that it replicates from no source has not been told otherwise since.
             let unreached = ids.into_iter().filter(|id| {
                 let hears = match self.state.durable.sources.get(id) {
                     Some(source) => *source == server,
@@ -274,28 +281,28 @@ impl Turn<'_> {
                 };
                 *id != server && !change.reached.contains_key(id) && hears
             });
-            let known = before.flat_map(|reign| reign.ackers.iter().copied()).chain(change.told.iter().copied());
-            // Whatever it said since.
-            let astray = self.state.durable.astray.iter().filter(|(_, astray)| astray.after == server);
-            let ackers = known.chain(unreached).chain(astray.map(|(id, _)| *id)).collect();
-            change.reigns.retain(|reign| reign.primary != server);
-            change.reigns.push(Reign { primary: server, ackers, waited_for: Some(wait_count), opened });
+            let known = before.flat_map(|term| term.ackers.iter().copied()).chain(change.told.iter().copied());
+            // Whatever it has reported since.
+            let early = self.state.durable.early_followers.iter().filter(|(_, early)| early.candidate == server);
+            let ackers = known.chain(unreached).chain(early.map(|(id, _)| *id)).collect();
+            change.terms.retain(|term| term.primary != server);
+            change.terms.push(PrimaryTerm { primary: server, ackers, waited_for: Some(wait_count), opened });
             self.state.durable.writers.insert(server);
         }
         self.change_order(Step::Open { server, wait_count }, limit);
     }
 
-    /// What the passing of time asks for.
+    /// What the passing of time requires.
     pub(super) fn go_on(&mut self) {
         let Some(change) = &self.state.durable.change else { return };
         match &change.stage {
-            Stage::Revoking => self.choose_if_reached(),
+            Stage::StoppingReceivers => self.choose_if_reached(),
             Stage::Blocked(_) => {
                 let waited = self.now.since(change.since);
                 let retry = self.policy.limits.retry;
                 let fresh = self.fresh();
                 let changed = fresh != self.state.tried_with;
-                // It answers, and did not do in time what it was told.
+                // It answers, and did not carry out an order in time.
                 let missed = fresh
                     .iter()
                     .any(|id| self.state.durable.stopped.contains_key(id) && !change.reached.contains_key(id));
@@ -306,30 +313,32 @@ impl Turn<'_> {
                     if let Some(change) = &mut self.state.durable.change {
                         (change.anew, change.failed) = Default::default();
                     }
-                    self.enter(Stage::Revoking);
+                    self.enter(Stage::StoppingReceivers);
                 }
             }
-            Stage::Attaching | Stage::Approaching | Stage::ClosingSessions => self.call_off_without_candidate(),
+            Stage::RepointingEarly | Stage::WaitingForLag | Stage::DrainingSessions => {
+                self.call_off_without_candidate()
+            }
             Stage::Repointing => self.open_if_followed(),
-            Stage::Asking
+            Stage::AwaitingHook
             | Stage::Checking
             | Stage::Demoting
             | Stage::CatchingUp
-            | Stage::Feeding
-            | Stage::Draining
-            | Stage::Arming
+            | Stage::SupplyingMissing
+            | Stage::ApplyingReceived
+            | Stage::EnablingSemiSync
             | Stage::Opening => {}
         }
     }
 
     pub(super) fn change_outcome(&mut self, step: Step, result: Result<Done, Failed>) {
         match step {
-            Step::AskHook { .. } => self.hook_answered(result),
-            Step::Revoke { server } => self.revoked(server, result),
+            Step::RunBeforeHook { .. } => self.hook_answered(result),
+            Step::StopReceiver { server } => self.revoked(server, result),
             Step::Fence { server } => self.fenced(server, result),
-            Step::FenceByHook { .. } => self.fenced_by_hook(result),
-            Step::Drain { server, .. } => self.drained(server, result),
-            Step::Arm { server, .. } => match result {
+            Step::RunFenceHook { .. } => self.fenced_by_hook(result),
+            Step::ApplyReceived { server, .. } => self.drained(server, result),
+            Step::EnableSemiSync { server, .. } => match result {
                 Ok(_) => self.enter(Stage::Repointing),
                 Err(failed) => self.failed(server, failed),
             },
@@ -339,16 +348,16 @@ impl Turn<'_> {
                 Err(failed) => self.failed(server, failed),
             },
             Step::CheckQuiet { .. } => self.checked(result),
-            Step::Attach { server, .. } => self.attached(server, result),
-            Step::Approach { .. } => self.approached(result),
+            Step::RepointEarly { server, .. } => self.attached(server, result),
+            Step::WaitForLag { .. } => self.approached(result),
             Step::DrainSessions { server } => self.sessions_drained(server, result),
             Step::KillSessions { .. } => self.enter(Stage::Demoting),
             Step::Demote { server } => self.demoted(server, result),
-            Step::Forget { .. } | Step::DumpErrant { .. } | Step::Clone { .. } => {}
+            Step::ForgetSource { .. } | Step::DumpErrant { .. } | Step::Clone { .. } => {}
         }
     }
 
-    /// The operator's program said whether the change may begin.
+    /// The `before` hook has answered.
     fn hook_answered(&mut self, result: Result<Done, Failed>) {
         let Some(cause) = self.state.durable.change.as_ref().map(|change| change.cause) else { return };
         match (result, cause) {
@@ -357,7 +366,7 @@ impl Turn<'_> {
             }
             (Ok(_), _) => self.enter(first_stage(cause)),
             (Err(failed), _) => {
-                // Else it would be asked again at once, and for ever.
+                // Otherwise it would be asked again at once, and forever.
                 if matches!(cause, Cause::Problem(_)) {
                     self.state.durable.hold = Some("hooks.before called a failover off".to_owned());
                 }
@@ -366,7 +375,7 @@ impl Turn<'_> {
         }
     }
 
-    /// A step on the candidate failed. It is given again while that can help; then the candidate is given up.
+    /// A step on the candidate failed. It is repeated while that can help; then the candidate is given up.
     pub(super) fn failed(&mut self, server: ServerId, failed: Failed) {
         self.state.tries += 1;
         let evidence = self.state.evidence(self.now);
@@ -378,14 +387,14 @@ impl Turn<'_> {
         if again { self.give_step() } else { self.set_back(Some(server), &failed.text) }
     }
 
-    /// Begins anew, without `server`. Every change that has touched a server ends in an opened primary, the old one if need be; so it
-    /// goes back to finding out who has what.
+    /// Begins again without `server`. Every change that has touched a server ends with an open primary, the old one if
+    /// need be, so it returns to finding out which server has what.
     pub(super) fn set_back(&mut self, server: Option<ServerId>, why: &str) {
         let Some(change) = &mut self.state.durable.change else { return };
         if let Some(server) = server {
             change.failed.insert(server, why.to_owned());
         }
-        // What an operator began while the old primary was there need not end with another.
+        // A change that an operator began while the old primary was there need not end with another one.
         if matches!(change.cause, Cause::Switchover | Cause::Failover) && !change.forced && change.undone.is_none() {
             change.undone = Some(why.to_owned());
             change.wanted = None;
@@ -395,7 +404,7 @@ impl Turn<'_> {
             Some(server) => format!("server {} is given up: {why}", server.0),
             None => format!("begins anew: {why}"),
         });
-        self.enter(Stage::Revoking);
+        self.enter(Stage::StoppingReceivers);
     }
 
     /// F9: there is a new primary.
@@ -405,8 +414,8 @@ impl Turn<'_> {
         let now = self.now;
         let origin = self.state.durable.origins.get(&server).copied();
         let started = self.state.track(server).and_then(|track| track.started);
-        let reign = change.reigns.iter().rev().find(|reign| reign.primary == server);
-        let ackers = reign.map(|reign| reign.ackers.clone()).unwrap_or_default();
+        let term = change.terms.iter().rev().find(|term| term.primary == server);
+        let ackers = term.map(|term| term.ackers.clone()).unwrap_or_default();
         let durable = &mut self.state.durable;
         durable.epoch = change.epoch;
         durable.primary = Some(server);
@@ -418,8 +427,8 @@ impl Turn<'_> {
         });
         durable.withdrawn.remove(&server);
         durable.ackers = ackers;
-        // Who does not follow is compared, and told to.
-        durable.astray.clear();
+        // A server that does not follow is compared, and told to follow.
+        durable.early_followers.clear();
         self.state.sent_back.clear();
         let durable = &mut self.state.durable;
         durable.writers.retain(|id| *id == server || !change.following.contains(id));

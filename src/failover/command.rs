@@ -1,12 +1,12 @@
-//! What operators ask for. Every refusal says why.
+//! What operators request. Every refusal gives its reason.
 
-use super::machine::Turn;
+use super::machine::StepContext;
 use super::{
     Cause, Command, CommandId, Effect, Force, Lease, MaintenanceState, Mode, Problem, RejoinErrant, Stage, Withdrawn,
 };
 use crate::topology::ServerId;
 
-impl Turn<'_> {
+impl StepContext<'_> {
     pub(super) fn answer(&mut self, id: CommandId, result: Result<String, String>) {
         self.effects.push(Effect::Answer { id, result });
     }
@@ -38,7 +38,7 @@ impl Turn<'_> {
             }
             Command::Resume => {
                 self.state.durable.paused = false;
-                // Meanwhile an operator may have made another the primary.
+                // An operator may have made another server the primary meanwhile.
                 self.state.confirmed = false;
                 self.done(id, "resumed");
             }
@@ -84,7 +84,7 @@ impl Turn<'_> {
 
     fn fail_over(&mut self, id: CommandId, to: Option<ServerId>, force: Force) {
         let forced = force == Force::Yes;
-        // One that is blocked may be forced.
+        // A blocked change may be forced.
         if let Some(change) = &mut self.state.durable.change
             && forced
             && matches!(change.stage, Stage::Blocked(_))
@@ -92,7 +92,7 @@ impl Turn<'_> {
             (change.forced, change.wanted, change.command) = (true, to, Some(id));
             change.failed.clear();
             self.happened("the operator forces the failover");
-            return self.enter(Stage::Revoking);
+            return self.enter(Stage::StoppingReceivers);
         }
         if let Err(why) = self.may_change().and_then(|()| self.may_be_commanded(to, forced)) {
             return self.answer(id, Err(why));
@@ -103,7 +103,7 @@ impl Turn<'_> {
         }
     }
 
-    /// A failover that is commanded without force takes nothing on trust that an automatic one would not.
+    /// A commanded failover without force accepts nothing that an automatic one would not.
     fn may_be_commanded(&self, to: Option<ServerId>, forced: bool) -> Result<(), String> {
         if to.is_some() && to == self.state.durable.primary {
             return Err("that server is the primary".to_owned());
@@ -115,13 +115,14 @@ impl Turn<'_> {
             return Err("no primary is known, so what it had is not known: --force says to go on".to_owned());
         }
         let report = self.state.explain(self.policy, self.now);
-        // A primary that answers can be fenced, and has everything itself. Of one that is gone the proof must be there.
+        // A primary that answers can be fenced, and has everything itself. For one that is gone the proof must be
+        // complete.
         let refused = report.problem.excuses_primary() || report.problem == Problem::PrimaryDeadUnprovable;
         match report.refused_for() {
             Some(finding) if refused => {
                 Err(format!("{}: {} ({})", report.problem.advice(), finding.check, finding.detail))
             }
-            // What else can't be proven shows when servers were reached.
+            // Everything else that cannot be proven shows when servers have been reached.
             _ => Ok(()),
         }
     }

@@ -1,90 +1,96 @@
-//! What must survive this process: the state of the cluster as decided, and how far a change has got.
+//! What must survive this process: the decided state of the cluster, and the progress of a change of the primary.
 
 use super::{CommandId, Moment, Problem, Sets};
 use crate::topology::{Epoch, GtidHistory, Origin, ServerId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// All that must survive.
+/// Everything that must survive a restart of dbproxy.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Durable {
-    /// Rises whenever it is decided anew who takes the writes. Never falls.
+    /// Rises whenever it is decided again which server is the primary. Never falls.
     pub epoch: Epoch,
-    /// Who takes the writes; during a change still the old one.
+    /// The primary. During a change this is still the old one.
     pub primary: Option<ServerId>,
-    /// What the present primary's own transactions are marked with.
+    /// What marks the present primary's own transactions.
     pub origin: Option<Origin>,
     /// When it became the primary.
     pub opened: Moment,
-    /// When it had been started then, as far as it said. One that says it was started later was started anew.
+    /// Its start time as known then. If it reports a later start, it has restarted.
     pub started: Option<Moment>,
-    /// All that it had then: what others wrote and it has not, it never had.
+    /// Everything that it had then. It never had what other servers wrote and is not in this set.
     pub base: Option<GtidHistory>,
-    /// Acknowledgements that its commits waited for when it was last asked; `None` before.
+    /// Acknowledgements that its commits waited for when last asked. `None` before the first answer.
     pub waited_for: Option<u16>,
-    /// Who may have acknowledged what was committed under the present primary. A server is added before it can acknowledge,
-    /// and taken out only when it can't any more and all that it has is elsewhere.
+    /// Servers that may have acknowledged transactions committed under the present primary. A server is added before it
+    /// can acknowledge. It is removed only when it can no longer acknowledge and all other servers have what it has.
     pub ackers: BTreeSet<ServerId>,
-    /// Where each server was last seen, or told, to replicate from. One that could not be reached since does so still.
+    /// The source of each server, as last seen or last ordered. A server that could not be reached since then still
+    /// replicates from it.
     pub sources: BTreeMap<ServerId, ServerId>,
-    /// What each server's own transactions are marked with, as it last said.
+    /// What marks each server's own transactions, as it last reported.
     pub origins: BTreeMap<ServerId, Origin>,
-    /// When each server was started, as far as it says.
+    /// When each server was started, as far as it reports.
     pub starts: BTreeMap<ServerId, Moment>,
-    /// Who was started anew and may lack what it had acknowledged, and since when that is known.
+    /// Servers that have restarted and may lack what they had acknowledged, with the time when that became known.
     pub doubts: BTreeMap<ServerId, Moment>,
-    /// Who may have taken writes since it was last compared while it could take none. What it wrote and nobody acknowledged shows only
-    /// once it is fenced; a revoked one hides it.
+    /// Servers that may have accepted writes since their GTID set was last compared while they could accept none.
+    /// Unacknowledged transactions become visible only when the server is fenced; a server whose receiver was merely
+    /// stopped hides them.
     #[serde(default)]
     pub writers: BTreeSet<ServerId>,
-    /// Who was told to stop replicating, and when; that may have come late, after it was told to replicate again.
+    /// Servers that were told to stop receiving, and when. The order may have arrived late, after an order to start
+    /// again.
     #[serde(default)]
     pub stopped: BTreeMap<ServerId, Moment>,
-    /// Who was told to follow a candidate before it was opened. Unless it is opened they go back to the primary; that order may have come late, after
-    /// they did.
-    #[serde(default)]
-    pub astray: BTreeMap<ServerId, Astray>,
-    /// Who serves nothing until it is proven clean.
+    /// Servers that were told to follow a candidate before it was opened. If it is not opened they return to the
+    /// primary; the first order may arrive after the second.
+    #[serde(default, alias = "astray")]
+    pub early_followers: BTreeMap<ServerId, EarlyFollower>,
+    /// Servers that serve nothing until their transactions have been compared.
     pub quarantined: BTreeMap<ServerId, Quarantine>,
-    /// Who is not routed to, by the operator's word.
+    /// Servers that get no statements because the operator said so.
     pub withdrawn: BTreeMap<ServerId, Withdrawn>,
-    /// The operator said: do nothing on your own.
+    /// The operator has suspended automatic actions.
     pub paused: bool,
     /// Why there is no automatic failover until the operator acknowledges.
     pub hold: Option<String>,
-    /// When failovers began that nobody asked for.
+    /// When automatic failovers began.
     pub failovers: Vec<Moment>,
-    /// A change of the primary that is under way.
+    /// A change of the primary that is in progress.
     pub change: Option<Change>,
 }
 
-/// A server that was told to follow a candidate.
+/// A server that was told to follow a candidate before the candidate was opened.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Astray {
+pub struct EarlyFollower {
     /// The candidate.
-    pub after: ServerId,
-    /// When it was told so.
-    pub told: Moment,
+    #[serde(alias = "after")]
+    pub candidate: ServerId,
+    /// When the order was given.
+    #[serde(alias = "told")]
+    pub ordered_at: Moment,
 }
 
 /// Why a server serves nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Quarantine {
-    /// Since when.
+    /// Start of the quarantine.
     pub since: Moment,
-    /// What is known.
+    /// The reason.
     pub why: Suspicion,
 }
 
-/// What is known of a server in quarantine.
+/// The reason for a quarantine.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Suspicion {
-    /// It was the primary, or took writes that it should not have: what it has must be compared first. That happens by itself.
+    /// It was the primary, or accepted writes that it should not have accepted. Its transactions must be compared
+    /// first; that is automatic.
     Unchecked,
-    /// It has transactions that the primary has not.
+    /// It has transactions that the primary does not have.
     Errant(GtidHistory),
-    /// The primary no longer has what it lacks; it must be rebuilt.
+    /// The primary has purged transactions that it lacks. It must be rebuilt.
     Purged,
 }
 
@@ -100,25 +106,26 @@ impl std::fmt::Display for Suspicion {
     }
 }
 
-/// Why a server is not routed to, by the operator's word.
+/// Why the operator's word keeps a server from getting statements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Withdrawn {
-    /// Its clients are moved away; it stays a candidate.
+    /// Its clients are moved away. It may still be promoted.
     Drained,
     /// The operator works on it.
     Maintenance,
 }
 
-/// A change of the primary, and how far it has got.
+/// A change of the primary and its progress.
 ///
 /// ```text
-/// either:     (Asking ─►)
-/// switchover: Checking ─► Attaching ─► Approaching ─► ClosingSessions ─► Demoting ─► CatchingUp ─┐
-///                 │ refused               │ refused      │ aborted        │ undo              │ undo: the old primary becomes the choice
-/// failover:   Revoking ─► (Feeding ─►) Draining ────────────────────────────┴───────────────────┴► Arming ─► Repointing ─► Opening ─► done
-///                 ▲  │ Blocked ◄─ whatever can't go on                                                                       │
-///                 └──┴─────────────────────── the candidate is gone: the next epoch, without it ◄────────────────────────────┘
+/// switchover: (AwaitingHook) ─► Checking ─► RepointingEarly ─► WaitingForLag ─► DrainingSessions ─► Demoting ─► CatchingUp ─► A
+/// failover:   (AwaitingHook) ─► StoppingReceivers ─► (SupplyingMissing) ─► ApplyingReceived ─► A
+/// both:       A ─► EnablingSemiSync ─► Repointing ─► Opening ─► done
+///
+/// Up to DrainingSessions     a failure cancels the switchover
+/// Demoting, CatchingUp       a failure is undone: the old primary becomes the choice, from StoppingReceivers on
+/// from StoppingReceivers on  the candidate is lost: StoppingReceivers under the next epoch, without it; cannot continue: Blocked
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Change {
@@ -126,171 +133,225 @@ pub struct Change {
     pub epoch: Epoch,
     /// The old primary.
     pub from: Option<ServerId>,
-    /// What began it.
+    /// The cause.
     pub cause: Cause,
-    /// The command to answer at its end.
+    /// The command to answer at the end.
     pub command: Option<CommandId>,
     /// When it began.
     pub began: Moment,
-    /// Whom the operator asked for.
+    /// The candidate that the operator requested.
     pub wanted: Option<ServerId>,
-    /// Whether the operator takes on trust what can't be proven.
+    /// Whether the operator accepts what cannot be proven.
     pub forced: bool,
-    /// How far it is.
+    /// The current stage.
     pub stage: Stage,
-    /// When it got there.
+    /// When the stage began.
     pub since: Moment,
     /// The old primary's transactions as last seen.
     pub primary: Option<GtidHistory>,
     /// When those were last seen.
     pub primary_alive: Moment,
-    /// Servers that hear no source any more, and what they have.
+    /// Servers that no longer receive from any source, with what they have.
     pub reached: BTreeMap<ServerId, Reached>,
-    /// What servers had that were reached in an earlier attempt, and counted.
+    /// What servers had that were reached, and counted, in an earlier attempt.
     pub known: BTreeMap<ServerId, GtidHistory>,
-    /// When each server was last reached. One that was started anew since may have gone back to whom it heard before.
+    /// When each server was last reached. A server that has restarted since may have connected to its former source.
     #[serde(default)]
     pub heard: BTreeMap<ServerId, Moment>,
-    /// All that each server was ever reached with. One that lacks some of it now has lost it, or thrown it away.
+    /// Everything that each server ever had when it was reached. A server that lacks some of it now has lost or
+    /// discarded it.
     #[serde(default)]
     pub had: BTreeMap<ServerId, GtidHistory>,
-    /// Who was told to follow another while all that it had acknowledged was known.
+    /// Servers that were told to follow another server while everything that they had acknowledged was known.
     #[serde(default)]
     pub released: BTreeMap<ServerId, Released>,
-    /// How often it was begun anew.
+    /// The number of attempts.
     pub attempt: u32,
-    /// How often that was because a server had received more since it was reached.
+    /// The number of attempts that were needed because a server had received more since it was reached.
     #[serde(default)]
     pub anew: u32,
-    /// Whether the old primary is known to take no writes.
+    /// Whether the old primary is known to accept no writes.
     pub fence: Fence,
-    /// Servers on which a step failed for good, and why.
+    /// Servers on which a step failed permanently, and why.
     pub failed: BTreeMap<ServerId, String>,
-    /// Whether the choice leaves something behind because nobody can have acknowledged it.
+    /// Whether the choice abandons transactions that nobody can have acknowledged.
     #[serde(default)]
     pub gives_up: bool,
-    /// Who is to be opened, and what it must have then.
+    /// The candidate, and what it must have when it is opened.
     pub choice: Option<super::Choice>,
-    /// Replicas that follow the choice since before the primary was closed.
+    /// Replicas that have followed the candidate since before the primary was demoted.
     #[serde(default)]
     pub attached: BTreeSet<ServerId>,
-    /// Replicas that were told to follow the choice; they may acknowledge to it.
+    /// Replicas that were told to follow the candidate. They may acknowledge to it.
     pub told: BTreeSet<ServerId>,
-    /// Those of them that do.
+    /// Those of them that do follow it.
     pub following: BTreeSet<ServerId>,
-    /// Primaries that may have had commits acknowledged, and by whom: the old one, and every candidate that may have been opened.
-    pub reigns: Vec<Reign>,
-    /// Why it is undone, when it is.
+    /// Primaries whose commits may have been acknowledged, and by which servers: the old primary, and every candidate
+    /// that may have been opened.
+    #[serde(alias = "terms")]
+    pub terms: Vec<PrimaryTerm>,
+    /// Why the change is being undone.
     pub undone: Option<String>,
 }
 
-/// What began a change.
+/// The cause of a change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A problem.
     Problem(Problem),
-    /// `failover`.
+    /// The command `failover`.
     Failover,
-    /// `switchover`.
+    /// The command `switchover`.
     Switchover,
 }
 
-/// How far a change is.
+/// The stage of a change.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// S0, F0: the operator's program is asked whether it may begin.
-    Asking,
-    /// S1: is the primary quiet, has the candidate all but the last moment's.
+    /// S0, F0: the `before` hook is asked whether the change may begin.
+    #[serde(alias = "asking")]
+    AwaitingHook,
+    /// S1: the primary must be quiet, and the candidate must have almost everything.
     Checking,
     /// S1: replicas that the primary can spare follow the candidate, so that its first commit finds them connected.
-    Attaching,
-    /// S1: the candidate comes so near that clients need not wait for it long.
-    Approaching,
-    /// S2: new transactions wait, open ones end.
-    ClosingSessions,
+    #[serde(alias = "attaching")]
+    RepointingEarly,
+    /// S1: the candidate catches up until clients will not have to wait long.
+    #[serde(alias = "approaching")]
+    WaitingForLag,
+    /// S2: new transactions wait, open transactions end.
+    #[serde(alias = "closing_sessions")]
+    DrainingSessions,
     /// S3: the primary becomes read-only.
     Demoting,
     /// S4: the candidate applies the rest.
     CatchingUp,
-    /// F2, F3: replicas stop to hear the old primary, which is fenced if it can be.
-    Revoking,
-    /// F5: the candidate gets what it lacks from another.
-    Feeding,
+    /// F2, F3: replicas stop receiving from the old primary, which is fenced if possible.
+    #[serde(alias = "revoking")]
+    StoppingReceivers,
+    /// F5: the candidate gets what it lacks from another server.
+    #[serde(alias = "feeding")]
+    SupplyingMissing,
     /// F6: the candidate applies what it has received.
-    Draining,
-    /// F8: the candidate is made ready.
-    Arming,
-    /// F8: replicas follow it, so many as must acknowledge.
+    #[serde(alias = "draining")]
+    ApplyingReceived,
+    /// F8: semi-synchronous replication is enabled on the candidate.
+    #[serde(alias = "arming")]
+    EnablingSemiSync,
+    /// F8: replicas follow the candidate, as many as must acknowledge.
     Repointing,
-    /// F8: it takes writes.
+    /// F8: the candidate is opened for writes.
     Opening,
-    /// It can't go on; it is tried again from the start.
+    /// It cannot continue, and is tried again from the start.
     Blocked(String),
 }
 
-/// A server that hears no source any more.
+impl Stage {
+    /// Its name in `status` and in JSON.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::AwaitingHook => "awaiting_hook",
+            Self::Checking => "checking",
+            Self::RepointingEarly => "repointing_early",
+            Self::WaitingForLag => "waiting_for_lag",
+            Self::DrainingSessions => "draining_sessions",
+            Self::Demoting => "demoting",
+            Self::CatchingUp => "catching_up",
+            Self::StoppingReceivers => "stopping_receivers",
+            Self::SupplyingMissing => "supplying_missing",
+            Self::ApplyingReceived => "applying_received",
+            Self::EnablingSemiSync => "enabling_semi_sync",
+            Self::Repointing => "repointing",
+            Self::Opening => "opening",
+            Self::Blocked(_) => "blocked",
+        }
+    }
+
+    /// What happens in it, for the timeline.
+    pub fn description(&self) -> String {
+        let text = match self {
+            Self::AwaitingHook => "waiting for the before hook",
+            Self::Checking => "checking the primary and the candidate",
+            Self::RepointingEarly => "pointing spare replicas at the candidate",
+            Self::WaitingForLag => "waiting until the candidate has caught up",
+            Self::DrainingSessions => "draining client sessions",
+            Self::Demoting => "making the old primary read-only",
+            Self::CatchingUp => "applying the last transactions on the candidate",
+            Self::StoppingReceivers => "stopping the replicas' receivers and fencing the old primary",
+            Self::SupplyingMissing => "supplying the candidate with what it lacks",
+            Self::ApplyingReceived => "applying received transactions on the candidate",
+            Self::EnablingSemiSync => "enabling semi-synchronous replication on the candidate",
+            Self::Repointing => "pointing replicas at the candidate",
+            Self::Opening => "opening the candidate for writes",
+            Self::Blocked(why) => return format!("blocked: {why}"),
+        };
+        text.to_owned()
+    }
+}
+
+/// A server that no longer receives from any source.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Reached {
-    /// What it said it has, after that.
+    /// What it reported after that.
     pub sets: Sets,
-    /// All that it has, applied or not.
+    /// Everything that it has, applied or not.
     pub held: GtidHistory,
-    /// Whether it could take no writes when it said so, and none was pending.
+    /// Whether it accepted no writes when it reported, and none was pending.
     #[serde(default)]
     pub fenced: bool,
-    /// It had been started by then, at the latest.
+    /// The latest time at which it can have been started.
     #[serde(default)]
     pub started: Option<Moment>,
-    /// Whether its word counts for the quorum: not if it was started anew and may have lost what it had acknowledged.
+    /// Whether it counts for the quorum. It does not if it has restarted and may have lost what it had acknowledged.
     pub counts: bool,
 }
 
-/// What is known of the old primary's fence.
+/// What is known about the fence of the old primary.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fence {
     /// Nothing yet.
     Tried,
-    /// It takes no writes.
+    /// It accepts no writes.
     Holds,
-    /// It could not be made to.
+    /// The fence failed.
     Failed(String),
 }
 
-/// Who may have acknowledged whose commits.
+/// Which servers may have acknowledged the commits of one primary.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Reign {
+pub struct PrimaryTerm {
     /// The primary.
     pub primary: ServerId,
-    /// Those who may have acknowledged.
+    /// The servers that may have acknowledged.
     pub ackers: BTreeSet<ServerId>,
-    /// How many of them a commit waited for, as far as it is known.
+    /// How many acknowledgements a commit waited for, as far as known.
     #[serde(default)]
     pub waited_for: Option<u16>,
-    /// Of one that this change opens: when it first may have been, and what it had.
+    /// For a primary that this change opens: the earliest time, and what it had then.
     #[serde(default)]
     pub opened: Option<Opened>,
 }
 
-/// A candidate that may take writes.
+/// A candidate that may accept writes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Opened {
-    /// Since then; not before.
+    /// The earliest time at which it can have accepted writes.
     pub at: Moment,
-    /// All that it had: what it wrote since is not in it.
+    /// Everything that it had then. What it wrote since is not included.
     pub with: GtidHistory,
 }
 
-/// A server that hears only whom it was told to follow in this change, even when it is started anew.
+/// A server that receives only from the sources that this change has given it, even after a restart.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Released {
-    /// All that it had before: what it acknowledged to others is among that.
+    /// Everything that it had before that. It includes all that it acknowledged to other servers.
     pub held: GtidHistory,
-    /// As it said it itself; unknown in a journal of an older version.
+    /// As it reported it; `None` in a journal of an older version.
     #[serde(default)]
     pub sets: Option<Sets>,
-    /// Whom it was told to follow since.
+    /// The sources that it was given since.
     pub sources: BTreeSet<ServerId>,
 }

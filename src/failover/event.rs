@@ -4,78 +4,79 @@ use super::{Durable, Gate, Lease, Moment, Order, Outcome, Record, Stall, Status}
 use crate::topology::{Failure, ServerId};
 use serde::{Deserialize, Serialize};
 
-/// Something that happened. A journal of these, each with its time, plays the same again.
+/// Something that happened. A journal of events, each with its time, replays exactly.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// A server was looked at.
+    /// A server was probed.
     Observation(Observation),
     /// A write was tried at the primary.
     WriteProbe {
-        /// Where.
+        /// The server.
         server: ServerId,
         /// When it began.
         began: Moment,
-        /// What it waited for, when it was not taken in time.
+        /// What it waited for if it was not accepted in time.
         result: Result<(), Stall>,
     },
-    /// A connection of the data path broke. It only means: look now.
+    /// A connection of the data path broke. It only means: probe now.
     Hint {
-        /// To whom.
+        /// The server.
         server: ServerId,
     },
-    /// The data path got an answer to what it had asked a server at `asked` or later: it lived then.
+    /// The data path got an answer to something that it sent to a server at `asked` or later: the server was alive
+    /// then.
     Heard {
-        /// By whom.
+        /// The server.
         server: ServerId,
-        /// When it was asked.
+        /// When the command was sent.
         asked: Moment,
     },
-    /// Our own event loop was late by so much.
+    /// Our own event loop was late.
     OwnLag {
-        /// Late by.
+        /// The delay.
         ms: u64,
     },
-    /// Whether we may act was decided anew.
+    /// It was decided again whether this process may act.
     Lease(Lease),
-    /// An operator asks for something.
+    /// An operator's command.
     Command {
-        /// To be named in the answer.
+        /// Named in the answer.
         id: CommandId,
-        /// What.
+        /// The command.
         command: Command,
     },
-    /// An order was carried out, or not.
+    /// An order was carried out, or failed.
     Outcome(Outcome),
-    /// Time has passed. Due at least every 250 ms: a gap is taken for our own trouble.
+    /// Time has passed. Due at least every 250 ms: a gap means that dbproxy itself was held up.
     Tick,
-    /// The first event of a run: what the journal of the last one ends with.
+    /// The first event of a run: the last state in the journal.
     Restored(Box<Durable>),
-    /// Something was done beside all this; it is to be in the timeline.
+    /// Something outside the failover was done that belongs in the timeline.
     Told {
         /// A sentence.
         text: String,
     },
 }
 
-/// One look at one server.
+/// One probe of one server.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Observation {
-    /// Which.
+    /// The server.
     pub server: ServerId,
-    /// When it began; it ended when the event came.
+    /// When the probe began. It ended when the event was delivered.
     pub began: Moment,
-    /// What it said, or why it did not.
+    /// The result.
     pub result: Result<Seen, Failure>,
 }
 
-/// What came of a look that was answered.
+/// The result of a probe that was answered.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Seen {
-    /// It lives: a new connection was greeted and let in.
+    /// The server accepted and authenticated a new connection.
     Alive,
-    /// It told of itself.
+    /// The server reported its state.
     Status(Box<Status>),
 }
 
@@ -83,56 +84,56 @@ pub enum Seen {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct CommandId(pub u64);
 
-/// What an operator can ask for.
+/// What an operator can request.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// Change the primary while it is well.
+    /// Change the primary while it is healthy.
     Switchover {
-        /// To whom; `None`: to the best.
+        /// The candidate; `None`: the best one.
         to: Option<ServerId>,
     },
     /// Replace the primary.
     Failover {
-        /// By whom; `None`: by the best.
+        /// The candidate; `None`: the best one.
         to: Option<ServerId>,
-        /// Whether what can't be proven is taken on trust.
+        /// Whether what cannot be proven is accepted.
         force: Force,
     },
-    /// Try to take a server back.
+    /// Let a server rejoin.
     Rejoin {
-        /// Which.
+        /// The server.
         server: ServerId,
-        /// What to do about transactions that nobody else has.
+        /// What to do about its errant transactions.
         errant: RejoinErrant,
     },
-    /// Do nothing on your own.
+    /// Suspend automatic actions.
     Pause,
-    /// Go on.
+    /// Resume them.
     Resume,
-    /// The failovers of the last hour were seen by a human.
+    /// A person has seen the failovers of the last hour.
     Acknowledge,
-    /// Route nothing to this replica.
+    /// Send no statements to this replica.
     Drain {
-        /// Which.
+        /// The replica.
         server: ServerId,
     },
-    /// The operator works on a server: nothing is routed to it, it is not promoted, its silence is no failure.
+    /// The operator works on a server: it gets no statements, it is not promoted, and its silence is no failure.
     Maintenance {
-        /// Which.
+        /// The server.
         server: ServerId,
-        /// From now on, or no more.
+        /// Begin or end.
         state: MaintenanceState,
     },
 }
 
-/// Whether what can't be proven is taken on trust.
+/// Whether what cannot be proven is accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Force {
     /// No: a failover that could lose acknowledged writes is refused.
     No,
-    /// Yes: the operator answers for what is lost.
+    /// Yes: the operator accepts the loss.
     Yes,
 }
 
@@ -140,9 +141,9 @@ pub enum Force {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RejoinErrant {
-    /// Take it back only without any.
+    /// Rejoin only without any.
     Refuse,
-    /// Rebuild it from the primary.
+    /// Rebuild the server from the primary.
     Clone,
 }
 
@@ -152,64 +153,64 @@ pub enum RejoinErrant {
 pub enum MaintenanceState {
     /// Yes.
     On,
-    /// No more.
+    /// No longer.
     Off,
 }
 
-/// What the shell is to do, in this order.
+/// What the shell has to do, in this order.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// Write it down, and sync, before going on with the next effect.
+    /// Write and sync it before the next effect.
     Journal(Box<Record>),
-    /// Tell the data plane.
+    /// Publish it to the data plane.
     Publish(Gate),
-    /// Carry it out; it needs not be waited for.
+    /// Carry it out; do not wait for it.
     Execute(Order),
-    /// Look at this server now.
+    /// Probe this server now.
     Look(ServerId),
-    /// Tell the operator: log, metric, hook.
+    /// Notify the operator: log, metric, hook.
     Notify(Notice),
     /// Answer a command.
     Answer {
-        /// Which.
+        /// The command.
         id: CommandId,
         /// What was done, or why not.
         result: Result<String, String>,
     },
 }
 
-/// Something to tell.
+/// A message to the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Notice {
-    /// What kind.
+    /// Its kind.
     pub kind: NoticeKind,
     /// A sentence.
     pub text: String,
 }
 
-/// Kinds of notices.
+/// Kinds of messages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoticeKind {
-    /// Another problem than before, or none.
+    /// The problem has changed.
     Problem,
     /// A failover or switchover began.
     Started,
-    /// It ended, and there is a new primary.
+    /// It ended with a new primary.
     Finished,
-    /// It can't go on.
+    /// It cannot continue.
     Blocked,
     /// It was undone; the old primary is the primary.
     Aborted,
-    /// It would have begun, were it not for the mode, a pause, the anti-flap rule.
+    /// It would have begun but for the mode, a pause, or the rule against flapping.
     Withheld,
-    /// A server must not serve.
+    /// A server must serve nothing.
     Quarantined,
     /// A server serves again.
     Rejoined,
-    /// A server that takes writes and must not is being made read-only.
+    /// A server that accepts writes and must not is being made read-only.
     Fencing,
-    /// Someone else's change was seen and taken over.
+    /// A change that somebody else made was seen and adopted.
     Adopted,
 }

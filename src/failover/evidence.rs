@@ -1,7 +1,7 @@
-//! What is known at one moment: every server's latest word, with ages instead of times.
+//! What is known at one moment: every server's latest report, with ages instead of times.
 //!
-//! A value without a clock in it, so that it can stand in a report and in a fixture. Absence is never evidence: a server is silent
-//! because probes of it failed, not because none came back; what it said of itself counts while it is fresh.
+//! A value without a clock, so that it can be part of a report or a fixture. Absence is never evidence: a server is
+//! silent because probes of it failed, not because no answer came back; its last report counts while it is fresh.
 
 use super::{Durability, Policy, Status};
 use crate::topology::{Failure, GtidHistory, Receiver, ServerId};
@@ -12,22 +12,22 @@ use std::time::Duration;
 /// What is known at one moment.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Who should take the writes.
+    /// The server that should accept the writes.
     pub primary: Option<ServerId>,
     /// Every configured server, by [`ServerId`].
     pub servers: Vec<ServerEvidence>,
-    /// Who may have acknowledged what the primary has committed.
+    /// Servers that may have acknowledged what the primary committed.
     pub ackers: BTreeSet<ServerId>,
-    /// Acknowledgements that a commit of the primary waited for when it was last asked; `None` when it never was.
+    /// Acknowledgements that a commit on the primary waited for when last asked; `None` if it was never asked.
     pub waited_for: Option<u16>,
-    /// Of ourselves.
+    /// The health of this dbproxy.
     pub own: OwnHealth,
 }
 
-/// How we are ourselves. Our own trouble is no evidence against a server.
+/// The health of this dbproxy. Its own trouble is no evidence against a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct OwnHealth {
-    /// Since the own event loop was last seen late; `None` when it never was.
+    /// Time since its event loop was last late; `None` if it never was.
     pub late_ms_ago: Option<u64>,
     /// Whether this process may act for the cluster: it holds the lease, or it is the only one.
     pub lease: Lease,
@@ -39,47 +39,48 @@ pub enum Lease {
     /// It may.
     #[default]
     Held,
-    /// Another may.
+    /// Another process may.
     NotHeld,
 }
 
-/// What is known of one server.
+/// What is known about one server.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ServerEvidence {
-    /// Which.
+    /// The server.
     pub id: ServerId,
-    /// Since probes of it fail; `None` when the last sign of life is newer than the last failure.
+    /// Since when probes of it have failed; `None` if the last sign of life is newer than the last failure.
     pub silence: Option<Silence>,
-    /// It is there, but does not let the monitor in: the failure of its last probe says why.
+    /// It answers and rejects the monitor's login; the failure of its last probe says why.
     pub turned_away: Option<Failure>,
-    /// What it last said of itself, and how long ago it was asked.
+    /// Its last report, and how long ago it was asked.
     pub status: Option<Aged>,
-    /// How old its words have become lately before the next one came: where looks take long, one that is old still counts.
+    /// How old its reports have become recently before the next one came: where probes are slow, an older report still
+    /// counts.
     #[serde(default)]
     pub pace_ms: u64,
-    /// All that it has, applied or not, by its last word.
+    /// Everything that it has, applied or not, by its last report.
     pub held: Option<GtidHistory>,
-    /// What the write probe says; only of the primary.
+    /// The state of the write probe; only for the primary.
     pub writes: Writing,
-    /// Connections of the data path that broke lately.
+    /// Connections of the data path that broke recently.
     pub resets: u32,
-    /// It was started anew, and has not been seen to have all that it may have acknowledged before; of the primary: it was started anew
-    /// since it was opened.
+    /// It has restarted and has not been seen to have everything that it may have acknowledged before. For the primary:
+    /// it has restarted since it was opened.
     pub restarted: bool,
-    /// Why it may serve nothing.
+    /// Why it must serve nothing.
     pub quarantined: Option<String>,
     /// The operator works on it.
     pub maintenance: bool,
 }
 
-/// Probes that fail, one after the other.
+/// Consecutive failed probes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Silence {
     /// From the start of the first to the end of the last.
     pub lasting_ms: u64,
-    /// How many.
+    /// Their number.
     pub probes: u32,
-    /// How many of the last ones were refused, nothing else in between.
+    /// How many of the last ones were refused, with nothing else in between.
     pub refused: u32,
     /// From the start of the first of those to the end of the last.
     pub refused_lasting_ms: u64,
@@ -87,29 +88,29 @@ pub struct Silence {
     pub failure: Failure,
 }
 
-/// A server's word, and its age.
+/// A server's report and its age.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Aged {
-    /// Since it was asked.
+    /// Time since it was asked.
     pub age_ms: u64,
-    /// What it said.
+    /// The report.
     pub status: Status,
 }
 
-/// What the write probe says.
+/// The state of the write probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Writing {
     /// Not probed.
     #[default]
     Unknown,
-    /// Writes are taken.
+    /// Writes are accepted.
     Works,
-    /// None was taken for so long, or too few since.
+    /// No write, or too few, was accepted for this long.
     Stalled {
-        /// From the start of the first that failed to the end of the last.
+        /// From the start of the first failed one to the end of the last.
         lasting_ms: u64,
-        /// What it waits for.
+        /// What a write waits for.
         cause: Stall,
     },
 }
@@ -122,33 +123,33 @@ pub enum Stall {
     Ackers,
     /// A lock: `FLUSH TABLES WITH READ LOCK`, a backup, a metadata lock.
     Lock,
-    /// Room on the disk.
+    /// Disk space.
     DiskFull,
     /// The disk.
     Disk,
     /// It was refused: the server is read-only.
     ReadOnly,
-    /// Not known.
+    /// Unknown.
     Unknown,
 }
 
 impl Evidence {
-    /// What is known of this server.
+    /// What is known about this server.
     pub fn server(&self, id: ServerId) -> Option<&ServerEvidence> {
         self.servers.get(usize::from(id.0))
     }
 
-    /// What is known of the primary.
+    /// What is known about the primary.
     pub fn primary(&self) -> Option<&ServerEvidence> {
         self.server(self.primary?)
     }
 
-    /// All but the primary.
+    /// All servers except the primary.
     pub fn others(&self) -> impl Iterator<Item = &ServerEvidence> {
         self.servers.iter().filter(|server| Some(server.id) != self.primary)
     }
 
-    /// Servers that replicate from the primary, by their own fresh word.
+    /// Servers that replicate from the primary by their own fresh report.
     pub fn replicas(&self, policy: &Policy) -> impl Iterator<Item = &ServerEvidence> {
         self.others().filter(|server| {
             server.quarantined.is_none()
@@ -159,7 +160,7 @@ impl Evidence {
         })
     }
 
-    /// Acknowledging replicas that answer now, and whose word for what they have can be taken.
+    /// Acknowledging replicas that answer now and whose evidence counts.
     pub fn reachable_ackers(&self, policy: &Policy) -> usize {
         let counts = |id: &&ServerId| {
             self.server(**id).is_some_and(|server| server.fresh(policy).is_some() && !server.restarted)
@@ -167,14 +168,14 @@ impl Evidence {
         self.ackers.iter().filter(counts).count()
     }
 
-    /// Acknowledging replicas that must be reached, so that nothing that was acknowledged can be missing, and nothing more
-    /// be acknowledged: of `a` that may have acknowledged and `w` that had to, all but `w - 1`.
+    /// The number of acknowledging replicas that must be reached so that nothing that was acknowledged can be missing
+    /// and nothing more can be acknowledged: of `a` that may have acknowledged and `w` that had to, all but `w - 1`.
     pub fn quorum(&self, policy: &Policy) -> usize {
         quorum(self.ackers.len(), policy.durability)
     }
 }
 
-/// See [`Evidence::quorum`]. Without acknowledgements one replica is enough to go on with.
+/// See [`Evidence::quorum`]. Without acknowledgements one replica is enough.
 pub fn quorum(ackers: usize, durability: Durability) -> usize {
     match durability {
         Durability::SemiSync { wait_count } => (ackers + 1).saturating_sub(usize::from(wait_count)).max(1),
@@ -183,7 +184,7 @@ pub fn quorum(ackers: usize, durability: Durability) -> usize {
 }
 
 impl ServerEvidence {
-    /// A server that nobody has looked at.
+    /// A server that has not been probed.
     pub const fn unseen(id: ServerId) -> Self {
         Self {
             id,
@@ -200,10 +201,10 @@ impl ServerEvidence {
         }
     }
 
-    /// What it said of itself, if that is so fresh that it counts.
+    /// Its last report, if it is fresh enough to count.
     ///
-    /// Where looks take long, by what was seen of them (a busy machine, ours or its), a word counts until the next one is due,
-    /// and a single probe that timed out does not undo it; within bounds.
+    /// Where probes have been slow (a busy machine, ours or the server's), a report counts until the next one is due,
+    /// and a single probe that timed out does not invalidate it; within bounds.
     pub fn fresh(&self, policy: &Policy) -> Option<&Status> {
         let (aged, detection) = (self.status.as_ref()?, &policy.detection);
         let slow = (ms(self.pace_ms) * 2).min(detection.status_fresh_max);
@@ -225,7 +226,7 @@ impl ServerEvidence {
         })
     }
 
-    /// Why a replica counts as one that can't hear its source either; the error says what it heard.
+    /// Why a replica counts as one that does not hear its source either; the error says what it heard.
     pub fn is_deaf(&self, status: &Status, policy: &Policy) -> Result<String, String> {
         let Some(stream) = &status.stream else { return Ok("replicates from nobody".to_owned()) };
         if stream.receiver != Receiver::Running {
@@ -238,11 +239,11 @@ impl ServerEvidence {
         }
     }
 
-    /// Whether a replica heard from the primary after the primary had stopped answering us: then the primary lives.
+    /// Whether a replica heard the primary after the primary stopped answering us: then the primary is alive.
     pub fn heard_since(&self, silence: &Silence, policy: &Policy) -> bool {
         let (Some(aged), Some(status)) = (&self.status, self.fresh(policy)) else { return false };
         let Some(stream) = &status.stream else { return false };
-        // A heartbeat that was on its way when the silence began is none.
+        // A heartbeat that was under way when the silence began does not count.
         let since = silence.lasting_ms.saturating_sub(500);
         stream.receiver == Receiver::Running && stream.heard_ms.is_some_and(|heard| heard + aged.age_ms < since)
     }

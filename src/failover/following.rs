@@ -1,33 +1,35 @@
-//! Who follows the candidate before it takes writes: at a switchover some already while the old primary takes them.
+//! Which servers follow the candidate before it accepts writes. In a switchover some follow it while the old primary
+//! still accepts writes.
 
-use super::machine::Turn;
+use super::machine::StepContext;
 use super::state::Owner;
 use super::{Acks, Blocked, Change, Done, Durability, Failed, FailedHow, Fence, Reached, Stage, Step, Suspicion};
 use crate::topology::{Receiver, ServerId};
 use std::time::Duration;
 
-/// How often a change begins anew because a server is not as it was reached.
+/// How often a change begins again because a server has changed since it was reached.
 const ANEW_MAX: u32 = 5;
 
-/// Others that were reached are waited for so long before a candidate is opened that enough follow: one of them may have to say that it has
-/// received more.
+/// How long to wait for other reached servers before a candidate with enough followers is opened: one of them may have
+/// to report that it has received more.
 const SAY_SO: Duration = Duration::from_millis(300);
 
-impl Turn<'_> {
+impl StepContext<'_> {
     /// S1: tells the replicas that the primary can spare to follow the candidate.
     pub(super) fn attach(&mut self) {
         let spare = self.spare();
         let Some(source) = self.state.durable.change.as_ref().and_then(Change::candidate) else { return };
         if spare.is_empty() {
-            return self.enter(Stage::Approaching);
+            return self.enter(Stage::WaitingForLag);
         }
         let (acks, limit) = (self.acks(), self.policy.limits.step * 2);
         for server in spare {
-            self.change_order(Step::Attach { server, source, acks }, limit);
+            self.change_order(Step::RepointEarly { server, source, acks }, limit);
         }
     }
 
-    /// Replicas without which commits at the primary are still acknowledged, and which are no farther behind than a candidate may be.
+    /// Replicas without which commits on the primary are still acknowledged, and which are no further behind than a
+    /// candidate may be.
     fn spare(&self) -> Vec<ServerId> {
         let candidate = self.state.durable.change.as_ref().and_then(Change::candidate);
         let needed = self.policy.durability.wait_count().max(self.state.durable.waited_for.unwrap_or(0));
@@ -55,7 +57,7 @@ impl Turn<'_> {
         replicas.into_iter().filter(|id| fit(id) && may_go(id)).collect()
     }
 
-    /// One that could not be moved is told later, when the primary is closed.
+    /// A replica that could not be moved is told later, when the primary is read-only.
     pub(super) fn attached(&mut self, server: ServerId, result: Result<Done, Failed>) {
         let Some(change) = &mut self.state.durable.change else { return };
         match result {
@@ -65,13 +67,13 @@ impl Turn<'_> {
             }
             Err(failed) => self.happened(format!("server {} does not follow yet: {}", server.0, failed.text)),
         }
-        if !self.waits_for(Owner::Change, |step| matches!(step, Step::Attach { .. })) {
-            self.enter(Stage::Approaching);
+        if !self.waits_for(Owner::Change, |step| matches!(step, Step::RepointEarly { .. })) {
+            self.enter(Stage::WaitingForLag);
         }
     }
 
-    /// F8: replicas follow the candidate: those that were reached, and at a switchover those that the old primary still feeds. All that
-    /// they have the candidate has.
+    /// F8: replicas follow the candidate: those that were reached, and in a switchover those that the old primary still
+    /// feeds. The candidate has everything that they have.
     pub(super) fn repoint(&mut self) {
         let targets = self.followers();
         let Some(source) = self.state.durable.change.as_ref().and_then(Change::candidate) else { return };
@@ -94,7 +96,7 @@ impl Turn<'_> {
         self.open_if_followed();
     }
 
-    /// What a server has received since it was reached the candidate may lack, and it may have been acknowledged.
+    /// The candidate may lack what a server has received since it was reached, and that may have been acknowledged.
     fn changed(&mut self, server: ServerId, what: &str) {
         let Some(change) = &mut self.state.durable.change else { return };
         change.anew += 1;
@@ -104,14 +106,14 @@ impl Turn<'_> {
         self.set_back(None, &format!("server {} is not as it was when it was reached: {what}", server.0));
     }
 
-    /// Opens the candidate as soon as so many follow it as a commit needs.
+    /// Opens the candidate as soon as enough servers follow it for a commit.
     pub(super) fn open_if_followed(&mut self) {
         let needed = usize::from(self.wait_count());
         let Some(change) = &self.state.durable.change else { return };
         let Some(source) = change.candidate() else { return };
         let follow = change.following.len();
         let all_told = !self.waits_for(Owner::Change, |step| matches!(step, Step::Repoint { .. }));
-        // Where the old primary takes no writes nothing is acknowledged any more.
+        // Nothing is acknowledged any more where the old primary accepts no writes.
         let still = change.fence == Fence::Holds || self.now.since(change.since) >= SAY_SO;
         let said = still
             || !self.waits_for(Owner::Change, |step| match step {
@@ -130,9 +132,9 @@ impl Turn<'_> {
             self.release(server, source);
         }
         let Some(change) = &mut self.state.durable.change else { return };
-        if change.stage == Stage::Feeding {
+        if change.stage == Stage::SupplyingMissing {
             return match result {
-                Ok(_) => self.enter(Stage::Draining),
+                Ok(_) => self.enter(Stage::ApplyingReceived),
                 Err(failed) if failed.how == FailedHow::Changed => self.changed(server, &failed.text),
                 Err(failed) => self.set_back(Some(server), &failed.text),
             };
@@ -141,7 +143,7 @@ impl Turn<'_> {
             Ok(_) => {
                 change.following.insert(server);
             }
-            // What it has now the candidate may lack, and it may have been acknowledged.
+            // The candidate may lack what it has now, and that may have been acknowledged.
             Err(failed) if failed.how == FailedHow::Changed => return self.changed(server, &failed.text),
             Err(failed) => {
                 change.failed.entry(server).or_insert_with(|| format!("does not follow: {}", failed.text));
@@ -150,13 +152,13 @@ impl Turn<'_> {
         self.open_if_followed();
     }
 
-    /// Who is to follow the candidate before it is opened.
+    /// Servers that are to follow the candidate before it is opened.
     pub(super) fn followers(&self) -> Vec<ServerId> {
         let Some(change) = &self.state.durable.change else { return Vec::new() };
         let Some(choice) = &change.choice else { return Vec::new() };
         let clean = |id: &ServerId| {
             let suspicion = self.state.durable.quarantined.get(id).map(|quarantine| &quarantine.why);
-            // One that may have written is compared only when it can write no more.
+            // A server that may have accepted writes is compared only when it can accept none.
             let fenced = |reached: &Reached| reached.fenced || !self.state.durable.writers.contains(id);
             let compared = change.reached.get(id).map(|reached| fenced(reached) && choice.goal.covers(&reached.held));
             *id != choice.candidate
@@ -164,7 +166,7 @@ impl Turn<'_> {
                 && match suspicion {
                     None if self.state.durable.writers.contains(id) => compared == Some(true),
                     None => compared != Some(false),
-                    // Here it is compared.
+                    // It is compared here.
                     Some(Suspicion::Unchecked) => compared == Some(true),
                     Some(Suspicion::Errant(_) | Suspicion::Purged) => false,
                 }
@@ -180,8 +182,8 @@ impl Turn<'_> {
         followers
     }
 
-    /// One of those, that hears nobody now.
-    pub(super) fn beside(&self) -> Option<ServerId> {
+    /// One of the followers that receives from no source now.
+    pub(super) fn relay_log_helper(&self) -> Option<ServerId> {
         let change = self.state.durable.change.as_ref()?;
         self.followers().into_iter().find(|id| change.reached.contains_key(id) && change.from != Some(*id))
     }

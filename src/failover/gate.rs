@@ -1,4 +1,4 @@
-//! What the data plane may do with writes, and with whom it must not speak.
+//! What the data plane may do with writes, and which servers it must not use.
 
 use crate::topology::{Epoch, Health, Role, ServerId, Topology, Writes};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// What the data plane may do.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Gate {
-    /// Rises with every change of who takes the writes.
+    /// Rises whenever the server that accepts the writes changes.
     pub epoch: Epoch,
     /// Where writes go.
     pub writes: GateWrites,
@@ -20,22 +20,22 @@ pub struct Gate {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateWrites {
-    /// Where the servers' own word says (`observe`, paused).
+    /// Where the servers' own reports say (`observe`, paused).
     #[default]
     Ungoverned,
-    /// There, and nowhere else, however many are writable.
+    /// To this server only, however many are writable.
     Open(ServerId),
-    /// What has begun goes on there; what is new waits.
+    /// What has begun continues there; what is new waits.
     Draining(ServerId),
     /// Nowhere; they wait. The text says for what.
     Closed(String),
 }
 
 impl Gate {
-    /// The topology that the data plane gets: what the servers said of themselves, as far as the gate lets it through.
+    /// The topology for the data plane: what the servers reported, as far as the gate permits.
     ///
-    /// It never makes a server more than it says it is: a primary that is down or read-only stays so. It takes away a second
-    /// writable server, which is being made read-only meanwhile, and everything of a barred one.
+    /// It never makes a server more than it reports to be: a primary that is down or read-only stays so. It removes a
+    /// second writable server, which is being made read-only meanwhile, and everything of a barred one.
     pub fn apply(&self, seen: Topology) -> Topology {
         if self.writes == GateWrites::Ungoverned {
             return seen;

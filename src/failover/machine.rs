@@ -1,4 +1,4 @@
-//! The one function that changes a [`State`]: what came in, what follows from it, what is to be done.
+//! The one function that changes a [`State`]: takes an event, derives what follows, and returns what to do.
 
 use super::state::{Owner, Pending};
 use super::{
@@ -8,38 +8,41 @@ use super::{
 use crate::topology::{Epoch, ServerId};
 use std::time::Duration;
 
-/// Time between two events over which we must have been held up ourselves.
+/// A longer time than this between two events means that dbproxy itself was held up.
 const GAP_MAX: Duration = Duration::from_secs(1);
-/// How long after its limit an order's outcome is waited for.
+/// An order's outcome is awaited this much longer than the order's limit.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Takes one event in and says what to do. The journal entry, if any, is the first effect: it must be written before the others happen.
+/// Takes an event and returns what to do. The journal entry, if any, is the first effect: it must be written before the
+/// others happen.
 pub fn step(state: &mut State, policy: &Policy, event: Event, now: Moment) -> Vec<Effect> {
     let now = now.max(state.last_event.unwrap_or(now));
-    let mut turn = Turn { state, policy, now, effects: Vec::new(), happened: Vec::new(), told: false };
-    turn.notice_own_gap();
-    turn.take(event);
-    turn.expire();
-    turn.judge();
-    turn.advance();
-    turn.keep_house();
-    turn.finish()
+    let mut context =
+        StepContext { state, policy, now, effects: Vec::new(), happened: Vec::new(), force_journal: false };
+    context.notice_own_gap();
+    context.take(event);
+    context.expire();
+    context.judge();
+    context.advance();
+    context.housekeeping();
+    context.finish()
 }
 
 /// One call of [`step`].
-pub(super) struct Turn<'a> {
+pub(super) struct StepContext<'a> {
     pub(super) state: &'a mut State,
     pub(super) policy: &'a Policy,
     pub(super) now: Moment,
     pub(super) effects: Vec<Effect>,
     /// What goes into the journal.
     pub(super) happened: Vec<String>,
-    /// Whether that is written down even if nothing is other than it was.
-    pub(super) told: bool,
+    /// Whether it is written even if the durable state has not changed.
+    pub(super) force_journal: bool,
 }
 
-impl Turn<'_> {
-    /// Events come at least every 250 ms. When none did we were suspended, or starved: what timed out meanwhile timed out here.
+impl StepContext<'_> {
+    /// Events arrive at least every 250 ms. If none did, we were suspended or starved, and what timed out meanwhile
+    /// timed out here.
     fn notice_own_gap(&mut self) {
         if self.state.last_event.is_some_and(|last| self.now.since(last) > GAP_MAX) {
             self.was_late();
@@ -87,13 +90,13 @@ impl Turn<'_> {
             Event::Restored(durable) => self.restore(*durable),
             Event::Told { text } => {
                 self.happened(text);
-                self.told = true;
+                self.force_journal = true;
             }
         }
     }
 
     fn outcome(&mut self, outcome: Outcome) {
-        // One that is not waited for any more came too late: whatever it says, the step is given again if it is needed.
+        // An outcome that is no longer awaited came too late. The step is ordered again if it is needed.
         let Some(Pending { order, owner, due }) = self.state.pending.remove(&outcome.id) else { return };
         if outcome.result.as_ref().is_err_and(|failed| failed.how == FailedHow::LeaseLost) {
             self.state.lease = Lease::NotHeld;
@@ -111,11 +114,11 @@ impl Turn<'_> {
         match owner {
             Owner::Change => self.change_outcome(order.step, outcome.result),
             Owner::Rejoin => self.rejoin_outcome(order.step, outcome.result),
-            Owner::House => self.house_outcome(&order.step, &outcome.result),
+            Owner::Housekeeping => self.housekeeping_outcome(&order.step, &outcome.result),
         }
     }
 
-    /// Orders whose outcome should have come.
+    /// Fails the orders whose outcome is overdue.
     fn expire(&mut self) {
         let now = self.now;
         let late: Vec<OrderId> =
@@ -126,7 +129,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Says what is wrong, and tells when that is something else than before.
+    /// Names the problem, and reports when it has changed.
     fn judge(&mut self) {
         let evidence = self.state.evidence(self.now);
         let problem = Problem::of(&evidence, self.policy);
@@ -145,7 +148,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Goes on with a change, or begins one when it must.
+    /// Continues a change, or begins one if it must.
     fn advance(&mut self) {
         if self.state.lease == Lease::NotHeld {
             return;
@@ -161,7 +164,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether the present problem asks for a failover; and if so, whether there may be one. The reason is for the operator.
+    /// Whether the present problem demands a failover, and if so, whether it is allowed. The reason is for the
+    /// operator.
     fn should_fail_over(&self) -> Option<Result<(), String>> {
         match self.state.problem {
             problem if problem.asks_for_failover() => Some(self.may_fail_over()),
@@ -192,7 +196,8 @@ impl Turn<'_> {
         if durable.primary.is_some_and(|primary| durable.withdrawn.contains_key(&primary)) {
             return Err("the operator works on the primary (maintenance)".to_owned());
         }
-        // A restarted primary that is opened again in place is no flap; it would only be made one by waiting.
+        // A restarted primary that is opened again in place does not count as flapping; waiting would make things
+        // worse.
         if self.state.problem == Problem::PrimaryRestarted {
             return Ok(());
         }
@@ -206,7 +211,7 @@ impl Turn<'_> {
                 anti_flap.window.as_secs() / 60
             ));
         }
-        // The present primary is the one that the last failover chose: when it is dead itself, waiting helps nobody.
+        // The present primary is the one that the last failover chose. If it is dead itself, waiting helps nobody.
         let gap = durable.failovers.last().map(|last| self.now.since(*last));
         if self.state.problem != Problem::PrimaryDead && gap.is_some_and(|gap| gap < anti_flap.gap) {
             return Err(format!("the last failover was less than {} s ago", anti_flap.gap.as_secs()));
@@ -239,11 +244,11 @@ impl Turn<'_> {
         self.state.withheld = Some(why_not);
     }
 
-    /// Journal first, then what was decided, then the gate if it is another one.
+    /// Journal first, then the gate if it has changed, then the other effects.
     fn finish(mut self) -> Vec<Effect> {
         let gate = self.state.wanted_gate(self.policy);
         let mut effects = Vec::with_capacity(self.effects.len() + 2);
-        if self.told || self.state.durable != self.state.written {
+        if self.force_journal || self.state.durable != self.state.written {
             self.state.written = self.state.durable.clone();
             effects.push(Effect::Journal(Box::new(Record {
                 at: self.now,
@@ -276,27 +281,27 @@ impl Turn<'_> {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let order = Order { id, epoch, lease: step.lease(), step, limit_ms };
         let due = self.now.plus(limit).plus(GRACE);
-        if let Step::Repoint { server, source, .. } | Step::Attach { server, source, .. } = order.step {
+        if let Step::Repoint { server, source, .. } | Step::RepointEarly { server, source, .. } = order.step {
             self.state.durable.sources.insert(server, source);
         }
-        if let Step::Fence { server } | Step::Revoke { server } | Step::Attach { server, .. } = order.step {
+        if let Step::Fence { server } | Step::StopReceiver { server } | Step::RepointEarly { server, .. } = order.step {
             self.state.durable.stopped.insert(server, self.now);
         }
         self.state.pending.insert(id, Pending { order: order.clone(), owner, due });
         self.effects.push(Effect::Execute(order));
     }
 
-    /// Whether an order of this owner has no outcome yet.
+    /// Whether an order of this owner is still pending.
     pub(super) fn waits_for(&self, owner: Owner, matches: impl Fn(&Step) -> bool) -> bool {
         self.state.pending.values().any(|pending| pending.owner == owner && matches(&pending.order.step))
     }
 
-    /// Waits for no outcome of this owner any more.
+    /// Stops waiting for this owner's orders.
     pub(super) fn drop_orders(&mut self, owner: Owner) {
         self.state.pending.retain(|_, pending| pending.owner != owner);
     }
 
-    /// Servers that answer now, by their fresh word.
+    /// Servers with a fresh observation.
     pub(super) fn fresh(&self) -> Vec<ServerId> {
         let evidence = self.state.evidence(self.now);
         evidence.servers.iter().filter(|server| server.fresh(self.policy).is_some()).map(|server| server.id).collect()

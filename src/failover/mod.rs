@@ -1,25 +1,29 @@
-//! Failover: evidence over time → a named problem → a candidate → steps, every refusal with its reason.
+//! Failover: evidence over time → a named problem → a candidate → steps. Every refusal has a reason.
 //!
-//! Imports `topology`. No clock, no socket, no random source: time, answers and commands are arguments, what to do is the return
-//! value. So the journal of [`Event`]s is a test case, and `tests/failover_sim` plays a hundred thousand of them.
+//! The room has no clock, socket or random source: time, answers and commands are arguments, and what to do is the
+//! return value. A journal of [`Event`]s is therefore a test case, and `tests/failover_sim` plays a hundred thousand of
+//! them.
 //!
 //! ```text
 //! probes ─ Observation ┐                              ┌ Journal   written and synced before what follows it
-//! data path ─── Hint   │                              │ Publish   a Gate: who takes writes, who serves nothing
+//! data path ─── Hint   │                              │ Publish   a Gate: which server accepts writes, which serve nothing
 //! operator ── Command  ├► step(&mut State, .., now) ──┤ Execute   an Order: one idempotent step at one server
 //! steps ────── Outcome │                              │ Look      probe this server now
 //! clock ───────── Tick ┘                              └ Notify, Answer   to the operator
 //! ```
 //!
-//! # What is never so
-//! - A server is dead because something is missing. Silence is probes that failed; an answer of any kind ends it.
-//! - Another primary is opened while the old one could still have a commit acknowledged (`semi_sync`: all but `w - 1` of those who may
-//!   have acknowledged hear it no more), or before it is fenced (`async`), unless the operator says `--force`.
-//! - A candidate is opened that lacks what another server has received, or that has what the primary never wrote.
-//! - A server that was the primary serves before what it has was compared.
-//! - A switchover that fails leaves both servers read-only: the old primary is opened again, or whichever can be.
-//! - Durability is weakened to go on.
-//! - The epoch falls, or is used for two primaries.
+//! # Invariants
+//! - A server is silent only because probes of it failed; an answer of any kind ends the silence. A missing answer is
+//!   no evidence.
+//! - No other primary is opened while the old one could still get a commit acknowledged (`semi_sync`: all but `w - 1`
+//!   of the servers that may have acknowledged no longer receive from it), or before it is fenced (`async`), unless the
+//!   operator says `--force`.
+//! - No candidate is opened that lacks what another server has received, or that has what the primary never wrote.
+//! - A server that was the primary serves nothing before its transactions have been compared.
+//! - A switchover that fails never leaves both servers read-only: the old primary is opened again, or another server
+//!   that can be.
+//! - Durability is never weakened in order to continue.
+//! - The epoch never falls, and is never used for two primaries.
 
 mod candidate;
 mod change;
@@ -45,9 +49,10 @@ mod switchover;
 mod track;
 
 pub use candidate::{CandidateReport, Choice, NoChoice, Participant, Survey, choose};
-pub use contradiction::Witnesses;
+pub use contradiction::AckEvidence;
 pub use durable::{
-    Astray, Cause, Change, Durable, Fence, Opened, Quarantine, Reached, Reign, Released, Stage, Suspicion, Withdrawn,
+    Cause, Change, Durable, EarlyFollower, Fence, Opened, PrimaryTerm, Quarantine, Reached, Released, Stage, Suspicion,
+    Withdrawn,
 };
 pub use event::{
     Command, CommandId, Effect, Event, Force, MaintenanceState, Notice, NoticeKind, Observation, RejoinErrant, Seen,

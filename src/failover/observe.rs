@@ -1,17 +1,17 @@
-//! What looks at servers change: who is the primary, what it has, who has what it has not.
+//! What observations change: which server is the primary, what it has, and which servers have errant transactions.
 
-use super::machine::Turn;
+use super::machine::StepContext;
 use super::state::Owner;
 use super::{Durable, Moment, NoticeKind, Observation, Quarantine, Stage, Status, Suspicion};
 use crate::topology::{Epoch, Failure, GtidHistory, Receiver, ServerId};
 use std::time::Duration;
 
-/// Without an answer from anybody for so long, it is we who are cut off.
+/// Without an answer from any server for this long, dbproxy itself is cut off.
 const ISOLATED_AFTER: Duration = Duration::from_secs(1);
-/// No order is carried out so long after it was given.
+/// No order is carried out later than this after it was given.
 pub(super) const ORDERS_LATE_MAX: Duration = Duration::from_secs(30);
 
-impl Turn<'_> {
+impl StepContext<'_> {
     pub(super) fn observe(&mut self, observation: Observation) {
         let (now, server) = (self.now, observation.server);
         self.notice_own_isolation(&observation);
@@ -34,7 +34,8 @@ impl Turn<'_> {
         self.shrink_ackers(server);
     }
 
-    /// When nobody was heard for a while it was most likely us who were cut off; then the silence of one of them is no news.
+    /// If no server was heard for a while, dbproxy was most likely cut off itself; then the silence of one server is no
+    /// evidence.
     fn notice_own_isolation(&mut self, observation: &Observation) {
         if matches!(observation.result, Err(Failure::Timeout | Failure::NoGreeting | Failure::Broken(_))) {
             return;
@@ -45,7 +46,7 @@ impl Turn<'_> {
         self.state.network = Some(self.now);
     }
 
-    /// Whether one that we had stopped runs again, and has for longer than an order can be late.
+    /// Whether a replica that dbproxy stopped runs again, and has for longer than an order can be late.
     fn note_running(&mut self, server: ServerId, asked: Moment) {
         let Some(stopped) = self.state.durable.stopped.get(&server).copied() else { return };
         let receives =
@@ -57,7 +58,7 @@ impl Turn<'_> {
         }
     }
 
-    /// What must be known of a server even when it can't be asked any more.
+    /// What must be known about a server even when it can no longer be asked.
     fn note_facts(&mut self, server: ServerId) {
         let Some(status) = self.status(server) else { return };
         let (origin, source) = (status.origin, status.stream.as_ref().and_then(|stream| stream.source));
@@ -72,7 +73,7 @@ impl Turn<'_> {
         }
     }
 
-    /// What the primary has now ends doubts about replicas, and begins others.
+    /// What the primary has now resolves doubts about replicas, and raises others.
     fn primary_told(&mut self, primary: ServerId, asked: Moment) {
         let Some(status) = self.state.track(primary).and_then(|track| track.status()) else { return };
         let (executed, origin) = (status.sets.executed.clone(), status.origin);
@@ -81,7 +82,7 @@ impl Turn<'_> {
         }
         let semi_sync = status.semi_sync;
         let waits = semi_sync.source_on && semi_sync.source_active;
-        // While it is read-only nothing is committed, so what was so before stays so.
+        // While it is read-only nothing is committed, so what was true before stays true.
         if !status.read_only {
             self.state.durable.waited_for = Some(if waits { semi_sync.wait_count } else { 0 });
         }
@@ -107,7 +108,7 @@ impl Turn<'_> {
         self.note_doubt(server);
     }
 
-    /// A doubt outlives us.
+    /// A doubt survives a restart of dbproxy.
     pub(super) fn note_doubt(&mut self, server: ServerId) {
         let Some(track) = self.state.track(server) else { return };
         let (started, doubt) = (track.started, track.doubt);
@@ -120,7 +121,7 @@ impl Turn<'_> {
         };
     }
 
-    /// Whether a replica has what the primary, asked later, has not: nothing can have come from it.
+    /// Whether a replica has what the primary, asked later, does not have: that cannot have come from the primary.
     fn judge_errant(&mut self, id: ServerId, primary: ServerId, asked: Moment, executed: &GtidHistory) {
         let Some(word) = self.state.track(id).and_then(|track| track.word.as_ref()) else { return };
         let follows = word.status.stream.as_ref().is_some_and(|stream| stream.source == Some(primary));
@@ -128,9 +129,9 @@ impl Turn<'_> {
             return;
         }
         let errant = word.status.sets.executed.less(executed);
-        // What came from the primary itself it may have lost by a crash, which `PrimaryRestarted` deals with.
+        // The primary may have lost its own transactions in a crash; `PrimaryRestarted` handles that.
         let errant = self.state.durable.origin.map_or(errant.clone(), |origin| errant.not_from(&[origin]));
-        // What it wrote as a primary shows by now.
+        // What it wrote as a primary is visible by now.
         let closed = word.status.read_only && !word.status.semi_sync.source_on && word.status.semi_sync.waiting == 0;
         if !errant.is_empty() {
             self.quarantine(id, Suspicion::Errant(errant));
@@ -150,7 +151,8 @@ impl Turn<'_> {
         self.notify(NoticeKind::Quarantined, text);
     }
 
-    /// A server that can't acknowledge any more, and whose transactions all others have, need not be reached in a failover.
+    /// A server that can no longer acknowledge, and whose transactions all others have, need not be reached in a
+    /// failover.
     fn shrink_ackers(&mut self, server: ServerId) {
         if self.state.durable.change.is_some() || !self.state.durable.ackers.contains(&server) {
             return;
@@ -179,9 +181,10 @@ impl Turn<'_> {
             || self.state.rejoins.contains_key(&server)
     }
 
-    /// Makes sure that the primary we think of is it, or finds who is. Nothing is done on our own before.
+    /// Confirms that the recorded primary is the primary, or finds out which server is. There is no automatic action
+    /// before that.
     pub(super) fn confirm(&mut self) {
-        // Where nothing is decided here, others may decide at any time.
+        // Where this dbproxy does not decide, others may decide at any time.
         let settled = self.state.confirmed && self.state.governs(self.policy);
         if settled || self.state.durable.change.is_some() {
             return;
@@ -191,7 +194,7 @@ impl Turn<'_> {
         }
         let writable: Vec<ServerId> = self.fresh().into_iter().filter(|id| self.may_be_primary(*id)).collect();
         match (self.state.durable.primary, writable.as_slice()) {
-            // One that is writable by its own word; or none is, since it was stopped while we were away: what follows is the usual way.
+            // One that reports to be writable; or none, because it was stopped meanwhile: the usual procedure follows.
             (Some(primary), [] | [_]) if writable.first().is_none_or(|only| *only == primary) => {
                 if !self.state.confirmed {
                     self.confirmed(primary);
@@ -199,12 +202,13 @@ impl Turn<'_> {
             }
             (Some(primary), [only]) if self.took_over(*only, primary) => self.adopt(*only),
             (None, [only]) => self.adopt(*only),
-            // Nobody, or several, of whom we know none: an operator must say.
+            // None, or several of which none is known: an operator must say.
             (None | Some(_), _) => {}
         }
     }
 
-    /// Writable, and not by mistake: it does not replicate from the primary, and knows of the present epoch if the primary does.
+    /// Writable, and not by mistake: it does not replicate from the primary, and knows the present epoch if the primary
+    /// does.
     fn may_be_primary(&self, id: ServerId) -> bool {
         let Some(status) = self.status(id).filter(|status| !status.read_only) else { return false };
         let old = self
@@ -227,7 +231,7 @@ impl Turn<'_> {
         self.state.track(id).and_then(|track| track.status())
     }
 
-    /// Whether someone else made `new` the primary in place of `old`, and did it properly.
+    /// Whether somebody else made `new` the primary instead of `old`, and did it properly.
     fn took_over(&self, new: ServerId, old: ServerId) -> bool {
         let fresh = self.fresh();
         let has = self.state.track(new).and_then(|track| track.held.as_ref());
@@ -235,7 +239,8 @@ impl Turn<'_> {
             let lost = self.status(old).map(|status| &status.sets.executed);
             return has.zip(lost).is_some_and(|(has, lost)| has.covers(lost));
         }
-        // The old one is gone: then the new one must have been its replica, and all others must have been told.
+        // The old primary is gone: then the new one must have been its replica, and all others must have been
+        // repointed.
         let current = self.status(new).is_some_and(|status| status.epoch == Some(self.state.durable.epoch));
         let mut others = fresh.iter().filter(|id| **id != new).peekable();
         current
@@ -258,7 +263,7 @@ impl Turn<'_> {
         self.happened(format!("server {} is the primary", primary.0));
     }
 
-    /// Takes over what the servers say.
+    /// Adopts what the servers report.
     pub(super) fn adopt(&mut self, primary: ServerId) {
         let highest = self.state.ids().filter_map(|id| self.status(id).and_then(|status| status.epoch)).max();
         let next = self.state.durable.epoch.max(highest.unwrap_or_default()).0 + 1;
@@ -286,21 +291,21 @@ impl Turn<'_> {
         self.confirmed(primary);
     }
 
-    /// What was said before there was this primary is not what it is: everybody is asked again, at once.
+    /// A report from before this server was the primary does not describe it now: all servers are probed again at once.
     pub(super) fn look_anew(&mut self) {
         let everybody = self.state.ids().map(super::Effect::Look);
         self.effects.extend(everybody);
     }
 
-    /// Goes on where the last run ended.
+    /// Continues where the last run ended.
     pub(super) fn restore(&mut self, durable: Durable) {
         self.state.written = durable.clone();
         self.state.durable = durable;
         self.state.confirmed = false;
-        // A journal from before they were written down.
+        // A journal from before these were recorded.
         let durable = &mut self.state.durable;
-        let reigns = durable.change.iter().flat_map(|change| &change.reigns).map(|reign| reign.primary);
-        let primaries: Vec<ServerId> = durable.primary.into_iter().chain(reigns).collect();
+        let terms = durable.change.iter().flat_map(|change| &change.terms).map(|term| term.primary);
+        let primaries: Vec<ServerId> = durable.primary.into_iter().chain(terms).collect();
         durable.writers.extend(primaries);
         let now = self.now;
         for at in &mut self.state.durable.failovers {
@@ -308,7 +313,7 @@ impl Turn<'_> {
         }
         self.state.durable.opened = self.state.durable.opened.min(now);
         self.state.durable.stopped.values_mut().for_each(|at| *at = (*at).min(now));
-        self.state.durable.astray.values_mut().for_each(|astray| astray.told = astray.told.min(now));
+        self.state.durable.early_followers.values_mut().for_each(|early| early.ordered_at = early.ordered_at.min(now));
         for id in self.state.ids() {
             let (started, doubt) =
                 (self.state.durable.starts.get(&id).copied(), self.state.durable.doubts.get(&id).copied());
@@ -320,14 +325,23 @@ impl Turn<'_> {
         let Some(change) = &mut self.state.durable.change else { return };
         (change.began, change.since) = (change.began.min(now), change.since.min(now));
         match change.stage {
-            // The primary was not touched; who follows the candidate already goes back.
-            Stage::Asking | Stage::Checking | Stage::Attaching | Stage::Approaching | Stage::ClosingSessions => {
+            // The primary was not changed; replicas that already follow the candidate return.
+            Stage::AwaitingHook
+            | Stage::Checking
+            | Stage::RepointingEarly
+            | Stage::WaitingForLag
+            | Stage::DrainingSessions => {
                 self.state.durable.change = None;
                 self.happened("what had begun is called off: dbproxy was restarted");
             }
             Stage::Demoting | Stage::CatchingUp => self.set_back(None, "dbproxy was restarted in the middle of it"),
-            Stage::Blocked(_) => self.enter(Stage::Revoking),
-            Stage::Revoking | Stage::Feeding | Stage::Draining | Stage::Arming | Stage::Repointing | Stage::Opening => {
+            Stage::Blocked(_) => self.enter(Stage::StoppingReceivers),
+            Stage::StoppingReceivers
+            | Stage::SupplyingMissing
+            | Stage::ApplyingReceived
+            | Stage::EnablingSemiSync
+            | Stage::Repointing
+            | Stage::Opening => {
                 let stage = change.stage.clone();
                 self.happened("dbproxy was restarted: the change goes on");
                 self.enter(stage);

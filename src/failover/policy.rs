@@ -3,66 +3,67 @@
 use crate::topology::ServerId;
 use std::time::Duration;
 
-/// All that the operator decides.
+/// Everything that the operator decides.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Policy {
-    /// What may happen without being asked.
+    /// What may happen automatically.
     pub mode: Mode,
-    /// What an acknowledged write is worth.
+    /// The durability of an acknowledged write.
     pub durability: Durability,
-    /// Fewest replicas that a new primary may wait for when fewer are left than [`durability`](Self::durability) says; `None`: never
-    /// fewer. At least 1, unless the operator forces it.
+    /// The smallest number of acknowledgements that a new primary may wait for if fewer replicas are left than
+    /// [`durability`](Self::durability) demands; `None`: never fewer. At least 1, unless the operator forces it.
     pub wait_least: Option<u16>,
-    /// By [`ServerId`]; a server without an entry has the default one.
+    /// By [`ServerId`]; a server without an entry has the default.
     pub servers: Vec<ServerPolicy>,
-    /// When a server counts as dead.
+    /// When a server is considered dead.
     pub detection: Detection,
-    /// How long each part may take.
+    /// Time limits.
     pub limits: Limits,
-    /// How often it may happen.
+    /// How often failovers may happen.
     pub anti_flap: AntiFlap,
-    /// Whether the operator gave a program that fences a server.
+    /// Whether the operator configured a fence hook.
     pub fence_hook: FenceHook,
-    /// Which changes a program of the operator's may call off before they begin.
+    /// Which changes the `before` hook may cancel.
     pub ask_hook: AskHook,
     /// Whether a primary whose disk stalls or is full is treated like a dead one.
     pub disk_stall: OnDiskStall,
-    /// What becomes of an old primary that has transactions nobody else has.
+    /// What happens to an old primary with errant transactions.
     pub errant: OnErrant,
-    /// What becomes of transactions that are still open when the drain of a switchover ends.
+    /// What happens to transactions that are still open when the drain of a switchover ends.
     pub open_transactions: OnOpenTransactions,
 }
 
-/// What may happen without being asked.
+/// What may happen automatically.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
     /// A dead primary is replaced.
     Auto,
-    /// All is watched and judged; what `Auto` would do is told. Nothing is done, and the topology follows the servers' word.
+    /// Everything is observed and judged, and what `Auto` would do is reported. Nothing is done, and the topology
+    /// follows the servers' own reports.
     Observe,
-    /// As `Auto`, but a failover begins only when commanded.
+    /// As `Auto`, but a failover begins only on command.
     Manual,
 }
 
-/// What an acknowledged write is worth.
+/// The durability of an acknowledged write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
-    /// So many replicas have it. A failover that can't prove that none is lost is not made.
+    /// This many replicas have it. A failover that cannot prove that no acknowledged write is lost does not take place.
     SemiSync {
-        /// Replicas that acknowledge before a commit is answered; MariaDB knows only 1.
+        /// Replicas that acknowledge before a commit is answered; MariaDB supports only 1.
         wait_count: u16,
     },
-    /// Only the primary has it, for up to a time.
+    /// Only the primary has it, for up to a limited time.
     Async {
         /// A candidate that is further behind the dead primary than this is not promoted.
         loss_max: Duration,
-        /// Nothing else keeps an unreachable old primary from taking writes.
+        /// Nothing else keeps an unreachable old primary from accepting writes.
         fence: FenceRule,
     },
 }
 
 impl Durability {
-    /// The same where commits waited for fewer than that; for none is told apart elsewhere.
+    /// The same where commits waited for fewer acknowledgements; a wait for none is handled elsewhere.
     pub fn at_most(self, waited_for: Option<u16>) -> Self {
         match (self, waited_for) {
             (Self::SemiSync { wait_count }, Some(waited_for)) => {
@@ -81,39 +82,39 @@ impl Durability {
     }
 }
 
-/// Whether the old primary must be known to be fenced before another is opened.
+/// Whether the old primary must be known to be fenced before another server is opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FenceRule {
-    /// It was made read-only, or the fence hook said that it is gone.
+    /// It was made read-only, or the fence hook reported success.
     Required,
-    /// It was tried.
+    /// Fencing was tried.
     BestEffort,
 }
 
 /// See [`Policy::fence_hook`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FenceHook {
-    /// There is none.
+    /// No hook is configured.
     None,
-    /// It is run whenever a primary is replaced.
+    /// The hook runs whenever a primary is replaced.
     Run,
 }
 
 /// See [`Policy::ask_hook`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AskHook {
-    /// There is none.
+    /// No hook is asked.
     Never,
-    /// Switchovers only: a failover is not delayed.
+    /// Only before switchovers: a failover is not delayed.
     Switchovers,
-    /// Failovers too. A restarted primary that is opened again is none.
+    /// Before failovers too, but not before a restarted primary is opened again.
     Always,
 }
 
 /// See [`Policy::disk_stall`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnDiskStall {
-    /// Tell only.
+    /// Report only.
     Alert,
     /// Fail over.
     FailOver,
@@ -131,20 +132,20 @@ pub enum OnErrant {
 /// See [`Policy::open_transactions`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnOpenTransactions {
-    /// The switchover is called off.
+    /// The switchover is cancelled.
     Abort,
     /// They are killed.
     Kill,
 }
 
-/// What the operator says of one server.
+/// What the operator says about one server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerPolicy {
     /// Among candidates that have everything the highest is promoted.
     pub priority: u16,
     /// Whether it may be promoted at all.
     pub promotion: Promotion,
-    /// Where it stands; a candidate in the zone of the old primary is preferred among equals.
+    /// Its location; among equals a candidate in the zone of the old primary is preferred.
     pub zone: Option<String>,
 }
 
@@ -157,34 +158,34 @@ impl Default for ServerPolicy {
 /// See [`ServerPolicy::promotion`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Promotion {
-    /// It may.
+    /// It may be promoted.
     Allowed,
-    /// Never.
+    /// It is never promoted.
     Never,
 }
 
-/// When a server counts as dead.
+/// When a server is considered dead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Detection {
-    /// Refused connections in a row, and ...
+    /// Consecutive refused connections, and ...
     pub refused_probes: u32,
-    /// ... lasting this long, are silence.
+    /// ... lasting this long, count as silence.
     pub refused_after: Duration,
-    /// Timeouts, hangs and broken connections that last this long are silence.
+    /// Timeouts, hangs and broken connections that last this long count as silence.
     pub silent_after: Duration,
-    /// A replica that has heard nothing from its source for longer than this is deaf: three heartbeats.
+    /// A replica that has heard nothing from its source for longer than this no longer hears it: three heartbeats.
     pub deaf_after: Duration,
-    /// What a server said of itself counts for this long, ...
+    /// A server's report is valid for this long, ...
     pub status_fresh: Duration,
-    /// ... and at most for this long where looks are seen to take long.
+    /// ... and at most for this long where probes have been slow.
     pub status_fresh_max: Duration,
-    /// A primary that answers and takes no write for this long has stalled.
+    /// A primary that answers and accepts no write for this long has stalled.
     pub stalled_after: Duration,
-    /// An own event loop that is late by more than this makes own timeouts worthless, ...
+    /// If dbproxy's own event loop is late by more than this, its own timeouts prove nothing, ...
     pub own_lag_max: Duration,
     /// ... for this long.
     pub own_lag_forgiven_after: Duration,
-    /// Write probes in a row that must succeed before a stall is over.
+    /// Consecutive write probes that must succeed before a stall is over.
     pub recovery_probes: u32,
     /// A replica further behind than this is lagging.
     pub lag_max: Duration,
@@ -208,20 +209,20 @@ impl Default for Detection {
     }
 }
 
-/// How long each part may take.
+/// Time limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// One quick step: revoke, fence, arm, repoint, open.
+    /// One quick step: stop a receiver, fence, enable semi-synchronous replication, repoint, open.
     pub step: Duration,
     /// Applying what the candidate has received.
     pub drain_max: Duration,
-    /// Open transactions at a switchover.
+    /// Open transactions in a switchover.
     pub switchover_drain: Duration,
-    /// The candidate's last transactions at a switchover, while nobody can write.
+    /// The candidate's last transactions in a switchover, while no server accepts writes.
     pub catch_up: Duration,
     /// A replica further behind than this is no candidate for a switchover.
     pub switchover_lag: Duration,
-    /// Time between two attempts at what is blocked.
+    /// Time between two attempts at a blocked change.
     pub retry: Duration,
     /// Rebuilding a server.
     pub clone: Duration,
@@ -244,14 +245,14 @@ impl Default for Limits {
     }
 }
 
-/// How often failovers may happen without being asked.
+/// How often failovers may happen automatically.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AntiFlap {
-    /// Shortest time between two, unless the new primary is dead itself.
+    /// Shortest time between two, unless the new primary itself is dead.
     pub gap: Duration,
-    /// So many within [`window`](Self::window); then none until the operator acknowledges.
+    /// This many within [`window`](Self::window); then none until the operator acknowledges.
     pub failovers_max: usize,
-    /// See there.
+    /// See [`failovers_max`](Self::failovers_max).
     pub window: Duration,
 }
 
@@ -281,13 +282,14 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Acknowledgements that a new primary must be able to get: those that are wanted, or so many fewer as the operator allows.
+    /// Acknowledgements that a new primary must be able to get: the wanted number, or as many fewer as the operator
+    /// allows.
     pub fn wait_least(&self) -> u16 {
         let wanted = self.durability.wait_count();
         self.wait_least.map_or(wanted, |least| least.clamp(wanted.min(1), wanted))
     }
 
-    /// What the operator says of this server.
+    /// What the operator says about this server.
     pub fn server(&self, id: ServerId) -> ServerPolicy {
         self.servers.get(usize::from(id.0)).cloned().unwrap_or_default()
     }

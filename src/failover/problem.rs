@@ -1,43 +1,43 @@
-//! What is wrong, if anything: a table of named problems with one predicate each. The first that matches is it.
+//! What is wrong, if anything: a table of named problems with one predicate each. The first that matches applies.
 
 use super::evidence::ms;
 use super::{Durability, Evidence, Lease, OnDiskStall, Policy, ServerEvidence, Stall, Writing};
 use crate::topology::{Failure, Receiver};
 use serde::{Deserialize, Serialize};
 
-/// What is wrong with the cluster, or with our view of it.
+/// What is wrong with the cluster, or with dbproxy's view of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Problem {
     /// Nothing.
     None,
-    /// Nobody is known to be the primary.
+    /// No server is known to be the primary.
     NoPrimary,
-    /// We were held up ourselves: nothing that timed out counts.
+    /// dbproxy was held up itself: nothing that timed out counts.
     ProxyStalled,
     /// Every server refuses connections.
     AllServersDown,
-    /// No server answers, and not all refuse: it may be us.
+    /// No server answers, and not all refuse: it may be dbproxy that is cut off.
     ProxyIsolated,
-    /// The primary is at its connection limit. It lives.
+    /// The primary is at its connection limit. It is alive.
     PrimarySaturated,
-    /// The primary does not let the monitor in. It lives.
+    /// The primary rejects the monitor's login. It is alive.
     MonitorTurnedAway,
-    /// The primary is gone, by every rule.
+    /// The primary is gone, and every check holds.
     PrimaryDead,
-    /// The primary is gone, and a failover could lose what was acknowledged, or can't fence it.
+    /// The primary is gone, and a failover could lose acknowledged writes, or cannot fence it.
     PrimaryDeadUnprovable,
-    /// The primary does not answer us, and a replica hears it.
+    /// The primary does not answer dbproxy, and a replica hears it.
     PrimaryUnreachable,
     /// The primary does not answer; not for long enough, or not proven.
     PrimarySuspect,
-    /// The primary was started anew: it is read-only, or its commits wait for nobody.
+    /// The primary has restarted: it is read-only, or its commits wait for no acknowledgement.
     PrimaryRestarted,
-    /// The primary is read-only, and nobody here made it so.
+    /// The primary is read-only, and dbproxy did not make it so.
     PrimaryReadOnly,
-    /// The primary's disk is full or stalls, and the policy wants a failover then.
+    /// The primary's disk is full or stalls, and the policy demands a failover then.
     PrimaryDiskFailed,
-    /// Writes wait for acknowledgements that don't come.
+    /// Writes wait for acknowledgements that do not come.
     WritesWaitForAckers,
     /// Writes wait for a lock.
     WritesLocked,
@@ -45,7 +45,7 @@ pub enum Problem {
     DiskFull,
     /// The primary's disk stalls.
     DiskStalled,
-    /// Writes are not taken, and nobody knows why.
+    /// Writes are not accepted, for an unknown reason.
     WritesStalled,
     /// A commit does not wait for replicas, though it should: a failover now could lose it.
     SemiSyncOff,
@@ -53,10 +53,10 @@ pub enum Problem {
     TooFewAckers,
 }
 
-/// Whether a problem is there.
+/// Whether a problem exists.
 type Matcher = fn(&Evidence, &Policy) -> bool;
 
-/// The order is the priority. What excuses the primary stands above what accuses it.
+/// The order is the priority. What exonerates the primary comes before what accuses it.
 const PROBLEMS: &[(Problem, Matcher)] = &[
     (Problem::NoPrimary, |e, _| e.primary().is_none()),
     (Problem::ProxyStalled, |e, p| proxy_is_well(e, p).is_err()),
@@ -86,12 +86,12 @@ const PROBLEMS: &[(Problem, Matcher)] = &[
 ];
 
 impl Problem {
-    /// All of them.
+    /// All problems.
     pub fn all() -> impl Iterator<Item = Self> {
         std::iter::once(Self::None).chain(PROBLEMS.iter().map(|(problem, _)| *problem))
     }
 
-    /// The first of the table that matches.
+    /// The first match in the table.
     pub fn of(evidence: &Evidence, policy: &Policy) -> Self {
         PROBLEMS.iter().find(|(_, matches)| matches(evidence, policy)).map_or(Self::None, |(problem, _)| *problem)
     }
@@ -139,12 +139,12 @@ impl Problem {
         }
     }
 
-    /// Whether it is what a failover is for.
+    /// Whether it demands a failover.
     pub const fn asks_for_failover(self) -> bool {
         matches!(self, Self::PrimaryDead | Self::PrimaryRestarted | Self::PrimaryDiskFailed)
     }
 
-    /// Whether the primary must not be blamed for it.
+    /// Whether it is not the primary's fault.
     pub const fn excuses_primary(self) -> bool {
         match self {
             Self::ProxyStalled
@@ -172,25 +172,25 @@ impl Problem {
     }
 }
 
-/// One condition, and what was found.
+/// One check, and what was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Finding {
     /// What must hold.
     pub check: String,
-    /// Whether it does.
+    /// Whether it holds.
     pub holds: bool,
     /// What was seen.
     pub detail: String,
 }
 
-/// A condition for a failover.
+/// A check for a failover.
 struct Check {
     name: &'static str,
     /// What was seen, for it or against it.
     holds: fn(&Evidence, &Policy) -> Result<String, String>,
 }
 
-/// What makes the primary gone: that it is silent, that it is not us, and that replicas say the same.
+/// What makes the primary gone: it is silent, dbproxy is healthy, and the replicas agree.
 const GONE: &[Check] = &[
     Check { name: "this proxy was not held up", holds: proxy_is_well },
     Check { name: "the primary does not answer", holds: primary_is_silent },
@@ -205,7 +205,7 @@ const PROOF: &[Check] = &[
     Check { name: "this process may act", holds: lease_is_held },
 ];
 
-/// Every condition for an automatic failover, in the order in which they are asked; the first that does not hold is why there is none.
+/// Every check for an automatic failover, in order. The first that does not hold is the reason against it.
 pub fn findings(evidence: &Evidence, policy: &Policy) -> Vec<Finding> {
     let find = |check: &Check| {
         let (holds, detail) = match (check.holds)(evidence, policy) {
@@ -252,8 +252,8 @@ fn a_replica_answers(evidence: &Evidence, policy: &Policy) -> Result<String, Str
     }
 }
 
-/// A replica that was stopped says nothing about its source, nor does one that was started a moment ago and is connecting still. When
-/// none can say anything it takes refusals: then nobody listens there.
+/// A replica that was stopped is no evidence about its source, nor is one that was just started and is still
+/// connecting. If no replica is evidence, only refused connections count: then nothing listens there.
 fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
     let mut seen = Vec::new();
     for replica in evidence.replicas(policy) {
@@ -264,7 +264,7 @@ fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String,
             continue;
         }
         let name = replica.id.0;
-        // One that is older than usual must be of the time since the primary is silent.
+        // A report that is older than usual must be from after the primary fell silent.
         let age = replica.status.as_ref().map_or(0, |aged| aged.age_ms);
         let silence = evidence.primary().and_then(|primary| primary.silence.as_ref());
         if ms(age) > policy.detection.status_fresh && silence.is_none_or(|silence| age > silence.lasting_ms) {
@@ -319,7 +319,7 @@ fn turned_away(evidence: &Evidence, by: fn(&Failure) -> bool) -> bool {
     evidence.primary().and_then(|primary| primary.turned_away.as_ref()).is_some_and(by)
 }
 
-/// Silent to us, and heard by a replica since.
+/// It does not answer dbproxy, and a replica has heard it since.
 fn unreachable_for_us_alone(evidence: &Evidence, policy: &Policy) -> bool {
     evidence
         .primary()
@@ -332,7 +332,7 @@ fn read_only(evidence: &Evidence, policy: &Policy) -> bool {
     evidence.primary().and_then(|primary| primary.fresh(policy)).is_some_and(|status| status.read_only)
 }
 
-/// Started anew, and not what it was: read-only, or writable without waiting for replicas as it should.
+/// It has restarted and is not as before: read-only, or writable without waiting for replicas as it should.
 fn restarted_unfit(evidence: &Evidence, policy: &Policy) -> bool {
     let Some(primary) = evidence.primary().filter(|primary| primary.restarted) else { return false };
     let wait_count = policy.durability.wait_count();

@@ -1,19 +1,23 @@
-//! Taking servers back, and keeping them from what is not theirs.
+//! Letting servers rejoin, and fencing servers that accept writes and must not.
 
-use super::machine::Turn;
+use super::machine::StepContext;
 use super::observe::ORDERS_LATE_MAX;
 use super::state::{Owner, Rejoin, RejoinStage};
 use super::track::Word;
-use super::{Astray, CommandId, Done, Failed, Lease, Moment, NoticeKind, OnErrant, Stage, Step, Suspicion, Withdrawn};
+use super::{
+    CommandId, Done, EarlyFollower, Failed, Lease, Moment, NoticeKind, OnErrant, Stage, Step, Suspicion, Withdrawn,
+};
 use crate::topology::{Flavor, GtidHistory, Receiver, ServerId};
 use std::collections::BTreeSet;
 
-/// How often one that follows a candidate in vain is told to follow the primary before it is taken back as one of which nothing is known.
+/// How often a server that followed a candidate is told to follow the primary again before it is treated like an
+/// unknown server.
 const SEND_BACK_MAX: u32 = 3;
 
-impl Turn<'_> {
-    /// What is to be done when nothing else is: strays fenced, the primary rid of its old source, servers taken back.
-    pub(super) fn keep_house(&mut self) {
+impl StepContext<'_> {
+    /// Maintenance while no change is in progress: fence strays, remove the primary's old replication configuration,
+    /// let servers rejoin.
+    pub(super) fn housekeeping(&mut self) {
         let blocked =
             self.state.durable.change.as_ref().is_some_and(|change| matches!(change.stage, Stage::Blocked(_)));
         let mine = self.state.governs(self.policy) && self.state.lease == Lease::Held;
@@ -30,7 +34,8 @@ impl Turn<'_> {
         self.rejoin_next();
     }
 
-    /// A primary that was opened when few servers were left waits for as many as it should, once so many acknowledge.
+    /// A primary that was opened when few servers were left waits for the full number of acknowledgements again as soon
+    /// as that many servers can give them.
     fn wait_for_all(&mut self) {
         let (Some(server), wait_count) = (self.state.durable.primary, self.policy.durability.wait_count()) else {
             return;
@@ -43,19 +48,24 @@ impl Turn<'_> {
         let wanted = self.policy.wait_least() < wait_count
             && self.fresh().contains(&server)
             && self.status(server).is_some_and(can);
-        if wanted && self.may_try(server) && !self.waits_for(Owner::House, |step| step.server() == server) {
+        if wanted && self.may_try(server) && !self.waits_for(Owner::Housekeeping, |step| step.server() == server) {
             self.try_later(server);
             let (epoch, limit) = (self.state.durable.epoch, self.policy.limits.step * 2);
-            self.order(Owner::House, epoch, Step::Arm { server, wait_count, beside: None }, limit);
+            self.order(
+                Owner::Housekeeping,
+                epoch,
+                Step::EnableSemiSync { server, wait_count, relay_log_helper: None },
+                limit,
+            );
         }
     }
 
-    /// Who follows a candidate that was not opened follows the primary again, with all that it has; in the end it is taken back as one that
-    /// does not follow.
+    /// A server that follows a candidate that was not opened is told to follow the primary again, with everything that
+    /// it has. If that keeps failing, it rejoins like a server that does not follow.
     fn send_back(&mut self) {
         let Some(source) = self.state.durable.primary else { return };
         let fresh = self.fresh();
-        for (server, Astray { told, .. }) in self.state.durable.astray.clone() {
+        for (server, EarlyFollower { ordered_at, .. }) in self.state.durable.early_followers.clone() {
             if !fresh.contains(&server)
                 || self.state.pending.values().any(|pending| pending.order.step.server() == server)
             {
@@ -63,8 +73,8 @@ impl Turn<'_> {
             }
             if server == source || self.is_fed(server, source) {
                 self.state.sent_back.remove(&server);
-                if self.now.since(told) > ORDERS_LATE_MAX {
-                    self.state.durable.astray.remove(&server);
+                if self.now.since(ordered_at) > ORDERS_LATE_MAX {
+                    self.state.durable.early_followers.remove(&server);
                 }
                 continue;
             }
@@ -73,12 +83,12 @@ impl Turn<'_> {
                 self.try_later(server);
                 self.state.sent_back.insert(server, times + 1);
                 let (epoch, acks, limit) = (self.state.durable.epoch, self.acks(), self.policy.limits.step * 2);
-                self.order(Owner::House, epoch, Step::Attach { server, source, acks }, limit);
+                self.order(Owner::Housekeeping, epoch, Step::RepointEarly { server, source, acks }, limit);
             }
         }
     }
 
-    /// Whether a server receives from there by its last word, and acknowledges if it should.
+    /// Whether a server receives from this source by its last report, and acknowledges if it should.
     fn is_fed(&self, server: ServerId, source: ServerId) -> bool {
         let acks = self.policy.durability.wait_count() > 0;
         self.status(server).is_some_and(|status| {
@@ -89,7 +99,7 @@ impl Turn<'_> {
         })
     }
 
-    /// Who takes writes and is not the primary is made read-only at once, and trusted no more.
+    /// A server that accepts writes and is not the primary is made read-only at once, and must be compared.
     fn fence_strays(&mut self) {
         let primary = self.state.durable.primary;
         let strays: Vec<ServerId> = self
@@ -105,18 +115,19 @@ impl Turn<'_> {
                 self.notify(NoticeKind::Fencing, format!("server {} takes writes and is not the primary", server.0));
                 self.try_later(server);
                 let (epoch, limit) = (self.state.durable.epoch, self.policy.limits.step);
-                self.order(Owner::House, epoch, Step::Fence { server }, limit);
+                self.order(Owner::Housekeeping, epoch, Step::Fence { server }, limit);
             }
         }
     }
 
-    /// By a word from after the present primary was opened: before that, another may have been it.
+    /// By a report from after the present primary was opened. Before that, another server may have been the primary.
     fn takes_writes(&self, id: ServerId) -> bool {
         let word = self.state.track(id).and_then(|track| track.word.as_ref());
         word.is_some_and(|word| !word.status.read_only && word.asked >= self.state.durable.opened)
     }
 
-    /// The new primary replicates from nobody; that it once did is forgotten when there is time for it.
+    /// The new primary replicates from no source. Its old replication configuration is removed when nothing else is
+    /// due.
     fn forget_source(&mut self) {
         let Some(server) = self.state.durable.primary else { return };
         let stopped = |stream: &super::Stream| stream.receiver == Receiver::Stopped && !stream.applying;
@@ -124,17 +135,17 @@ impl Turn<'_> {
             && self
                 .status(server)
                 .is_some_and(|status| !status.read_only && status.stream.as_ref().is_some_and(stopped));
-        if remembers && self.may_try(server) && !self.waits_for(Owner::House, |step| step.server() == server) {
+        if remembers && self.may_try(server) && !self.waits_for(Owner::Housekeeping, |step| step.server() == server) {
             self.try_later(server);
             let (epoch, limit) = (self.state.durable.epoch, self.policy.limits.step * 2);
-            self.order(Owner::House, epoch, Step::Forget { server }, limit);
+            self.order(Owner::Housekeeping, epoch, Step::ForgetSource { server }, limit);
         }
     }
 
-    pub(super) fn house_outcome(&mut self, step: &Step, result: &Result<Done, Failed>) {
+    pub(super) fn housekeeping_outcome(&mut self, step: &Step, result: &Result<Done, Failed>) {
         match (step, result) {
             (Step::Fence { server }, Ok(_)) => self.effects.push(super::Effect::Look(*server)),
-            (Step::Attach { server, .. }, Ok(_)) => {
+            (Step::RepointEarly { server, .. }, Ok(_)) => {
                 self.happened(format!("server {} follows the primary again", server.0));
                 self.effects.push(super::Effect::Look(*server));
             }
@@ -151,24 +162,24 @@ impl Turn<'_> {
         self.state.not_before.insert(server, at);
     }
 
-    /// Who is being taken back and not just being rebuilt.
+    /// Servers that are rejoining, except those that are being rebuilt.
     pub(super) fn rejoining(&self) -> Vec<ServerId> {
         let rejoins = self.state.rejoins.iter();
         rejoins.filter(|(_, rejoin)| rejoin.stage != RejoinStage::Cloning).map(|(server, _)| *server).collect()
     }
 
-    /// Whether a server is being rebuilt: a donor serves one at a time.
+    /// Whether a server is being rebuilt. A donor serves one at a time.
     pub(super) fn rebuilds(&self) -> bool {
         self.state.rejoins.values().any(|rejoin| rejoin.stage == RejoinStage::Cloning)
     }
 
-    /// One at a time, but for one that is being rebuilt.
+    /// One at a time, not counting one that is being rebuilt.
     fn rejoin_next(&mut self) {
         let rejoining = self.rejoining();
         if !rejoining.is_empty() {
             return rejoining.into_iter().for_each(|server| self.compare(server));
         }
-        // What was told to follow the new primary is given the time to be seen doing so.
+        // Servers that were told to follow the new primary get the time to be seen doing so.
         if self.now.since(self.state.durable.opened) < self.policy.limits.step {
             return;
         }
@@ -182,7 +193,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether a server that answers should be taken back without being asked.
+    /// Whether a server that answers should rejoin without a command.
     fn wants_rejoin(&self, id: ServerId) -> bool {
         let durable = &self.state.durable;
         if durable.primary == Some(id) || durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance) {
@@ -191,16 +202,17 @@ impl Turn<'_> {
         match durable.quarantined.get(&id).map(|quarantine| &quarantine.why) {
             Some(Suspicion::Unchecked) => true,
             Some(Suspicion::Errant(_) | Suspicion::Purged) => self.policy.errant == OnErrant::Clone && !self.rebuilds(),
-            None if durable.astray.contains_key(&id) => {
+            None if durable.early_followers.contains_key(&id) => {
                 self.state.sent_back.get(&id).is_some_and(|times| *times >= SEND_BACK_MAX)
             }
             None => !self.follows_primary(id) || self.waits_to_replicate(id),
         }
     }
 
-    /// Whether it waits to be told to replicate: it was started, as the configuration should have it, without beginning by itself, or we
-    /// stopped it; or to acknowledge: we told it to stop both, and it was started anew and replicates by itself. One that someone else
-    /// stopped while it ran was stopped for a reason.
+    /// Whether a server waits for an order to replicate, because it started without replication (as it should be
+    /// configured) or because dbproxy stopped it; or for an order to acknowledge, because dbproxy stopped both, it
+    /// restarted, and it replicates on its own. A replica that somebody else stopped while it ran was stopped for a
+    /// reason.
     fn waits_to_replicate(&self, id: ServerId) -> bool {
         let by_us = self.state.durable.stopped.get(&id);
         let acks = self.policy.durability.wait_count() > 0;
@@ -215,7 +227,7 @@ impl Turn<'_> {
         })
     }
 
-    /// Whether what the primary writes can arrive there, over other servers too.
+    /// Whether the primary's transactions can reach it, possibly through other servers.
     pub(super) fn follows_primary(&self, id: ServerId) -> bool {
         let mut seen = BTreeSet::new();
         let mut at = id;
@@ -267,13 +279,13 @@ impl Turn<'_> {
         if !self.state.rejoins.contains_key(&server) {
             return;
         }
-        // When it was done is not known, so what it had before says nothing.
+        // The time of the step is unknown, so what the server had before proves nothing.
         if matches!(step, Step::Repoint { .. }) && self.state.track(server).is_some_and(|track| track.doubt.is_some()) {
             self.forgets(server);
         }
         let done = match result {
             Ok(done) => done,
-            // What nobody has been told of is dumped again next time; the rest is tried again.
+            // An errant set that was not reported is dumped again next time; everything else is tried again.
             Err(failed) => {
                 return self.end_rejoin(server, Err(format!("{} failed: {}", step.name(), failed.text)));
             }
@@ -286,7 +298,7 @@ impl Turn<'_> {
             }
             (Step::DumpErrant { errant, .. }, _) => self.dumped(server, errant),
             (Step::Repoint { .. }, _) => {
-                self.state.durable.astray.remove(&server);
+                self.state.durable.early_followers.remove(&server);
                 self.state.durable.quarantined.remove(&server);
                 self.state.durable.writers.remove(&server);
                 let text = format!("server {} replicates from the primary", server.0);
@@ -299,7 +311,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether a fenced server has what the primary, asked after that, has not.
+    /// Whether a fenced server has what the primary, asked after that, does not have.
     fn compare(&mut self, server: ServerId) {
         let stage = self.state.rejoins.get(&server).map(|rejoin| rejoin.stage.clone());
         let Some(RejoinStage::Comparing { since, sets }) = stage else { return };
@@ -311,7 +323,7 @@ impl Turn<'_> {
             }
             return;
         };
-        // Else it may have more by now than it said.
+        // Otherwise it may have more by now than it reported.
         let receives = own.status.stream.as_ref().is_some_and(|stream| stream.receiver != Receiver::Stopped);
         let restarted = self.state.track(server).is_some_and(|track| track.doubt.is_some_and(|doubt| doubt > since));
         if receives || restarted || !own.status.read_only {
@@ -326,8 +338,8 @@ impl Turn<'_> {
             let known = word.status.sets.executed;
             return self.rejoin_order(Step::DumpErrant { server, errant, known });
         }
-        // Of its own, MySQL's primary does not count as executed what waits for acknowledgements. What MariaDB's has not, or one that was
-        // started anew, it lost: then it must not go on as if it had all.
+        // A MySQL primary does not count a transaction of its own as executed while it waits for acknowledgements. What
+        // a MariaDB primary, or a restarted one, lacks, it has lost; then it must not continue as if it had everything.
         let restarted = self.state.evidence(self.now).primary().is_some_and(|primary| primary.restarted);
         if !missing.is_empty() && (restarted || missing.flavor() == Flavor::MariaDb) {
             return self.end_rejoin(server, Err(format!("the primary has lost what it wrote itself: {missing}")));
@@ -336,7 +348,7 @@ impl Turn<'_> {
             self.quarantine(server, Suspicion::Purged);
             return self.rebuild(server, "the primary has purged what it lacks");
         }
-        // First it is counted among those who may acknowledge, then it may.
+        // It is counted among the servers that may acknowledge before it may acknowledge.
         if self.state.durable.ackers.insert(server) {
             // It has acknowledged nothing to this primary that it could have lost.
             if let Some(track) = self.state.track_mut(server) {
@@ -352,14 +364,14 @@ impl Turn<'_> {
         self.rejoin_order(Step::Repoint { server, source, acks, at_most });
     }
 
-    /// What a server last said, if it was asked after that and answers still.
+    /// A server's last report, if it was asked for after that time and the server still answers.
     fn word_since(&self, server: ServerId, since: Moment) -> Option<Word> {
         let word = self.state.track(server)?.word.as_ref()?;
         (word.asked >= since && self.fresh().contains(&server)).then(|| word.clone())
     }
 
-    /// What it has received and not applied is about to be thrown away, and it may have acknowledged that: as after a restart its word does
-    /// not count until it has all again.
+    /// What it has received and not applied is about to be discarded, and it may have acknowledged that. As after a
+    /// restart, its evidence does not count until it has everything again.
     fn forgets(&mut self, server: ServerId) {
         let now = self.now;
         if let Some(track) = self.state.track_mut(server) {
@@ -372,7 +384,7 @@ impl Turn<'_> {
         self.rebuild(server, &format!("it has transactions that the primary has not: {errant}"));
     }
 
-    /// Rebuilds a server, where that is wanted and can be done.
+    /// Rebuilds a server, where that is wanted and possible.
     fn rebuild(&mut self, server: ServerId, why: &str) {
         let wanted = self.state.rejoins.get(&server).is_some_and(|rejoin| rejoin.clone);
         let mysql = self.status(server).is_some_and(|status| status.flavor == Flavor::MySql);

@@ -1,80 +1,82 @@
-//! Why something was done, or not: the answer to `why`, and what stands in the journal.
+//! Why something was done or not: the answer to `why`, and the content of the journal.
 
 use super::{CandidateReport, Durable, Evidence, Finding, Moment, NoChoice, Policy, Problem, findings};
 use crate::topology::ServerId;
 use serde::{Deserialize, Serialize};
 
-/// One judgement, with all that it was made from.
+/// One judgement with all its evidence.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Report {
-    /// When.
+    /// The time.
     pub at: Moment,
-    /// What was found.
+    /// The problem.
     pub problem: Problem,
-    /// What was known.
+    /// The evidence.
     pub evidence: Evidence,
-    /// Every condition for a failover.
+    /// Every check for a failover.
     pub findings: Vec<Finding>,
-    /// Who was looked at as a candidate, and what was against each; empty when it did not come to that.
+    /// The servers examined as candidates, with the reasons against each; empty if it did not come to that.
     pub candidates: Vec<CandidateReport>,
-    /// What was decided; a sentence.
+    /// The decision; a sentence.
     pub decision: String,
 }
 
 impl Report {
-    /// Judges what is known.
+    /// Judges the evidence.
     pub fn new(at: Moment, evidence: Evidence, policy: &Policy) -> Self {
         let problem = Problem::of(&evidence, policy);
         let findings = findings(&evidence, policy);
         Self { at, problem, evidence, findings, candidates: Vec::new(), decision: problem.advice().to_owned() }
     }
 
-    /// The first condition for a failover that does not hold.
+    /// The first check for a failover that does not hold.
     pub fn refused_for(&self) -> Option<&Finding> {
         self.findings.iter().find(|finding| !finding.holds)
     }
 }
 
-/// One entry of the journal: what happened, and all that must survive us. The last one alone is enough to go on from.
+/// One entry of the journal: what happened, and everything that must survive. The last entry alone is enough to
+/// continue from.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// When.
+    /// The time.
     pub at: Moment,
-    /// What; a sentence.
+    /// What happened; a sentence.
     pub what: String,
-    /// Why, if it was a judgement.
+    /// The judgement behind it, if there was one.
     pub report: Option<Box<Report>>,
-    /// What is so from now on.
+    /// The state from now on.
     pub durable: Durable,
 }
 
-/// Why a failover can't go on; the text behind each is for the operator.
+/// Why a failover cannot continue; the text of each is for the operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blocked {
-    /// Too few of those that may have acknowledged were reached.
+    /// Too few of the servers that may have acknowledged were reached.
     NoQuorum {
-        /// So many were.
+        /// The number reached.
         reached: usize,
-        /// So many are needed.
+        /// The number needed.
         needed: usize,
     },
-    /// Nobody can be promoted.
+    /// No server can be promoted.
     NoCandidate(NoChoice),
     /// The old primary is not known to be fenced.
     NotFenced(String),
     /// More would be lost than the operator allows.
     LossTooGreat {
-        /// How far the candidate is behind what the old primary was last seen to have, in milliseconds; `None` when not known.
+        /// How far the candidate is behind what the old primary was last seen to have, in milliseconds; `None` if not
+        /// known.
         behind_ms: Option<u64>,
     },
-    /// A server has received more each time that it was told to follow another.
+    /// A server had received more each time that it was told to follow another.
     NotStill(ServerId),
     /// Too few replicas follow the candidate.
     TooFewFollow {
-        /// So many do.
+        /// The number that follows.
         follow: usize,
-        /// So many are needed.
+        /// The number needed.
         needed: usize,
     },
 }

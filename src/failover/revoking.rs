@@ -1,7 +1,8 @@
-//! F2 to F8, step by step: who was reached, whether that is enough, who is chosen, and what the choice still lacks.
+//! F2 to F8, step by step: which servers were reached, whether that is enough, which one is chosen, and what the choice
+//! still lacks.
 
 use super::candidate::{Participant, Survey, choose};
-use super::machine::Turn;
+use super::machine::StepContext;
 use super::state::Owner;
 use super::{
     Blocked, Cause, Change, Choice, Done, Durability, Failed, FailedHow, Fence, FenceRule, NoticeKind, Problem,
@@ -9,14 +10,14 @@ use super::{
 };
 use crate::topology::{Flavor, GtidHistory, GtidSet, Origin, ServerId};
 
-/// Whether a server was fenced before it said what it has.
+/// Whether a server was fenced before it reported what it has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fenced {
     Yes,
     No,
 }
 
-impl Turn<'_> {
+impl StepContext<'_> {
     pub(super) fn revoked(&mut self, server: ServerId, result: Result<Done, Failed>) {
         if let Ok(Done::Sets { sets, .. }) = result {
             self.reached(server, sets, Fenced::No);
@@ -48,7 +49,7 @@ impl Turn<'_> {
         self.choose_if_reached();
     }
 
-    /// A fence that holds does not fail later; of two that failed both are told.
+    /// A fence that holds does not fail later; if two attempts failed, both reasons are reported.
     fn fence_is(&mut self, fence: Fence) {
         let Some(change) = &mut self.state.durable.change else { return };
         change.fence = match (&change.fence, fence) {
@@ -64,11 +65,11 @@ impl Turn<'_> {
             self.state.track(server).map_or((None, None), |track| (track.doubt, track.started_at_most()));
         let held = self.held(&sets);
         let Some(change) = &mut self.state.durable.change else { return };
-        // One that was started anew may have lost what it had acknowledged, unless we know all of that from before; and one that was told
-        // to follow another may have thrown it away.
+        // A server that restarted may have lost what it had acknowledged, unless all of that is known from before. A
+        // server that was told to follow another may have discarded it.
         let since = change.heard.insert(server, now);
         let again = since.is_some_and(|since| doubt.is_some_and(|doubt| doubt > since));
-        // Nor later: what it acknowledged in between is not known.
+        // The same later: what it acknowledged in between is not known.
         if again {
             change.known.remove(&server);
         }
@@ -78,7 +79,8 @@ impl Turn<'_> {
         change.reached.insert(server, Reached { sets, held, fenced, started, counts });
     }
 
-    /// All that a server has that said this. Where MariaDB's position ends with what another wrote, it has all that that one had then.
+    /// Everything that a server with this report has. Where a MariaDB position ends with another server's transaction,
+    /// it has everything that that server had then.
     fn held(&self, sets: &Sets) -> GtidHistory {
         let change = self.state.durable.change.as_ref();
         let Some(GtidSet::MariaDb(position)) = &sets.received else {
@@ -99,23 +101,23 @@ impl Turn<'_> {
         held
     }
 
-    /// F2, F4, F5: once all who can answer have, or enough have and the rest had their time.
+    /// F2, F4, F5: continue once all servers that can answer have, or enough have and the rest had their time.
     pub(super) fn choose_if_reached(&mut self) {
-        if self.state.durable.change.as_ref().is_none_or(|change| change.stage != Stage::Revoking) {
+        if self.state.durable.change.as_ref().is_none_or(|change| change.stage != Stage::StoppingReceivers) {
             return;
         }
         let fresh = self.fresh();
         let mandatory_fence = matches!(self.policy.durability, Durability::Async { .. });
         let awaited = self.waits_for(Owner::Change, |step| match step {
             Step::Fence { server } => mandatory_fence || fresh.contains(server),
-            Step::FenceByHook { .. } => mandatory_fence,
+            Step::RunFenceHook { .. } => mandatory_fence,
             step => fresh.contains(&step.server()),
         });
         if awaited {
             return;
         }
         let judged = self.enough_reached();
-        // Those who did not answer before may still answer in time.
+        // Servers that did not answer before may still answer in time.
         if judged.is_err() && self.waits_for(Owner::Change, |_| true) {
             return;
         }
@@ -129,7 +131,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether the operator's wish, which nobody can fulfil, may be given up for any primary at all.
+    /// Whether a candidate that the operator requested and that cannot be promoted may be replaced by another.
     fn may_undo(&self) -> bool {
         self.state.durable.change.as_ref().is_some_and(|change| {
             matches!(change.cause, Cause::Failover | Cause::Switchover) && !change.forced && change.undone.is_none()
@@ -150,17 +152,17 @@ impl Turn<'_> {
                 Fence::Tried | Fence::Holds => Err(Blocked::NotFenced("nothing was heard of its fence".to_owned())),
             };
         }
-        for reign in &change.reigns {
-            // The primary itself has all that was acknowledged under it, if it lost nothing that we know of.
-            let itself = change.reached.get(&reign.primary);
-            let known = change.primary.as_ref().filter(|_| Some(reign.primary) == change.from);
+        for term in &change.terms {
+            // The primary itself has everything that was acknowledged under it, if it is not known to have lost
+            // anything.
+            let itself = change.reached.get(&term.primary);
+            let known = change.primary.as_ref().filter(|_| Some(term.primary) == change.from);
             if itself.is_some_and(|itself| known.is_none_or(|known| itself.held.covers(known))) {
                 continue;
             }
-            let durability = self.policy.durability.at_most(reign.waited_for);
+            let durability = self.policy.durability.at_most(term.waited_for);
             let counts = |id: &&_| change.reached.get(id).is_some_and(|reached| reached.counts);
-            let (reached, needed) =
-                (reign.ackers.iter().filter(counts).count(), quorum(reign.ackers.len(), durability));
+            let (reached, needed) = (term.ackers.iter().filter(counts).count(), quorum(term.ackers.len(), durability));
             if reached < needed {
                 return Err(Blocked::NoQuorum { reached, needed });
             }
@@ -168,8 +170,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// The same once more, right before another is opened: whoever was started anew since it was reached may have gone back to the old
-    /// primary, and acknowledged to it.
+    /// The same check again, directly before another server is opened: a server that has restarted since it was reached
+    /// may have connected to the old primary and acknowledged to it.
     pub(super) fn still_enough(&mut self) -> Result<(), String> {
         if self.gave_up_too_much() {
             return Err(
@@ -192,7 +194,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether a server was started anew after it was last reached, and may hear again whom it was told to hear no more.
+    /// Whether a server restarted after it was last reached, and may receive again from its former source.
     pub(super) fn started_since_reached(&self, id: ServerId) -> bool {
         let heard = self.state.durable.change.as_ref().and_then(|change| change.heard.get(&id));
         let doubt = self.state.track(id).and_then(|track| track.doubt);
@@ -207,7 +209,7 @@ impl Turn<'_> {
             .reached
             .iter()
             .map(|(id, reached)| {
-                // One that never told of itself counts with what it has; a candidate it is not.
+                // A server that never reported its state counts with what it has; it is no candidate.
                 let status = self.status(*id).cloned().unwrap_or_else(|| Status::unknown(reached.sets.clone()));
                 (*id, Status { sets: reached.sets.clone(), ..status })
             })
@@ -216,10 +218,15 @@ impl Turn<'_> {
             let Reached { held, counts, .. } = change.reached.get(id)?.clone();
             Some(Participant { id: *id, status, held, barred: self.barred(*id, &change), counts })
         });
-        let witnesses = self.witnesses(&change);
-        let origins: Vec<_> =
-            self.state.durable.origin.into_iter().chain(witnesses.iter().map(|witnesses| witnesses.origin)).collect();
-        // What the old primary says that it has is not errant, wherever it came from.
+        let ack_evidence = self.ack_evidence(&change);
+        let origins: Vec<_> = self
+            .state
+            .durable
+            .origin
+            .into_iter()
+            .chain(ack_evidence.iter().map(|ack_evidence| ack_evidence.origin))
+            .collect();
+        // What the old primary reports that it has is not errant, wherever it came from.
         let mut primary = change.primary.clone();
         if let Some(itself) = change.from.and_then(|from| change.reached.get(&from)) {
             primary.get_or_insert_with(|| itself.held.clone()).merge(&itself.held);
@@ -229,14 +236,14 @@ impl Turn<'_> {
             participants: participants.collect(),
             primary: primary.as_ref(),
             origins: &origins,
-            witnesses,
+            ack_evidence,
             wait_count: if change.forced { 0 } else { usize::from(self.policy.wait_least()) },
             wanted: change.wanted,
             preferred: change.undone.as_ref().and(change.from),
         };
         let (outcome, reports) = choose(&survey, self.policy);
         let gives_up = reports.iter().filter_map(|report| report.errant.as_ref()).any(|errant| {
-            // Others' transactions were never among those of a primary of this change.
+            // Transactions of other servers were never among those of a primary of this change.
             !errant.only_from(survey.origins).is_empty()
         });
         if let Some(change) = &mut self.state.durable.change {
@@ -271,7 +278,7 @@ impl Turn<'_> {
         if durable.withdrawn.get(&id) == Some(&Withdrawn::Maintenance) {
             return Some("is in maintenance".to_owned());
         }
-        // What is only suspected is found out here.
+        // An unchecked server is compared here.
         if let Some(quarantine) = durable.quarantined.get(&id)
             && quarantine.why != Suspicion::Unchecked
         {
@@ -293,10 +300,11 @@ impl Turn<'_> {
         None
     }
 
-    /// MariaDB may cut off, when it crashes, what nobody acknowledged in time. Opened again it gives the same numbers out a second time, and
-    /// who has received the first ones can't be told from who has the second. So who may have must be reached before that.
+    /// When MariaDB crashes it may discard transactions that were not acknowledged in time. Opened again it assigns the
+    /// same numbers a second time, and a server that received the first ones cannot be told from one that has the
+    /// second. Servers that may have received them must therefore be reached first.
     fn may_have_forgotten(&self, id: ServerId, change: &Change) -> Option<ServerId> {
-        let reign = change.reigns.iter().find(|reign| reign.primary == id)?;
+        let term = change.terms.iter().find(|term| term.primary == id)?;
         if change.forced || self.status(id)?.flavor == Flavor::MySql {
             return None;
         }
@@ -311,16 +319,16 @@ impl Turn<'_> {
             false => track.started.is_none_or(|started| started.plus(self.policy.limits.step) > change.began),
         };
         let hears = |other: &ServerId| {
-            reign.ackers.contains(other) || self.state.durable.sources.get(other).is_some_and(|source| *source == id)
+            term.ackers.contains(other) || self.state.durable.sources.get(other).is_some_and(|source| *source == id)
         };
         let mut others = self.state.ids().filter(|other| *other != id && !change.reached.contains_key(other));
         others.find(hears).filter(|_| restarted)
     }
 
-    /// Without acknowledgements something may be lost: only as much as the operator allows.
+    /// Without acknowledgements something may be lost, up to the operator's limit.
     fn loss_is_allowed(&self, change: &Change, choice: &Choice) -> Result<(), Blocked> {
         let Durability::Async { loss_max, .. } = self.policy.durability else { return Ok(()) };
-        // Had from the old primary itself, the goal has everything.
+        // If the old primary itself was reached, the goal has everything.
         let complete = change.from.is_some_and(|from| change.reached.contains_key(&from));
         if change.forced || complete {
             return Ok(());
@@ -343,13 +351,13 @@ impl Turn<'_> {
         let ready = change.reached.get(&candidate).is_some_and(|reached| reached.sets.executed.covers(&goal));
         change.choice = Some(choice);
         self.enter(match via {
-            Some(_) => Stage::Feeding,
-            None if ready => Stage::Arming,
-            None => Stage::Draining,
+            Some(_) => Stage::SupplyingMissing,
+            None if ready => Stage::EnablingSemiSync,
+            None => Stage::ApplyingReceived,
         });
     }
 
-    /// With what is against each server.
+    /// The text, with the reasons against each server.
     fn spelt(&self, blocked: &Blocked) -> String {
         let mut text = blocked.to_string();
         if let (Blocked::NoCandidate(_), Some(report)) = (blocked, &self.state.report) {
@@ -367,7 +375,7 @@ impl Turn<'_> {
             report.decision = format!("blocked: {text}");
         }
         self.enter(Stage::Blocked(text.clone()));
-        // Whoever asked for it is told now: it may take a server's return to go on.
+        // The command is answered now: it may take the return of a server to continue.
         if let Some(id) = self.state.durable.change.as_mut().and_then(|change| change.command.take()) {
             self.answer(id, Err(format!("it can't go on: {text}; it is tried again when other servers answer")));
         }
@@ -377,20 +385,20 @@ impl Turn<'_> {
         }
     }
 
-    /// F6: somebody has applied what it was waited for.
+    /// F6: a server has applied what was awaited.
     pub(super) fn drained(&mut self, server: ServerId, result: Result<Done, Failed>) {
         let Some(change) = &mut self.state.durable.change else { return };
         let Some(choice) = change.choice.clone() else { return };
-        let goal = if change.stage == Stage::Feeding { change.to_feed(&choice) } else { choice.goal.clone() };
+        let goal = if change.stage == Stage::SupplyingMissing { change.to_feed(&choice) } else { choice.goal.clone() };
         let has = match &result {
             Ok(Done::Sets { sets, .. }) => sets.executed.covers(&goal),
             Ok(Done::Plain | Done::Quiet { .. }) | Err(_) => false,
         };
         match (&change.stage, result) {
-            (Stage::Feeding, Ok(_)) if has => self.feed(choice.candidate, server),
-            (Stage::Draining | Stage::CatchingUp, Ok(Done::Sets { sets, .. })) if has => {
+            (Stage::SupplyingMissing, Ok(_)) if has => self.feed(choice.candidate, server),
+            (Stage::ApplyingReceived | Stage::CatchingUp, Ok(Done::Sets { sets, .. })) if has => {
                 self.reached(server, sets, Fenced::No);
-                self.enter(Stage::Arming);
+                self.enter(Stage::EnablingSemiSync);
             }
             (Stage::CatchingUp, _) => self.set_back(Some(server), "did not catch up in time"),
             (_, Ok(_)) => self.drain_on(server, "says it is done, and is not"),
@@ -399,7 +407,7 @@ impl Turn<'_> {
         }
     }
 
-    /// F5: whoever has everything has applied it; now the candidate gets it there.
+    /// F5: the server that has everything has applied it; now the candidate gets it from there.
     fn feed(&mut self, server: ServerId, source: ServerId) {
         let limit = self.policy.limits.step * 2;
         let acks = self.acks();
@@ -408,7 +416,7 @@ impl Turn<'_> {
         self.change_order(Step::Repoint { server, source, acks, at_most }, limit);
     }
 
-    /// A long wait goes on while there is time, and beyond that while anything moves.
+    /// A long wait continues while there is time, and beyond that while there is progress.
     fn drain_on(&mut self, server: ServerId, why: &str) {
         let Some(change) = &self.state.durable.change else { return };
         let evidence = self.state.evidence(self.now);
@@ -434,7 +442,7 @@ impl Turn<'_> {
         }
         let stage = change.stage.clone();
         let since = change.since;
-        // Next time it must have moved from here.
+        // It must have progressed from here by the next time.
         let now = self.status(server).map(|status| status.sets.executed.clone());
         if let (Some(change), Some(now)) = (&mut self.state.durable.change, now)
             && let Some(then) = change.reached.get_mut(&server)

@@ -1,4 +1,4 @@
-//! Everything that is known and under way, and how it looks from outside.
+//! Everything that is known and in progress, and how it looks from outside.
 
 use super::track::Track;
 use super::{
@@ -9,47 +9,47 @@ use crate::topology::{Epoch, GtidHistory, ServerId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Positions of the primary that are remembered, to tell how far a candidate is behind.
+/// Positions of the primary that are remembered, to tell how far behind a candidate is.
 const POSITIONS_MAX: usize = 256;
 
-/// The cluster as its one owner knows it. Changes by [`step`](super::step) alone.
+/// The cluster as its one owner knows it. Only [`step`](super::step) changes it.
 #[derive(Clone, Debug)]
 pub struct State {
     pub(super) durable: Durable,
-    /// What the journal has of it.
+    /// The state that the journal has.
     pub(super) written: Durable,
     pub(super) tracks: Vec<Track>,
-    /// Whether the primary of `durable` was seen to be it since we run; until then nothing is done on our own.
+    /// Whether the primary of `durable` has been confirmed in this run. Until then there is no automatic action.
     pub(super) confirmed: bool,
     pub(super) gate: Option<Gate>,
     pub(super) problem: Problem,
     pub(super) report: Option<Report>,
-    /// What was last told about why nothing happens, so that it is told once.
+    /// The last reported reason for inaction, so that each is reported once.
     pub(super) withheld: Option<String>,
     pub(super) pending: BTreeMap<OrderId, Pending>,
     pub(super) next_order: u64,
     pub(super) last_event: Option<Moment>,
     pub(super) late: Option<Moment>,
-    /// The last sign that the network around us works: an answer of any server, or a refusal.
+    /// The last sign that the network around us works: an answer or a refusal of any server.
     pub(super) network: Option<Moment>,
     pub(super) lease: Lease,
-    /// Servers that are being taken back: those that are rebuilt, which may take hours, and one more.
+    /// Servers that are rejoining: those being rebuilt, which may take hours, and one more.
     pub(super) rejoins: BTreeMap<ServerId, Rejoin>,
-    /// How often those who followed a candidate in vain were told to follow the primary.
+    /// How often each server that followed a candidate was told to follow the primary again.
     pub(super) sent_back: BTreeMap<ServerId, u32>,
-    /// When what failed at a server may be tried again.
+    /// When a failed step may be tried again on each server.
     pub(super) not_before: BTreeMap<ServerId, Moment>,
     /// The primary's transactions, and when they were asked for.
     pub(super) history: Option<(Moment, GtidHistory)>,
-    /// Earlier ones, with the moment that each was first seen.
+    /// Earlier ones, with the time at which each was first seen.
     pub(super) positions: VecDeque<(Moment, GtidHistory)>,
-    /// Who answered when a change was last tried: when that changes it is tried again.
+    /// Which servers answered when a blocked change was last tried. It is tried again when that changes.
     pub(super) tried_with: Vec<ServerId>,
-    /// How often the step of the present stage was given.
+    /// How often the step of the present stage was ordered.
     pub(super) tries: u32,
 }
 
-/// An order that has no outcome yet.
+/// An order without an outcome.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Pending {
     pub(super) order: Order,
@@ -62,29 +62,29 @@ pub(super) struct Pending {
 pub(super) enum Owner {
     /// The change of the primary.
     Change,
-    /// Taking a server back.
+    /// A rejoin.
     Rejoin,
-    /// Neither.
-    House,
+    /// Maintenance outside both.
+    Housekeeping,
 }
 
-/// A server that is being taken back.
+/// A server that is rejoining.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Rejoin {
     pub(super) stage: RejoinStage,
     pub(super) command: Option<super::CommandId>,
-    /// Rebuild it if it has what nobody else has.
+    /// Rebuild it if it has errant transactions.
     pub(super) clone: bool,
 }
 
-/// How far.
+/// The stage of a rejoin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum RejoinStage {
     /// It is made read-only, and asked what it has.
     Fencing,
-    /// The primary is looked at again, later than that.
+    /// The primary is probed again, later than that.
     Comparing { since: Moment, sets: super::Sets },
-    /// Its errant transactions are written down.
+    /// Its errant transactions are written to a file.
     Dumping { errant: GtidHistory },
     /// It is rebuilt.
     Cloning,
@@ -92,54 +92,55 @@ pub(super) enum RejoinStage {
     Repointing,
 }
 
-/// What the cluster is in, in one word.
+/// The state of the cluster, in one word.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// All is well, or as well as routing needs it.
+    /// Healthy, as far as routing is concerned.
     Healthy,
-    /// Nobody is known to be the primary.
+    /// No primary is known.
     NoPrimary,
     /// The primary does not answer; it is not proven dead.
     Suspect,
-    /// It does not answer us alone.
+    /// It does not answer this dbproxy, and others reach it.
     UnreachableFromProxy,
-    /// It is there and does not let us in.
+    /// It rejects the monitor's login.
     TurnsUsAway,
-    /// It takes no writes.
+    /// It accepts no writes.
     WriteStalled,
-    /// We are the ones who are cut off, or held up.
+    /// This dbproxy is cut off or held up.
     Isolated,
-    /// A failover is under way, or a switchover that became one.
+    /// A failover is in progress, or a switchover that became one.
     FailingOver(Stage),
-    /// A switchover is under way.
+    /// A switchover is in progress.
     SwitchingOver(Stage),
     /// A failover is needed and not possible; the text says why.
     Blocked(String),
 }
 
-/// What a server is to the cluster.
+/// A server's part in the cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// Takes the writes.
+    /// It accepts the writes.
     Primary,
-    /// Replicates from it.
+    /// It replicates from the primary.
     ReplicaOk,
-    /// Does, and is far behind.
+    /// It replicates and is far behind.
     Lagging,
-    /// Does not, or can't; the text says what is wrong.
+    /// It does not replicate; the text says why.
     Broken(String),
-    /// Serves nothing until it is proven clean; the text says why.
+    /// It serves nothing until it has been compared; the text says why.
     Quarantined(String),
-    /// The operator took it out.
+    /// The operator withdrew it.
     Withdrawn(Withdrawn),
-    /// Does not answer.
+    /// It does not answer.
     Down,
 }
 
 impl State {
-    /// Nothing known yet of so many servers. The first event should be [`Event::Restored`](super::Event::Restored), if there is a journal.
+    /// Nothing is known yet about this many servers. The first event should be
+    /// [`Event::Restored`](super::Event::Restored) if there is a journal.
     pub fn new(servers: usize) -> Self {
         Self {
             durable: Durable::default(),
@@ -166,7 +167,7 @@ impl State {
         }
     }
 
-    /// As new: nothing is known, but who is not to be used. What comes of orders that were given before is taken for no other's.
+    /// As new, except for the servers that must not be used. Outcomes of earlier orders match no new order.
     #[must_use]
     pub fn forgotten(&self) -> Self {
         let (quarantined, withdrawn) = (self.durable.quarantined.clone(), self.durable.withdrawn.clone());
@@ -174,7 +175,7 @@ impl State {
         Self { next_order: self.next_order, durable, ..Self::new(self.tracks.len()) }
     }
 
-    /// What survives us.
+    /// The state that survives a restart.
     pub const fn durable(&self) -> &Durable {
         &self.durable
     }
@@ -184,22 +185,22 @@ impl State {
         self.durable.epoch
     }
 
-    /// What was last published.
+    /// The gate that was last published.
     pub const fn gate(&self) -> Option<&Gate> {
         self.gate.as_ref()
     }
 
-    /// What is wrong, by the last judgement.
+    /// The problem by the last judgement.
     pub const fn problem(&self) -> Problem {
         self.problem
     }
 
-    /// The last judgement, with all that it was made from: the answer to `why`.
+    /// The last judgement with all its evidence: the answer to `why`.
     pub const fn report(&self) -> Option<&Report> {
         self.report.as_ref()
     }
 
-    /// Judges all anew: why there is a failover, or none.
+    /// Judges again: why there is a failover, or none.
     pub fn explain(&self, policy: &Policy, now: Moment) -> Report {
         let mut report = Report::new(now, self.evidence(now), policy);
         if let Some(last) = &self.report
@@ -211,19 +212,19 @@ impl State {
         report
     }
 
-    /// Orders that have no outcome yet.
+    /// Orders without an outcome.
     pub fn pending(&self) -> impl Iterator<Item = &Order> {
         self.pending.values().map(|pending| &pending.order)
     }
 
-    /// All that is known now.
+    /// Everything that is known now.
     pub fn evidence(&self, now: Moment) -> Evidence {
         let servers = (0..=u16::MAX).zip(&self.tracks).map(|(index, track)| {
             let id = ServerId(index);
             let mut server = track.evidence(id, now);
             server.quarantined = self.durable.quarantined.get(&id).map(|quarantine| quarantine.why.to_string());
-            // By its own word it was started after it became the primary.
-            // What it said before it was opened is not what it is.
+            // By its own report it was started after it became the primary.
+            // A report from before it was opened does not describe its present state.
             if self.durable.primary == Some(id)
                 && track.word.as_ref().is_some_and(|word| word.asked < self.durable.opened)
             {
@@ -244,14 +245,15 @@ impl State {
         }
     }
 
-    /// Whether the primary is not as it was opened, where the time of its start does not tell whether it was started before or after.
+    /// Whether the primary is not in the state in which it was opened, where its start time does not tell whether it
+    /// restarted before or after.
     fn looks_started_since(&self, track: &Track, status: Option<&Status>) -> bool {
         let waited = self.durable.waited_for.is_some_and(|count| count > 0);
         let undone = status.is_some_and(|status| status.read_only || waited && !status.semi_sync.source_on);
         undone && track.may_have_started_since(self.durable.opened)
     }
 
-    /// What the cluster is in, in one word.
+    /// The state of the cluster, in one word.
     pub fn phase(&self) -> Phase {
         if let Some(change) = &self.durable.change {
             return match &change.stage {
@@ -285,7 +287,7 @@ impl State {
         self.withheld.clone().unwrap_or_else(|| self.problem.advice().to_owned())
     }
 
-    /// What a server is to the cluster.
+    /// A server's part in the cluster.
     pub fn node(&self, id: ServerId, policy: &Policy, now: Moment) -> NodeState {
         let evidence = self.evidence(now);
         let Some(server) = evidence.server(id) else { return NodeState::Down };
@@ -314,7 +316,7 @@ impl State {
         }
     }
 
-    /// The gate that belongs to what is so now.
+    /// The gate that the present state requires.
     pub(super) fn wanted_gate(&self, policy: &Policy) -> Gate {
         let mut barred: BTreeMap<ServerId, String> =
             self.durable.quarantined.iter().map(|(id, quarantine)| (*id, quarantine.why.to_string())).collect();
@@ -326,7 +328,8 @@ impl State {
             barred.insert(*id, text.to_owned());
         }
         let epoch = self.durable.epoch;
-        // Who may not decide follows what the servers say. Whoever takes writes was made the primary by someone who may.
+        // A dbproxy that may not decide follows what the servers say. A server that accepts writes was made the primary
+        // by the one that may.
         if self.lease == Lease::NotHeld {
             barred.retain(|id, _| {
                 let status = self.tracks.get(usize::from(id.0)).and_then(Track::status);
@@ -334,7 +337,7 @@ impl State {
             });
             return Gate { epoch, writes: GateWrites::Ungoverned, barred };
         }
-        // What has begun is gone through with: the gate belongs to it.
+        // A change that has begun is completed, and the gate belongs to it.
         if !self.governs(policy) && self.durable.change.is_none() {
             return Gate { epoch, writes: GateWrites::Ungoverned, barred };
         }
@@ -347,18 +350,18 @@ impl State {
             return Gate { epoch, writes, barred };
         };
         match (&change.stage, change.from) {
-            (Stage::Asking, Some(from)) if change.is_switchover() => {
+            (Stage::AwaitingHook, Some(from)) if change.is_switchover() => {
                 Gate { epoch, writes: GateWrites::Open(from), barred }
             }
-            // It may be called off, so its epoch is not begun.
-            (Stage::Asking, _) => {
+            // The hook may cancel it, so its epoch has not begun.
+            (Stage::AwaitingHook, _) => {
                 let text = "the primary is gone, and hooks.before is asked whether it may be replaced";
                 Gate { epoch, writes: GateWrites::Closed(text.to_owned()), barred }
             }
-            (Stage::Checking | Stage::Attaching | Stage::Approaching, Some(from)) => {
+            (Stage::Checking | Stage::RepointingEarly | Stage::WaitingForLag, Some(from)) => {
                 Gate { epoch, writes: GateWrites::Open(from), barred }
             }
-            (Stage::ClosingSessions, Some(from)) => Gate { epoch, writes: GateWrites::Draining(from), barred },
+            (Stage::DrainingSessions, Some(from)) => Gate { epoch, writes: GateWrites::Draining(from), barred },
             (stage, _) => {
                 let text = match stage {
                     Stage::Blocked(why) => format!("the primary is gone, and a failover can't go on: {why}"),
@@ -369,7 +372,7 @@ impl State {
         }
     }
 
-    /// Whether who takes the writes is decided here.
+    /// Whether this dbproxy decides which server is the primary.
     pub(super) fn governs(&self, policy: &Policy) -> bool {
         policy.mode != super::Mode::Observe && !self.durable.paused
     }
@@ -397,7 +400,7 @@ impl State {
         self.history = Some((asked, executed.clone()));
     }
 
-    /// What the primary has, as far as that is known: what it was last seen to have, or what it began with.
+    /// What the primary has, as far as known: what it was last seen to have, or what it began with.
     pub(super) fn primary_history(&self) -> Option<GtidHistory> {
         let mut known = self.durable.base.clone();
         if let Some((_, history)) = &self.history {
@@ -406,13 +409,13 @@ impl State {
         known
     }
 
-    /// How far one that has `held` is behind what the primary was last seen to have; `None` when that is not known.
+    /// How far a server that has `held` is behind what the primary was last seen to have; `None` if that is not known.
     pub(super) fn behind_ms(&self, held: &GtidHistory) -> Option<u64> {
         let (last, _) = self.history.as_ref()?;
         let missing = self.positions.partition_point(|(_, position)| held.covers(position));
         match self.positions.get(missing) {
             None => Some(0),
-            // What came before the oldest that is remembered is not known.
+            // What came before the oldest remembered position is not known.
             Some(_) if missing == 0 && self.positions.len() == POSITIONS_MAX => None,
             Some((seen, _)) => Some(last.ms_since(*seen).max(1)),
         }

@@ -1,35 +1,35 @@
-//! What a server that answered said of itself: more than routing needs, and all that a failover decides on.
+//! A server's report about itself: more than routing needs, and everything that a failover decides on.
 
 use crate::topology::{Epoch, Flavor, GtidHistory, GtidSet, Origin, Receiver, ServerId};
 use serde::{Deserialize, Serialize};
 
-/// What a server that answered said of itself.
+/// A server's report about itself.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// Product.
     pub flavor: Flavor,
     /// Major, minor, patch.
     pub version: (u16, u16, u16),
-    /// What its own transactions are marked with.
+    /// What marks its own transactions.
     pub origin: Origin,
-    /// Since it was started.
+    /// Time since its start.
     pub uptime_ms: u64,
-    /// It takes no writes: `read_only` is anything but off.
+    /// It accepts no writes: `read_only` is anything but off.
     pub read_only: bool,
     /// Its transactions.
     pub sets: Sets,
-    /// Where it replicates from, if it does; of several channels the one to a server of the cluster.
+    /// Its source, if it is a replica; of several channels the one to a server of the cluster.
     pub stream: Option<Stream>,
     /// Semi-synchronous replication, both ends.
     pub semi_sync: SemiSync,
-    /// What makes it unfit to be a primary.
+    /// What makes it fit or unfit to be a primary.
     pub settings: Settings,
-    /// The highest epoch in its `dbproxy.epoch`; `None` when there is no such table or row.
+    /// The highest epoch in its `dbproxy.epoch`; `None` without such a table or row.
     pub epoch: Option<Epoch>,
 }
 
 impl Status {
-    /// Of a server of which only its transactions are known.
+    /// The report of a server of which only the transactions are known.
     pub fn unknown(sets: Sets) -> Self {
         let (flavor, origin) = match &sets.executed {
             GtidHistory::MySql(_) => (Flavor::MySql, Origin::Uuid([0; 16])),
@@ -55,15 +55,15 @@ impl Status {
 pub struct Sets {
     /// In its binary log and its tables: `gtid_executed`; MariaDB `gtid_binlog_state`.
     pub executed: GtidHistory,
-    /// In its relay log, applied or not: `Retrieved_Gtid_Set`; MariaDB `Gtid_IO_Pos`. `None` when it is no replica.
+    /// In its relay log, applied or not: `Retrieved_Gtid_Set`; MariaDB `Gtid_IO_Pos`. `None` if it is no replica.
     pub received: Option<GtidSet>,
-    /// No longer in its binary log, so that no replica can have them from it; `None` when not known.
+    /// Purged from its binary log, so that no replica can get them from it; `None` if not known.
     pub purged: Option<GtidHistory>,
 }
 
 impl Sets {
-    /// All that it has, applied or not. `stream` is what is known of its source: a MariaDB replica's position says how far
-    /// along in that it is.
+    /// Everything that it has, applied or not. `stream` is what is known of its source: a MariaDB replica's position
+    /// says how far along in that it is.
     #[must_use]
     pub fn held(&self, stream: Option<&GtidHistory>) -> GtidHistory {
         let mut held = self.executed.clone();
@@ -80,7 +80,7 @@ impl Sets {
         held
     }
 
-    /// Whether it has applied all that it has received.
+    /// Whether it has applied everything that it has received.
     pub fn has_applied(&self) -> bool {
         match &self.received {
             None => true,
@@ -91,8 +91,9 @@ impl Sets {
 }
 
 impl Sets {
-    /// Whether [`Sets::held`] names all that it has of one writer's. What a MariaDB replica has received and not applied is told by its end
-    /// alone: what comes before that end may be anybody's, but has lower numbers, so that nothing newer of that end's writer is hidden.
+    /// Whether [`Sets::held`] names everything that it has of one server's transactions. What a MariaDB replica has
+    /// received and not applied is reported by its end alone. What comes before that end may be any server's, but has
+    /// lower numbers, so that nothing newer of that end's server is hidden.
     pub fn names_all_of(&self, origin: Origin) -> bool {
         match &self.received {
             Some(GtidSet::MariaDb(position)) if !self.has_applied() => {
@@ -106,21 +107,22 @@ impl Sets {
 /// Where a server replicates from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Stream {
-    /// Which server of the cluster; `None` is another.
+    /// The server of the cluster; `None`: another server.
     pub source: Option<ServerId>,
-    /// The thread that receives.
+    /// The receiver thread.
     pub receiver: Receiver,
-    /// Whether the thread that applies runs.
+    /// Whether the applier thread runs.
     pub applying: bool,
-    /// Since it last heard from its source, heartbeat or transaction, by its own clock; `None` when it can't tell.
+    /// Time since it last heard from its source, a heartbeat or a transaction, by its own clock; `None` if it cannot
+    /// tell.
     pub heard_ms: Option<u64>,
-    /// The last error of the thread that receives.
+    /// The last error of the receiver thread.
     pub receive_error: Option<String>,
-    /// The last error of the thread that applies.
+    /// The last error of the applier thread.
     pub apply_error: Option<String>,
-    /// How far behind it is.
+    /// Its lag.
     pub lag_ms: Option<u64>,
-    /// How far behind it is told to stay (`SQL_Delay`).
+    /// Its configured delay (`SQL_Delay`).
     pub delay_ms: u64,
 }
 
@@ -133,7 +135,7 @@ pub struct SemiSync {
     pub source_active: bool,
     /// As a source: acknowledgements that a commit waits for.
     pub wait_count: u16,
-    /// As a source: whether a commit waits for them however long it takes.
+    /// As a source: whether a commit waits for them without limit.
     pub waits_forever: bool,
     /// As a source: replicas that acknowledge.
     pub clients: u16,
@@ -145,18 +147,18 @@ pub struct SemiSync {
     pub replica_active: bool,
 }
 
-/// What makes a server unfit to be a primary, or fit.
+/// What makes a server fit or unfit to be a primary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Settings {
-    /// GTIDs are on (MariaDB: always; then it is `gtid_strict_mode` that the doctor asks for).
+    /// GTIDs are on (MariaDB: always; the doctor asks for `gtid_strict_mode` there).
     pub gtids: bool,
     /// It has a binary log.
     pub log_bin: bool,
-    /// What it applies goes there too.
+    /// What it applies is logged there too.
     pub log_replica_updates: bool,
-    /// It leaves out part of what it receives.
+    /// It filters part of what it receives.
     pub filters: bool,
-    /// Its disk has room.
+    /// Its disk has free space.
     pub disk_room: bool,
 }
 

@@ -1,38 +1,38 @@
-//! What the shell is told to do to servers, one step at a time, and what it answers.
+//! Steps that the shell carries out on servers, one at a time, and their outcomes.
 //!
-//! Every step may be run again: it brings a server to a state, it does not add to one. A step that is answered by a timeout may have
-//! happened or not, and the planner takes it so.
+//! Every step can be repeated: it brings a server to a state and does not add to one. A step that times out may or may
+//! not have happened; the planner assumes nothing.
 
 use super::Sets;
 use crate::topology::{Epoch, GtidHistory, ServerId};
 use serde::{Deserialize, Serialize};
 
-/// Names an order, so that its outcome is known from an older one's.
+/// Names an order, so that its outcome can be told from that of an older order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct OrderId(pub u64);
 
-/// A step, to be run now. Orders that are given together run at the same time.
+/// A step to run now. Orders that are given together run at the same time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Order {
-    /// To be named in the [`Outcome`].
+    /// Named in the [`Outcome`].
     pub id: OrderId,
-    /// For whom it is done: a server that knows of a higher epoch must refuse it.
+    /// The epoch that it belongs to. A server that knows a higher epoch must refuse it.
     pub epoch: Epoch,
-    /// What to do.
+    /// The step.
     pub step: Step,
-    /// How long it may take. An outcome is due by then; without one the step counts as [`FailedHow::Unknown`].
+    /// The time limit. The outcome is due by then; without one the step counts as [`FailedHow::Unknown`].
     pub limit_ms: u64,
-    /// Whether the lease must be looked at right before.
+    /// Whether the lease must be checked directly before it.
     pub lease: LeaseCheck,
 }
 
-/// Whether the lease must be looked at right before a step.
+/// Whether the lease must be checked directly before a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseCheck {
-    /// It takes nothing away and gives nothing out: any process may do it.
+    /// The step changes nothing that matters to others; any process may run it.
     NotNeeded,
-    /// It can't be undone by who does not hold the lease: ask, and answer [`FailedHow::LeaseLost`] if it is gone.
+    /// A process without the lease cannot undo it: check, and answer [`FailedHow::LeaseLost`] if the lease is gone.
     BeforeActing,
 }
 
@@ -40,128 +40,139 @@ pub enum LeaseCheck {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Stop the thread that receives, so that this replica acknowledges nothing more to its source; on MariaDB start the thread that
-    /// applies first, if it is stopped (else the next start throws the relay log away). Answer: [`Done::Sets`].
-    Revoke {
+    /// Stop the receiver thread, so that this replica acknowledges nothing more to its source. On MariaDB start the
+    /// applier thread first if it is stopped, because the next start would otherwise purge the relay log. Answer:
+    /// [`Done::Sets`].
+    StopReceiver {
         /// A replica.
         server: ServerId,
     },
-    /// Make it take no writes, whatever it was: stop replication, `super_read_only` or `read_only` on, semi-synchronous replication off at
-    /// both ends, sessions that could write regardless killed. Answer: [`Done::Sets`], read after all that.
+    /// Make the server accept no writes, whatever its role: stop replication, `super_read_only` or `read_only` on,
+    /// semi-synchronous replication off at both ends, kill sessions that could write anyway. Answer: [`Done::Sets`],
+    /// read after all that.
     Fence {
         /// Any server.
         server: ServerId,
     },
-    /// Run the operator's program that may call a change off. [`Done::Plain`] means: go on. What it says instead is the failure's text.
-    AskHook {
+    /// Run the `before` hook, which may cancel a change. [`Done::Plain`] means: continue. Its output becomes the text
+    /// of the failure.
+    RunBeforeHook {
         /// The old primary.
         server: ServerId,
     },
-    /// Run the operator's fence hook for it. [`Done::Plain`] means: it takes no writes, whether it can be reached or not.
-    FenceByHook {
+    /// Run the operator's fence hook for it. [`Done::Plain`] means that it accepts no writes, whether it is reachable
+    /// or not.
+    RunFenceHook {
         /// The old primary.
         server: ServerId,
     },
-    /// Wait until it has applied this, its applier running. Answer: [`Done::Sets`], or [`FailedHow::NotYet`] when the limit came first.
-    Drain {
+    /// Wait until the replica has applied this, with its applier running. Answer: [`Done::Sets`], or
+    /// [`FailedHow::NotYet`] at the limit.
+    ApplyReceived {
         /// A replica.
         server: ServerId,
         /// What it must have applied.
         until: GtidHistory,
     },
-    /// Make it ready to take writes while it is read-only still: replication stopped but not forgotten, semi-synchronous replication on as a
-    /// source (without end, for so many replicas, before the commit), off as a replica, events on.
-    Arm {
+    /// Prepare the candidate to accept writes while it is still read-only: replication stopped but its configuration
+    /// kept, semi-synchronous replication on as a source (no timeout, this wait count, AFTER_SYNC) and off as a
+    /// replica, events on.
+    EnableSemiSync {
         /// The candidate.
         server: ServerId,
-        /// Acknowledgements that a commit waits for; 0: semi-synchronous replication off.
+        /// Acknowledgements that a commit waits for; 0 switches semi-synchronous replication off.
         wait_count: u16,
-        /// A replica that has nothing which this one lacks. An applier that holds the beginning of a transaction whose rest was not received waits for
-        /// that when it is told to stop; there it hears that there is none.
-        beside: Option<ServerId>,
+        /// A replica that has nothing that the candidate lacks. An applier that holds the beginning of a transaction
+        /// waits for the rest when it is told to stop; connected to this replica it learns that there is no rest.
+        relay_log_helper: Option<ServerId>,
     },
-    /// Replicate from there by GTID and start, read-only, semi-synchronous replication on as a replica and off as a source. May throw away what
-    /// was received and not applied. State the heartbeat period again: changing the host resets it. Unless it replicates from there already:
-    /// stop receiving first, and answer [`FailedHow::Changed`] when it has more than it should.
+    /// Replicate from this source by GTID and start, read-only, semi-synchronous replication on as a replica and off as
+    /// a source. It may discard what was received and not applied. It restates the heartbeat period, because a change
+    /// of the host resets it. Unless the server replicates from there already: stop receiving first, and answer
+    /// [`FailedHow::Changed`] if it has more than it may have.
     Repoint {
-        /// Who replicates.
+        /// The replica.
         server: ServerId,
-        /// From whom.
+        /// The source.
         source: ServerId,
         /// Whether it acknowledges.
         acks: Acks,
-        /// All that it may have; `None`: whatever it has, the source is known to have that too.
+        /// The most that it may have; `None`: the source is known to have everything that it has.
         at_most: Option<GtidHistory>,
     },
-    /// While the primary takes writes, move a replica of it to the candidate, which stays a replica of it: stop receiving, apply all that was
-    /// received, wait until the candidate has that as well, and replicate from there; done when it is connected. When it can't be done the
-    /// replica goes on as before, as far as that can be had. Answer: [`Done::Plain`].
-    Attach {
-        /// Who replicates.
+    /// Move a replica of the primary to the candidate, which is itself still a replica, while the primary accepts
+    /// writes: stop receiving, apply everything received, wait until the candidate has that as well, and replicate from
+    /// the candidate. Done when it is connected. If that fails the replica continues as before, as far as possible.
+    /// Answer: [`Done::Plain`].
+    RepointEarly {
+        /// The replica.
         server: ServerId,
-        /// From whom: the candidate.
+        /// The source: the candidate.
         source: ServerId,
         /// Whether it acknowledges.
         acks: Acks,
     },
-    /// Turn read-only off and write the epoch's row; done when the row is committed, and so acknowledged. Refuse it, before anything else,
-    /// when the server is not armed (any more): it was started anew since. Answer: [`Done::Sets`].
+    /// Switch read-only off and write the row of the epoch; done when that row is committed, and therefore
+    /// acknowledged. Refuse, before anything else, if semi-synchronous replication is not (or no longer) as enabled
+    /// before, because the server has restarted. Answer: [`Done::Sets`].
     Open {
         /// The new primary.
         server: ServerId,
-        /// As it was armed with.
+        /// The wait count that was enabled.
         wait_count: u16,
     },
-    /// Forget where it replicated from (`RESET REPLICA ALL`).
-    Forget {
+    /// Remove its replication configuration (`RESET REPLICA ALL`).
+    ForgetSource {
         /// The new primary.
         server: ServerId,
     },
-    /// Look whether it can be read-only in a moment: answer [`Done::Quiet`].
+    /// Check whether it can become read-only quickly: answer [`Done::Quiet`].
     CheckQuiet {
         /// The primary.
         server: ServerId,
     },
-    /// Begin a new binary log at the candidate, so that whoever connects to it is fed at once; and wait until it is no more than a moment
-    /// behind the primary, which goes on taking writes: clients wait later for as long as it is behind then. Answer: [`Done::Plain`], or
-    /// [`FailedHow::NotYet`] when the limit came first.
-    Approach {
+    /// Begin a new binary log on the candidate, so that replicas that connect to it are served at once; then wait until
+    /// it is at most a moment behind the primary, which continues to accept writes. Clients later wait for what it
+    /// still lacks. Answer: [`Done::Plain`], or [`FailedHow::NotYet`] at the limit.
+    WaitForLag {
         /// The candidate.
         server: ServerId,
         /// The primary.
         primary: ServerId,
     },
-    /// Wait until no session of this proxy has a transaction open at the primary; no new one begins, for the gate is draining. Answer:
-    /// [`Done::Plain`], or [`FailedHow::NotYet`] with how many are left.
+    /// Wait until no session of this dbproxy has a transaction open on the primary. No new one begins, because the gate
+    /// drains. Answer: [`Done::Plain`], or [`FailedHow::NotYet`] with the number that is left.
     DrainSessions {
         /// The primary.
         server: ServerId,
     },
-    /// End the transactions that are open still.
+    /// End the transactions that are still open.
     KillSessions {
         /// The primary.
         server: ServerId,
     },
-    /// Make the primary take no writes, in order: a short `lock_wait_timeout`, read-only on, other sessions killed, the sets read twice the
-    /// same. It stays armed and its replicas stay attached. Answer: [`Done::Sets`].
+    /// Make the primary accept no writes, in this order: a short `lock_wait_timeout`, read-only on, other sessions
+    /// killed, its GTID sets read twice with the same result. Semi-synchronous replication stays enabled and its
+    /// replicas stay connected. Answer: [`Done::Sets`].
     Demote {
         /// The primary.
         server: ServerId,
     },
-    /// Write down the events of these transactions for the operator, as far as they can be had: that they can't is no failure.
+    /// Write the events of these transactions to a file for the operator, as far as they can be read. It is no failure
+    /// if they cannot.
     DumpErrant {
-        /// Who has them.
+        /// The server that has them.
         server: ServerId,
-        /// Which.
+        /// The transactions.
         errant: GtidHistory,
         /// What the primary has.
         known: GtidHistory,
     },
-    /// Rebuild it from another. Answer when it is back: [`Done::Sets`].
+    /// Rebuild the server from another one. Answer when it is back: [`Done::Sets`].
     Clone {
-        /// Who is rebuilt.
+        /// The server to rebuild.
         server: ServerId,
-        /// From whom.
+        /// The donor.
         donor: ServerId,
     },
 }
@@ -170,28 +181,28 @@ pub enum Step {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Acks {
-    /// It does.
+    /// It acknowledges.
     On,
-    /// Durability is asynchronous.
+    /// It does not: durability is asynchronous.
     Off,
 }
 
 impl Step {
-    /// The server that it is done to.
+    /// The server that the step acts on.
     pub const fn server(&self) -> ServerId {
         match self {
-            Self::AskHook { server }
-            | Self::Revoke { server }
+            Self::RunBeforeHook { server }
+            | Self::StopReceiver { server }
             | Self::Fence { server }
-            | Self::FenceByHook { server }
-            | Self::Drain { server, .. }
-            | Self::Arm { server, .. }
+            | Self::RunFenceHook { server }
+            | Self::ApplyReceived { server, .. }
+            | Self::EnableSemiSync { server, .. }
             | Self::Repoint { server, .. }
-            | Self::Attach { server, .. }
+            | Self::RepointEarly { server, .. }
             | Self::Open { server, .. }
-            | Self::Forget { server }
+            | Self::ForgetSource { server }
             | Self::CheckQuiet { server }
-            | Self::Approach { server, .. }
+            | Self::WaitForLag { server, .. }
             | Self::DrainSessions { server }
             | Self::KillSessions { server }
             | Self::Demote { server }
@@ -200,21 +211,21 @@ impl Step {
         }
     }
 
-    /// Its name: the label of its metric and its word in the timeline.
+    /// The step's name, as in its metric's label and in the timeline.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::AskHook { .. } => "ask_hook",
-            Self::Revoke { .. } => "revoke",
+            Self::RunBeforeHook { .. } => "run_before_hook",
+            Self::StopReceiver { .. } => "stop_receiver",
             Self::Fence { .. } => "fence",
-            Self::FenceByHook { .. } => "fence_by_hook",
-            Self::Drain { .. } => "drain",
-            Self::Arm { .. } => "arm",
+            Self::RunFenceHook { .. } => "run_fence_hook",
+            Self::ApplyReceived { .. } => "apply_received",
+            Self::EnableSemiSync { .. } => "enable_semi_sync",
             Self::Repoint { .. } => "repoint",
-            Self::Attach { .. } => "attach",
+            Self::RepointEarly { .. } => "repoint_early",
             Self::Open { .. } => "open",
-            Self::Forget { .. } => "forget",
+            Self::ForgetSource { .. } => "forget_source",
             Self::CheckQuiet { .. } => "check_quiet",
-            Self::Approach { .. } => "approach",
+            Self::WaitForLag { .. } => "wait_for_lag",
             Self::DrainSessions { .. } => "drain_sessions",
             Self::KillSessions { .. } => "kill_sessions",
             Self::Demote { .. } => "demote",
@@ -223,23 +234,23 @@ impl Step {
         }
     }
 
-    /// Whether the lease must be looked at right before it.
+    /// Whether the lease must be checked directly before it.
     pub const fn lease(&self) -> LeaseCheck {
         match self {
-            Self::Revoke { .. }
+            Self::StopReceiver { .. }
             | Self::Fence { .. }
-            | Self::FenceByHook { .. }
-            | Self::Arm { .. }
+            | Self::RunFenceHook { .. }
+            | Self::EnableSemiSync { .. }
             | Self::Repoint { .. }
-            | Self::Attach { .. }
+            | Self::RepointEarly { .. }
             | Self::Open { .. }
             | Self::Demote { .. }
             | Self::Clone { .. } => LeaseCheck::BeforeActing,
-            Self::AskHook { .. }
-            | Self::Drain { .. }
-            | Self::Forget { .. }
+            Self::RunBeforeHook { .. }
+            | Self::ApplyReceived { .. }
+            | Self::ForgetSource { .. }
             | Self::CheckQuiet { .. }
-            | Self::Approach { .. }
+            | Self::WaitForLag { .. }
             | Self::DrainSessions { .. }
             | Self::KillSessions { .. }
             | Self::DumpErrant { .. } => LeaseCheck::NotNeeded,
@@ -247,12 +258,12 @@ impl Step {
     }
 }
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Which.
+    /// The order.
     pub id: OrderId,
-    /// What came of it.
+    /// The result.
     pub result: Result<Done, Failed>,
 }
 
@@ -260,25 +271,25 @@ pub struct Outcome {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Done {
-    /// It was done.
+    /// Done.
     Plain,
-    /// It was done, and this is what the server has after it.
+    /// Done, with what the server has after it.
     Sets {
         /// Its transactions.
         sets: Sets,
-        /// Since it was started.
+        /// Time since its start.
         uptime_ms: u64,
     },
-    /// What a primary is busy with.
+    /// What keeps a primary busy.
     Quiet {
-        /// Age of the oldest open transaction that is not this proxy's to drain.
+        /// Age of the oldest open transaction that this dbproxy cannot drain.
         oldest_transaction_ms: u64,
         /// What keeps it from becoming read-only: `FLUSH TABLES WITH READ LOCK`, an `ALTER TABLE`.
         locked: Option<String>,
     },
 }
 
-/// A step that was not done, or not known to be.
+/// A step that failed, or whose result is not known.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Failed {
     /// What is known.
@@ -287,20 +298,21 @@ pub struct Failed {
     pub text: String,
 }
 
-/// What is known of a step that was not done.
+/// What is known about a step that was not done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailedHow {
-    /// The server could not be reached: it did not happen.
+    /// The server could not be reached: the step did not happen.
     Unreachable,
-    /// The server said no: it did not happen.
+    /// The server refused: the step did not happen.
     Refused,
-    /// The server is not as it was when the step was decided: it did not happen, and what is known of it must be found out anew.
+    /// The server is not in the state that the decision assumed: the step did not happen, and the server must be
+    /// examined again.
     Changed,
-    /// The limit came first; it goes on, and asking again is right.
+    /// The limit came first. The step continues; ask again.
     NotYet,
-    /// The connection broke, or nothing came: it may have happened.
+    /// The connection broke, or no answer came: the step may have happened.
     Unknown,
-    /// The lease is gone: it was not tried.
+    /// The lease is gone: the step was not tried.
     LeaseLost,
 }

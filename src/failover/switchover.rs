@@ -1,8 +1,8 @@
-//! S1 to S4: a change of the primary while it is well. From there on it is as a failover; what fails before the candidate is opened
-//! ends with the old primary opened again.
+//! S1 to S4: a change of the primary while it is healthy. From there on it is like a failover; a failure before the
+//! candidate is opened ends with the old primary opened again.
 
 use super::candidate::{Participant, Survey, choose};
-use super::machine::Turn;
+use super::machine::StepContext;
 use super::revoking::Fenced;
 use super::{
     Cause, Choice, CommandId, Done, Failed, FailedHow, Fence, NoChoice, OnOpenTransactions, Stage, Step, Suspicion,
@@ -10,7 +10,7 @@ use super::{
 use crate::topology::{Receiver, ServerId};
 use std::time::Duration;
 
-impl Turn<'_> {
+impl StepContext<'_> {
     /// S1: chooses by what is known, then asks the primary.
     pub(super) fn begin_switchover(&mut self, id: CommandId, to: Option<ServerId>) {
         match self.preflight(to) {
@@ -26,7 +26,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether a switchover could begin now, and to whom.
+    /// Whether a switchover could begin now, and to which server.
     pub(super) fn preflight(&mut self, to: Option<ServerId>) -> Result<Choice, String> {
         let primary = self.state.durable.primary.ok_or("no primary is known")?;
         if to == Some(primary) {
@@ -71,7 +71,7 @@ impl Turn<'_> {
             participants: participants.collect(),
             primary: self.state.history.as_ref().map(|(_, history)| history),
             origins: &origins,
-            witnesses: Vec::new(),
+            ack_evidence: Vec::new(),
             // The old primary will follow as well.
             wait_count: usize::from(self.policy.durability.wait_count()).saturating_sub(1),
             wanted: to,
@@ -98,7 +98,7 @@ impl Turn<'_> {
         heard_ms.is_some_and(|ms| Duration::from_millis(ms) > self.policy.detection.deaf_after)
     }
 
-    /// While replicas follow the candidate already commits may be acknowledged by it alone: without it they wait.
+    /// Once replicas follow the candidate, it may be the only one that acknowledges commits: without it they wait.
     pub(super) fn call_off_without_candidate(&mut self) {
         let Some(candidate) = self.state.durable.change.as_ref().and_then(super::Change::candidate) else { return };
         let evidence = self.state.evidence(self.now);
@@ -107,7 +107,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Calls off what has not touched the primary yet. Who follows the candidate already is sent back.
+    /// Cancels a change that has not touched the primary yet. Replicas that already follow the candidate return.
     pub(super) fn call_off(&mut self, why: &str) {
         let Some(change) = self.state.durable.change.take() else { return };
         self.drop_orders(super::state::Owner::Change);
@@ -127,12 +127,13 @@ impl Turn<'_> {
             Ok(Done::Quiet { oldest_transaction_ms, .. }) if Duration::from_millis(oldest_transaction_ms) > drain => {
                 self.call_off(&format!("a transaction is open for {oldest_transaction_ms} ms there"));
             }
-            Ok(_) => self.enter(Stage::Attaching),
+            Ok(_) => self.enter(Stage::RepointingEarly),
             Err(failed) => self.call_off(&format!("the primary could not be asked: {}", failed.text)),
         }
     }
 
-    /// One that is behind for long still is near enough, by [`Turn::preflight`], if it answers; only the clients wait longer for it.
+    /// A candidate that stays behind is close enough by [`StepContext::preflight`] if it answers; only the clients wait
+    /// longer for it.
     pub(super) fn approached(&mut self, result: Result<Done, Failed>) {
         let candidate = self.state.durable.change.as_ref().and_then(super::Change::candidate);
         let answers = candidate.is_some_and(|candidate| self.fresh().contains(&candidate));
@@ -141,7 +142,7 @@ impl Turn<'_> {
             Err(failed) if failed.how != FailedHow::NotYet => {
                 self.call_off(&format!("how far the candidate is behind could not be seen: {}", failed.text));
             }
-            Ok(_) | Err(_) => self.enter(Stage::ClosingSessions),
+            Ok(_) | Err(_) => self.enter(Stage::DrainingSessions),
         }
     }
 
@@ -156,7 +157,7 @@ impl Turn<'_> {
         }
     }
 
-    /// S3: what it has now is all that it will ever have.
+    /// S3: what it has now is everything that it will ever have.
     pub(super) fn demoted(&mut self, server: ServerId, result: Result<Done, Failed>) {
         let Done::Sets { sets, .. } = (match result {
             Ok(done) => done,
@@ -178,7 +179,7 @@ impl Turn<'_> {
         self.enter(Stage::CatchingUp);
     }
 
-    /// A server that was the primary, or took writes, must be compared first.
+    /// A server that was the primary, or accepted writes, must be compared first.
     pub(super) fn suspect(&mut self, server: ServerId) {
         self.state.durable.writers.insert(server);
         if !self.state.durable.quarantined.contains_key(&server) {

@@ -1,53 +1,53 @@
-//! One server, look after look: what of it is silence, what a restart, what it has.
+//! One server, observation after observation: its silence, its restarts, its transactions.
 
 use super::evidence::{Aged, ServerEvidence, Silence, Stall, Writing};
 use super::{Moment, Observation, Policy, Seen, Status};
 use crate::topology::{Failure, GtidHistory, Receiver, ServerId};
 use std::time::Duration;
 
-/// Two estimates of when a server was started that are further apart than this are two starts: servers count whole seconds.
+/// Two estimates of a start time that differ by more than this are two starts: servers report whole seconds.
 const START_SLACK_MS: u64 = 1500;
-/// Servers say for how many whole seconds they have been up: they may have been started so much earlier.
+/// Servers report their uptime in whole seconds: they may have been started this much earlier.
 const SECOND_MS: u64 = 1000;
-/// A word that became older than this was of a server that did not answer, which says nothing of how long looks take.
+/// A report older than this is of a server that did not answer, which says nothing about how long probes take.
 const PACE_MAX_MS: u64 = 5000;
-/// For how long a broken connection of the data path counts.
+/// How long a broken connection of the data path counts.
 const RESET_WINDOW: Duration = Duration::from_secs(1);
-/// For how long being turned away counts, when another connection works.
+/// How long a rejected login counts while another connection works.
 const TURNED_AWAY_WINDOW: Duration = Duration::from_secs(3);
 
-/// What is remembered of one server.
+/// What is remembered about one server.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Track {
     silent: Option<Silent>,
     turned_away: Option<(Moment, Failure)>,
     /// The last sign of life.
     pub(super) alive: Option<Moment>,
-    /// When the data path last asked it something that it answered.
+    /// When the data path last sent it something that it answered.
     answered: Option<Moment>,
-    /// When the last word was asked for, when it came, and what it was.
+    /// When the last report was asked for, when it came, and the report.
     pub(super) word: Option<Word>,
-    /// How old its words have become lately before the next one came.
+    /// How old its reports have become recently before the next one came.
     pace_ms: u64,
-    /// All that it has, by that word.
+    /// Everything that it has, by that report.
     pub(super) held: Option<GtidHistory>,
-    /// When it was started, as far as it says.
+    /// When it was started, as far as it reports.
     pub(super) started: Option<Moment>,
-    /// It was started at this time at the latest, by all that it said since.
+    /// The latest time at which it can have been started, by all reports since.
     started_by: Option<Moment>,
-    /// How long it has been up, as it last said, and when that came.
+    /// Its last reported uptime, and when that report came.
     uptime: Option<(u64, Moment)>,
     /// Since when it may lack what it had acknowledged.
     pub(super) doubt: Option<Moment>,
-    /// Whether it was started anew since it was last taken for what it is.
+    /// Whether it has restarted since its role was last confirmed.
     pub(super) restarted: bool,
-    /// Whether it was seen to receive since it was started, or since we run. One that was not is waiting to be told to.
+    /// Whether it was seen to receive since its start, or in this run. If not, it waits for an order.
     pub(super) received: bool,
     writes: WriteTrail,
     resets: Vec<Moment>,
 }
 
-/// What a server said, and when.
+/// A server's report, and when.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Word {
     pub(super) asked: Moment,
@@ -73,7 +73,7 @@ struct WriteTrail {
 }
 
 impl Track {
-    /// Whether anything was ever heard of it, or its silence.
+    /// Whether anything was ever heard of it, or its silence observed.
     pub(super) fn was_looked_at(&self) -> bool {
         self.word.is_some() || self.silent.is_some() || self.turned_away.is_some()
     }
@@ -82,7 +82,7 @@ impl Track {
         self.word.as_ref().map(|word| &word.status)
     }
 
-    /// Takes a look in. `stream` is what is known of the source that it may replicate from.
+    /// Takes an observation. `stream` is what is known of the source that it may replicate from.
     pub(super) fn note(&mut self, observation: Observation, stream: Option<&GtidHistory>, now: Moment) {
         match observation.result {
             Ok(Seen::Alive) => {
@@ -109,7 +109,7 @@ impl Track {
         }
     }
 
-    /// A slow look counts at once, and is forgotten little by little. A server that was gone meanwhile was not slow.
+    /// A slow probe counts at once and is forgotten gradually. A server that was gone meanwhile was not slow.
     fn note_pace(&mut self, now: Moment) {
         let gone = self.silent.as_ref().is_some_and(|silent| silent.refused > 0);
         let lasted = self.word.as_ref().map_or(0, |word| now.ms_since(word.asked));
@@ -122,8 +122,8 @@ impl Track {
         self.alive = Some(now);
     }
 
-    /// The data path got an answer to what it had asked at `asked`: the silence of probes that began before was none. New ones count
-    /// from then on only.
+    /// The data path got an answer to something that it sent at `asked`: the silence of probes that began before that
+    /// was none. New ones count from then on only.
     pub(super) fn note_answer(&mut self, asked: Moment) {
         self.answered = self.answered.max(Some(asked));
         if self.silent.as_ref().is_some_and(|silent| silent.since < asked) {
@@ -160,27 +160,28 @@ impl Track {
         silent.failure = failure;
     }
 
-    /// Whether a primary was started anew: clearly later than it had been started when it was opened, or clearly later than that.
+    /// Returns true if the primary has restarted since it was opened for writes: it started clearly later than its
+    /// start time known then, or clearly later than it was opened.
     pub(super) fn started_since(&self, before: Option<Moment>, opened: Moment) -> bool {
         let latest = self.word.as_ref().map(|word| word.asked.0.saturating_sub(word.status.uptime_ms));
         let later = |at: Moment, slack: u64| latest.is_some_and(|started| started > at.0.saturating_add(slack));
         before.is_some_and(|before| later(before, START_SLACK_MS)) || later(opened, SECOND_MS)
     }
 
-    /// Whether it may have been started after it was opened: servers tell whole seconds, so one that was opened in the second of its
-    /// start does not tell a start right after from that one.
+    /// Whether it may have been started after it was opened. Servers report whole seconds, so one that was opened
+    /// within the second of its start does not distinguish a start directly after that.
     pub(super) fn may_have_started_since(&self, opened: Moment) -> bool {
         self.word.as_ref().is_some_and(|word| word.came.0.saturating_sub(word.status.uptime_ms) > opened.0)
     }
 
-    /// It was started then or before, as it last said.
+    /// It was started then or before, by its last report.
     pub(super) fn started_at_most(&self) -> Option<Moment> {
         self.uptime.map(|(uptime_ms, came)| Moment(came.0.saturating_sub(uptime_ms)))
     }
 
-    /// Notices a restart by the time that the server says it has been up. It said so at some time between `asked` and `now`, and counts
-    /// whole seconds: that leaves a span in which it was started, and one that lies past all earlier ones is of another start. Two
-    /// answers may overtake each other. The earliest estimate is kept.
+    /// Detects a restart by the reported uptime. The report was made at some time between `asked` and `now` and counts
+    /// whole seconds, which leaves a span in which the server was started; a span after all earlier ones belongs to
+    /// another start. Two answers may overtake each other. The earliest estimate is kept.
     pub(super) fn note_start(&mut self, uptime_ms: u64, asked: Moment, now: Moment) {
         let started = Moment(asked.0.saturating_sub(uptime_ms));
         let earliest = Moment(started.0.saturating_sub(SECOND_MS));
@@ -188,7 +189,7 @@ impl Track {
         let shrank = self.uptime.is_some_and(|(before, came)| uptime_ms < before && asked >= came);
         let anew = shrank || before.is_some_and(|before| earliest > before);
         let by = Moment(now.0.saturating_sub(uptime_ms));
-        // Clocks drift: what was the latest once gives way little by little.
+        // Clocks drift: an old latest time is relaxed gradually.
         self.started_by = Some(self.started_by.filter(|_| !anew).map_or(by, |before| Moment(before.0 + 1).min(by)));
         if self.started.is_some() && anew {
             self.restarted = true;
@@ -199,7 +200,8 @@ impl Track {
         self.uptime = Some((uptime_ms, now));
     }
 
-    /// The doubt of a restart is over once it has, by a word from after it, all that the primary was seen to have after it.
+    /// The doubt after a restart is resolved once the server has, by a later report, everything that the primary was
+    /// seen to have after the restart.
     pub(super) fn settle(&mut self, primary: &GtidHistory, primary_asked: Moment) {
         let asked = self.word.as_ref().map(|word| word.asked.min(primary_asked));
         if self.doubt.is_some_and(|doubt| asked.is_some_and(|asked| asked >= doubt))
@@ -234,7 +236,7 @@ impl Track {
         }
     }
 
-    /// Our own timeouts were ours: what looked like silence was not.
+    /// Our own timeouts caused it: what looked like silence was none.
     pub(super) fn forget_silence(&mut self) {
         self.silent = None;
         self.resets.clear();
@@ -243,7 +245,7 @@ impl Track {
         }
     }
 
-    /// Another role begins: what was said of writes, and a restart, belongs to the old one.
+    /// Another role begins: what was known of writes, and of a restart, belongs to the old role.
     pub(super) fn begin_reign(&mut self) {
         self.writes = WriteTrail::default();
         self.restarted = false;
@@ -297,7 +299,7 @@ mod tests {
     #[test]
     fn a_look_that_took_long_is_no_restart_and_a_restart_is() {
         let mut track = Track::default();
-        // Started at 100,000. Asked at 130,000, it answers at 132,600, which comes at 132,700.
+        // Started at 100,000. Asked at 130,000, it answers at 132,600, which arrives at 132,700.
         assert!(!told(&mut track, 130_000, 132_700, 32));
         assert!(!told(&mut track, 133_050, 133_060, 33));
         // Asked before, and overtaken.
@@ -326,7 +328,7 @@ mod tests {
         assert_eq!(silent_ms(&track, 3100), Some(2100), "asked before the silence began");
         track.note_answer(Moment(3050));
         assert_eq!(silent_ms(&track, 3100), None);
-        // The look was under way when clients were answered.
+        // The probe was under way when clients were answered.
         missed(&mut track, 2500, 3500);
         assert_eq!(silent_ms(&track, 3500), Some(450));
         missed(&mut track, 3500, 4500);
@@ -347,7 +349,7 @@ mod tests {
         assert!(!seems(100_990, 0), "not a whole second yet");
         assert!(!seems(107_950, 7));
         assert!(seems(107_950, 5));
-        // Which of the two it was shows by what it is, not by its start.
+        // Its state shows which of the two it was, not its start time.
         assert!(track.may_have_started_since(Moment(100_300)));
         assert!(!track.may_have_started_since(Moment(103_000)));
     }

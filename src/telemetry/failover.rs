@@ -6,17 +6,19 @@ use crate::failover::{NoticeKind, Problem};
 use ::metrics::{Counter, Gauge};
 
 /// Every step by its word, as [`Step::name`](crate::failover::Step::name) has it.
-pub(super) const STEPS: [&str; 15] = [
-    "revoke",
+pub(super) const STEPS: [&str; 17] = [
+    "run_before_hook",
+    "stop_receiver",
     "fence",
-    "fence_by_hook",
-    "drain",
-    "arm",
+    "run_fence_hook",
+    "apply_received",
+    "enable_semi_sync",
     "repoint",
+    "repoint_early",
     "open",
-    "forget",
+    "forget_source",
     "check_quiet",
-    "approach",
+    "wait_for_lag",
     "drain_sessions",
     "kill_sessions",
     "demote",

@@ -128,7 +128,7 @@ impl World {
     /// What the operator's program may call off touches nothing before it has said yes.
     pub fn check_asking(&mut self, order: &Order) {
         let Some(change) = &self.state.durable().change else { return };
-        let (asks, cause) = (matches!(order.step, Step::AskHook { .. }), change.cause);
+        let (asks, cause) = (matches!(order.step, Step::RunBeforeHook { .. }), change.cause);
         let must_ask = match self.policy.ask_hook {
             AskHook::Never => false,
             AskHook::Switchovers => cause == Cause::Switchover,
@@ -139,7 +139,7 @@ impl World {
         }
         match (asks, self.check.asked) {
             (true, _) => self.check.asked = Some(change.began),
-            (false, asked) if asked == Some(change.began) && change.stage != Stage::Asking => {}
+            (false, asked) if asked == Some(change.began) && change.stage != Stage::AwaitingHook => {}
             (false, _) => {
                 let text = format!("{} is ordered before the hook has said yes", order.step.name());
                 self.complain(text);
@@ -306,8 +306,8 @@ impl World {
             return false;
         }
         let Durability::SemiSync { wait_count } = self.policy.durability else { return false };
-        change.reigns.iter().filter(|reign| Some(reign.primary) == change.from).any(|reign| {
-            let needed = (reign.ackers.len() + 1).saturating_sub(usize::from(wait_count)).max(1);
+        change.terms.iter().filter(|term| Some(term.primary) == change.from).any(|term| {
+            let needed = (term.ackers.len() + 1).saturating_sub(usize::from(wait_count)).max(1);
             (0..self.trxs.len()).any(|id| {
                 let trx = &self.trxs[id];
                 let flavor = self.servers[trx.origin].setup.flavor;
@@ -320,8 +320,8 @@ impl World {
                     let at = &self.servers[usize::from(id.0)];
                     at.started.max(at.told) < trx.written
                 };
-                let witnesses = reign.ackers.iter().filter(kept);
-                server_id(trx.origin) == reign.primary
+                let witnesses = term.ackers.iter().filter(kept);
+                server_id(trx.origin) == term.primary
                     && was_seen
                     && !self.servers[trx.origin].received(id)
                     && witnesses.count() < needed

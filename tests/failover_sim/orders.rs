@@ -34,7 +34,10 @@ impl World {
         // Asked of the proxy's own sessions, or of a program of its own.
         let own = matches!(
             order.step,
-            Step::AskHook { .. } | Step::DrainSessions { .. } | Step::KillSessions { .. } | Step::FenceByHook { .. }
+            Step::RunBeforeHook { .. }
+                | Step::DrainSessions { .. }
+                | Step::KillSessions { .. }
+                | Step::RunFenceHook { .. }
         );
         let now = if own {
             self.own_step(order)
@@ -47,7 +50,7 @@ impl World {
         } else if server.quirks.changed.as_deref() == Some(order.step.name()) {
             Now::failed(FailedHow::Changed, "it has received more meanwhile")
         } else if server.quirks.refuses.as_deref() == Some(order.step.name()) {
-            let slow = matches!(order.step, Step::Approach { .. });
+            let slow = matches!(order.step, Step::WaitForLag { .. });
             Now::failed(if slow { FailedHow::NotYet } else { FailedHow::Refused }, "it says no")
         } else {
             self.step_at(index, order)
@@ -58,7 +61,10 @@ impl World {
             }
             Now::Later => {
                 // As a rule it goes on as before.
-                if matches!(order.step, Step::Attach { .. }) && self.servers[index].runs() && self.dice.permille(700) {
+                if matches!(order.step, Step::RepointEarly { .. })
+                    && self.servers[index].runs()
+                    && self.dice.permille(700)
+                {
                     self.servers[index].receives = true;
                 }
                 Err(Failed { how: FailedHow::NotYet, text: "not yet".to_owned() })
@@ -85,17 +91,17 @@ impl World {
             Step::DrainSessions { .. } if refuses.as_deref() == Some("drain_sessions") => {
                 Now::failed(FailedHow::NotYet, "2 transactions are open")
             }
-            Step::FenceByHook { .. } if refuses.as_deref() == Some("fence_by_hook") => {
+            Step::RunFenceHook { .. } if refuses.as_deref() == Some("fence_by_hook") => {
                 Now::failed(FailedHow::Refused, "it does not know that server")
             }
             // Told as a story, nothing is left to chance.
             _ if self.effects.is_some() && self.hook_says.is_none() => Now::Done(Done::Plain),
-            Step::AskHook { .. } if self.hook_says.is_some() => {
+            Step::RunBeforeHook { .. } if self.hook_says.is_some() => {
                 Now::failed(FailedHow::Refused, self.hook_says.unwrap_or_default())
             }
             // It takes its time, and until all is healed it says no now and then.
-            Step::AskHook { .. } if self.dice.permille(400) => Now::Later,
-            Step::AskHook { .. } if !self.healed && self.dice.permille(300) => {
+            Step::RunBeforeHook { .. } if self.dice.permille(400) => Now::Later,
+            Step::RunBeforeHook { .. } if !self.healed && self.dice.permille(300) => {
                 // To one that is not waited for any more it says so in vain.
                 let waited_for = self.state.pending().any(|pending| pending.id == order.id);
                 let change = self.state.durable().change.as_ref().filter(|_| waited_for);
@@ -120,8 +126,8 @@ impl World {
 
     fn step_at(&mut self, index: usize, order: &Order) -> Now {
         match &order.step {
-            Step::Revoke { .. } if self.sabotage.skips_revoke() => self.sets(index),
-            Step::Revoke { .. } => {
+            Step::StopReceiver { .. } if self.sabotage.skips_revoke() => self.sets(index),
+            Step::StopReceiver { .. } => {
                 let at = &mut self.servers[index];
                 if at.setup.flavor == Flavor::MariaDb {
                     at.applies = true;
@@ -138,7 +144,7 @@ impl World {
                 at.forget_cache();
                 self.sets(index)
             }
-            Step::Drain { until, .. } => {
+            Step::ApplyReceived { until, .. } => {
                 self.servers[index].applies = true;
                 let sets = self.servers[index].sets(&self.trxs);
                 if self.servers[index].apply_error {
@@ -149,8 +155,8 @@ impl World {
                     Now::Later
                 }
             }
-            Step::Arm { .. } if self.sabotage.skips_arm() => Now::Done(Done::Plain),
-            Step::Arm { wait_count, .. } => {
+            Step::EnableSemiSync { .. } if self.sabotage.skips_arm() => Now::Done(Done::Plain),
+            Step::EnableSemiSync { wait_count, .. } => {
                 let at = &mut self.servers[index];
                 (at.receives, at.connected, at.applies, at.replica_on) = (false, false, false, false);
                 (at.source_on, at.wait_count) = (*wait_count > 0, *wait_count);
@@ -166,10 +172,10 @@ impl World {
                 self.check_repoint(index, source, order.id);
                 self.repoint(index, source, *acks)
             }
-            Step::Attach { source, acks, .. } => self.attach(index, usize::from(source.0), *acks, order.id),
-            Step::Approach { primary, .. } => self.approach(index, usize::from(primary.0)),
+            Step::RepointEarly { source, acks, .. } => self.attach(index, usize::from(source.0), *acks, order.id),
+            Step::WaitForLag { primary, .. } => self.approach(index, usize::from(primary.0)),
             Step::Open { wait_count, .. } => self.open(index, order.epoch.0, *wait_count),
-            Step::Forget { .. } => {
+            Step::ForgetSource { .. } => {
                 self.servers[index].source = None;
                 self.servers[index].forget_cache();
                 Now::Done(Done::Plain)
@@ -189,8 +195,8 @@ impl World {
             Step::DumpErrant { .. }
             | Step::DrainSessions { .. }
             | Step::KillSessions { .. }
-            | Step::AskHook { .. }
-            | Step::FenceByHook { .. } => Now::Done(Done::Plain),
+            | Step::RunBeforeHook { .. }
+            | Step::RunFenceHook { .. } => Now::Done(Done::Plain),
             Step::Clone { donor, .. } => self.clone_from(index, usize::from(donor.0)),
         }
     }

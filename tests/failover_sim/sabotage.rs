@@ -108,7 +108,7 @@ impl Sabotage {
     /// Only the quorum is too small: what servers are told is what it was.
     pub fn order(self, mut order: Order) -> Order {
         if self == Self::SmallQuorum
-            && let Step::Arm { wait_count, .. } | Step::Open { wait_count, .. } = &mut order.step
+            && let Step::EnableSemiSync { wait_count, .. } | Step::Open { wait_count, .. } = &mut order.step
         {
             *wait_count = wait_count.saturating_sub(1);
         }
@@ -121,7 +121,7 @@ impl Sabotage {
         let undone = change.is_some_and(|change| change.undone.is_some());
         match order.step {
             Step::Open { .. } => self == Self::NoUndo && undone,
-            Step::Arm { .. } => self == Self::StayWeak && change.is_none(),
+            Step::EnableSemiSync { .. } => self == Self::StayWeak && change.is_none(),
             Step::Fence { .. } => self == Self::LeaveStrays && change.is_none(),
             _ => false,
         }
@@ -143,7 +143,7 @@ impl Sabotage {
                 sets.executed = GtidHistory::empty(sets.executed.flavor());
                 Ok(Done::Sets { sets, uptime_ms })
             }
-            (Self::SkipDrain, Step::Drain { until, .. }, Err(_)) => {
+            (Self::SkipDrain, Step::ApplyReceived { until, .. }, Err(_)) => {
                 let sets = Sets { executed: until.clone(), received: None, purged: None };
                 Ok(Done::Sets { sets, uptime_ms: 60_000 })
             }
@@ -151,7 +151,7 @@ impl Sabotage {
                 sets.received = None;
                 Ok(Done::Sets { sets, uptime_ms })
             }
-            (Self::IgnoreHook, Step::AskHook { .. }, _) => Ok(Done::Plain),
+            (Self::IgnoreHook, Step::RunBeforeHook { .. }, _) => Ok(Done::Plain),
             (_, _, result) => result,
         }
     }

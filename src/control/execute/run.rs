@@ -90,8 +90,8 @@ impl Executor {
             return Err(failed(FailedHow::LeaseLost, "another dbproxy may act for this cluster".to_owned()));
         }
         match &order.step {
-            Step::FenceByHook { server } => self.fence_by_hook(*server, order).await,
-            Step::Approach { server, primary } => {
+            Step::RunFenceHook { server } => self.fence_by_hook(*server, order).await,
+            Step::WaitForLag { server, primary } => {
                 self.approach(*server, *primary, limit).await.map_err(|error| told(&error))
             }
             Step::DrainSessions { server } => self.drain_sessions(*server, limit).await,
@@ -103,7 +103,7 @@ impl Executor {
                 self.dump_errant(*server, errant, known, limit.saturating_sub(DUMP_MARGIN)).await
             }
             Step::Clone { server, donor } => self.clone(*server, *donor, limit).await,
-            Step::Attach { server, source, acks } => {
+            Step::RepointEarly { server, source, acks } => {
                 self.attach(order, *server, *source, *acks, Instant::now() + limit).await.map_err(|error| told(&error))
             }
             step => self.at(order, step, limit).await,
@@ -125,18 +125,18 @@ impl Executor {
     async fn act(&self, hand: &mut Hand, order: &Order, step: &Step, limit: Duration) -> Result<Done, StepError> {
         is_current(hand, order).await?;
         match step {
-            Step::Revoke { .. } => hand.stop_receiver().await?,
+            Step::StopReceiver { .. } => hand.stop_receiver().await?,
             Step::Fence { .. } => {
                 hand.fence().await?;
                 hand.leave_replication().await?;
             }
-            Step::Drain { until, .. } => {
+            Step::ApplyReceived { until, .. } => {
                 hand.start_applier().await?;
                 hand.drain(&until.position(), limit.saturating_sub(Duration::from_millis(50))).await?;
             }
-            Step::Arm { wait_count, beside, .. } => {
-                if let Some(beside) = beside {
-                    self.end_half(hand, *beside).await?;
+            Step::EnableSemiSync { wait_count, relay_log_helper, .. } => {
+                if let Some(relay_log_helper) = relay_log_helper {
+                    self.end_half(hand, *relay_log_helper).await?;
                     hand.begin_binary_log().await?;
                 }
                 hand.stop_replication().await?;
@@ -151,7 +151,7 @@ impl Executor {
                 hand.open().await?;
                 hand.write_epoch(order.epoch.0, &self.means.by, limit).await?;
             }
-            Step::Forget { .. } => {
+            Step::ForgetSource { .. } => {
                 hand.forget_source().await?;
                 hand.forget_fence().await?;
                 return Ok(Done::Plain);
@@ -165,10 +165,10 @@ impl Executor {
                 hand.close(&sessions::own_connections(&self.means.registry, *server)).await?;
                 hand.settled().await?;
             }
-            Step::AskHook { .. }
-            | Step::FenceByHook { .. }
-            | Step::Attach { .. }
-            | Step::Approach { .. }
+            Step::RunBeforeHook { .. }
+            | Step::RunFenceHook { .. }
+            | Step::RepointEarly { .. }
+            | Step::WaitForLag { .. }
             | Step::DrainSessions { .. }
             | Step::KillSessions { .. }
             | Step::DumpErrant { .. }
@@ -200,11 +200,11 @@ impl Executor {
     }
 
     /// Lets a replica hear from another that there is no rest to what it has half of. Where that can't be had it waits, for up to 60 s.
-    async fn end_half(&self, hand: &mut Hand, beside: ServerId) -> Result<(), StepError> {
+    async fn end_half(&self, hand: &mut Hand, relay_log_helper: ServerId) -> Result<(), StepError> {
         if !hand.has_half().await? {
             return Ok(());
         }
-        let address = self.address(beside);
+        let address = self.address(relay_log_helper);
         let to = Source::new(&address, self.replication()?, self.means.heartbeat);
         match hand.repoint(to, false).await {
             // That is no reason to give a candidate up.
