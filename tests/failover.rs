@@ -446,7 +446,7 @@ fn a_hook_calls_a_switchover_off_before_anything_is_touched() {
         let why = String::from_utf8_lossy(&refused.stderr).into_owned();
         println!("{flavor:?}: {why}");
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-        assert!(why.contains("called off") && why.contains("not on a Friday"), "{why}");
+        assert!(why.contains("cancelled") && why.contains("not on a Friday"), "{why}");
         let status = proxy.status();
         assert_eq!(status["cluster"]["primary"], cluster.primary().address());
         assert_eq!((&status["failover"]["epoch"], &status["failover"]["state"]), (&1.into(), &"healthy".into()));

@@ -405,7 +405,7 @@ fn changes_are_logged_once_and_probes_never() {
         text.lines().filter(|line| line.contains(&primary) && line.contains(what)).count()
     };
     assert_eq!(lines("role changed from Unknown"), 1);
-    assert_eq!(lines("this server takes the writes"), 1);
+    assert_eq!(lines("this server is the primary"), 1);
     let quiet = lines("");
     std::thread::sleep(2 * SECOND);
     assert_eq!(lines(""), quiet);
@@ -413,7 +413,7 @@ fn changes_are_logged_once_and_probes_never() {
     watched.within(SECOND, "down", |topology| topology.primary().is_none());
     std::thread::sleep(2 * SECOND);
     assert_eq!(lines(": down "), 1);
-    assert_eq!(lines("nobody takes the writes: they wait"), 1);
+    assert_eq!(lines("no writable primary: writes wait"), 1);
     assert_eq!(lines("role changed from Primary"), 1);
     let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(!told.contains(accounts::MONITOR.1), "{told}");

@@ -63,7 +63,7 @@ pub struct Standing {
     pub epoch: u64,
     /// The operator said: do nothing on your own.
     pub paused: bool,
-    /// Why there is no automatic failover until the operator acknowledges.
+    /// Why there is automatic failover is suspended until `dbproxy acknowledge`.
     pub hold: Option<String>,
     /// What each server is to the cluster.
     pub nodes: Vec<NodeState>,

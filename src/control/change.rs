@@ -19,11 +19,11 @@ pub(super) fn tell(before: &Topology, after: &Topology) {
     match &after.writes {
         Writes::Primary(id) => {
             let server = after.server(*id).map_or("?", |server| &*server.address);
-            info!(server, epoch, "this server takes the writes");
+            info!(server, epoch, "this server is the primary");
         }
         // As at the start, while the servers are looked at for the first time.
-        Writes::Nobody(reason) if before.epoch == after.epoch => info!(epoch, reason, "still nobody takes the writes"),
-        Writes::Nobody(reason) => warn!(epoch, reason, "nobody takes the writes: they wait"),
+        Writes::Nobody(reason) if before.epoch == after.epoch => info!(epoch, reason, "still no writable primary"),
+        Writes::Nobody(reason) => warn!(epoch, reason, "no writable primary: writes wait"),
         Writes::Conflict(ids) => {
             let servers =
                 ids.iter().filter_map(|id| after.server(*id)).map(|server| &*server.address).collect::<Vec<_>>();

@@ -30,8 +30,8 @@ mod tests {
         let addresses: Vec<Arc<str>> = vec!["db1:3306".into(), "db2:3306".into()];
         let named = |text| named(text, &addresses);
         assert_eq!(
-            named("server 1 takes the writes; server 0: gone"),
-            "server db2:3306 takes the writes; server db1:3306: gone"
+            named("server 1 is the primary; server 0: gone"),
+            "server db2:3306 is the primary; server db1:3306: gone"
         );
         assert_eq!(named("no server answers, server 7 is none"), "no server answers, server 7 is none");
         assert_eq!(named(""), "");

@@ -113,7 +113,7 @@ fn choose_among(
     let via = |one: &Participant<'_>| feeder(one, sound, &goal).map(|via| via.id);
     for report in reports.iter_mut() {
         if sound.iter().any(|one| one.id == report.server && !full(one) && via(one).is_none()) {
-            report.against.push("lacks transactions, and nobody who has them can give them on".to_owned());
+            report.against.push("lacks transactions that no other server can supply".to_owned());
         }
     }
     let best = sound
@@ -170,17 +170,17 @@ fn report(
         against.push(format!("has errant transactions: {errant}"));
     }
     if policy.server(one.id).promotion == Promotion::Never {
-        against.push("is never to be promoted (configuration)".to_owned());
+        against.push("must never be promoted (configuration)".to_owned());
     }
     if survey.wanted.is_some_and(|wanted| wanted != one.id) {
-        against.push("is not the one that was asked for".to_owned());
+        against.push("is not the requested candidate".to_owned());
     }
     let settings = &one.status.settings;
     for (fit, text) in [
         (settings.gtids, "GTIDs are off"),
         (settings.log_bin, "has no binary log"),
         (settings.log_replica_updates, "does not log what it applies"),
-        (!settings.filters, "leaves out part of what it receives (filters)"),
+        (!settings.filters, "has replication filters"),
         (settings.disk_room, "its disk is full"),
     ] {
         if !fit {
@@ -189,14 +189,14 @@ fn report(
     }
     let stream = one.status.stream.as_ref();
     if let Some(delay) = stream.map(|stream| stream.delay_ms).filter(|delay| *delay > 0) {
-        against.push(format!("is told to stay {delay} ms behind"));
+        against.push(format!("has a configured delay of {delay} ms"));
     }
     if let Some(error) = stream.and_then(|stream| stream.apply_error.as_ref()) {
-        against.push(format!("can't apply what it has received: {error}"));
+        against.push(format!("cannot apply what it has received: {error}"));
     }
     let known = one.status.version.0 < u16::MAX;
     if let Some(older) = survey.participants.iter().find(|other| known && major(other) < major(one)) {
-        against.push(format!("is a newer version than server {}, which could not replicate from it", older.id.0));
+        against.push(format!("has a newer version than server {}, which could not replicate from it", older.id.0));
     }
     let ackers = survey.participants.iter().filter(|other| other.id != one.id && !strangers.contains_key(&other.id));
     let ackers = ackers.count();

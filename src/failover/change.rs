@@ -115,7 +115,7 @@ impl StepContext<'_> {
         self.drop_orders(Owner::Rejoin);
         let commands = std::mem::take(&mut self.state.rejoins).into_values().filter_map(|rejoin| rejoin.command);
         for id in commands.collect::<Vec<_>>() {
-            self.answer(id, Err("the primary is being changed: try again when that is over".to_owned()));
+            self.answer(id, Err("the primary is being changed: try again when that has ended".to_owned()));
         }
         let name = if cause == Cause::Switchover { "switchover" } else { "failover" };
         self.happened(format!("{name} begins"));
@@ -362,13 +362,13 @@ impl StepContext<'_> {
         let Some(cause) = self.state.durable.change.as_ref().map(|change| change.cause) else { return };
         match (result, cause) {
             (Ok(_), Cause::Problem(_)) if !self.state.problem.asks_for_failover() => {
-                self.call_off("the primary came back while hooks.before was asked");
+                self.call_off("the primary came back while hooks.before was running");
             }
             (Ok(_), _) => self.enter(first_stage(cause)),
             (Err(failed), _) => {
                 // Otherwise it would be asked again at once, and forever.
                 if matches!(cause, Cause::Problem(_)) {
-                    self.state.durable.hold = Some("hooks.before called a failover off".to_owned());
+                    self.state.durable.hold = Some("hooks.before cancelled a failover".to_owned());
                 }
                 self.call_off(&format!("hooks.before: {}", failed.text));
             }
@@ -401,8 +401,8 @@ impl StepContext<'_> {
         }
         change.attempt = change.attempt.max(1);
         self.happened.push(match server {
-            Some(server) => format!("server {} is given up: {why}", server.0),
-            None => format!("begins anew: {why}"),
+            Some(server) => format!("server {} is no longer a candidate: {why}", server.0),
+            None => format!("begins again: {why}"),
         });
         self.enter(Stage::StoppingReceivers);
     }
@@ -458,14 +458,11 @@ impl StepContext<'_> {
         let took = self.now.ms_since(change.began);
         let undone = change.undone.as_deref().filter(|_| Some(server) == change.from);
         let (kind, text) = if let Some(why) = undone {
-            (
-                NoticeKind::Aborted,
-                format!("the switchover was undone: {why}; server {} takes the writes again", server.0),
-            )
+            (NoticeKind::Aborted, format!("the switchover was undone: {why}; server {} is the primary again", server.0))
         } else if Some(server) == change.from {
-            (NoticeKind::Aborted, format!("server {} takes the writes again, after {took} ms", server.0))
+            (NoticeKind::Aborted, format!("server {} is the primary again, after {took} ms", server.0))
         } else {
-            (NoticeKind::Finished, format!("server {} takes the writes, after {took} ms", server.0))
+            (NoticeKind::Finished, format!("server {} is the primary, after {took} ms", server.0))
         };
         self.happened(text.clone());
         self.notify(kind, text.clone());

@@ -13,7 +13,7 @@ impl StepContext<'_> {
 
     pub(super) fn command(&mut self, id: CommandId, command: Command) {
         if self.state.lease == Lease::NotHeld {
-            return self.answer(id, Err("nothing is decided here now: `dbproxy status` says why".to_owned()));
+            return self.answer(id, Err("this dbproxy does not decide now: `dbproxy status` says why".to_owned()));
         }
         let named = match &command {
             Command::Switchover { to } | Command::Failover { to, .. } => *to,
@@ -34,7 +34,7 @@ impl StepContext<'_> {
             Command::Rejoin { server, errant } => self.take_back(id, server, errant),
             Command::Pause => {
                 self.state.durable.paused = true;
-                self.done(id, "paused: nothing is done until `resume`");
+                self.done(id, "paused: no automatic action until `dbproxy resume`");
             }
             Command::Resume => {
                 self.state.durable.paused = false;
@@ -46,7 +46,7 @@ impl StepContext<'_> {
                 self.state.durable.hold = None;
                 self.state.durable.failovers.clear();
                 self.state.withheld = None;
-                self.done(id, "acknowledged: failovers may happen again");
+                self.done(id, "acknowledged: automatic failovers are allowed again");
             }
             Command::Drain { server } => self.withdraw(id, server, Some(Withdrawn::Drained)),
             Command::Maintenance { server, state: MaintenanceState::On } => {
@@ -64,7 +64,7 @@ impl StepContext<'_> {
     /// Whether any change may begin.
     fn may_change(&self) -> Result<(), String> {
         if self.policy.mode == Mode::Observe {
-            return Err("mode is observe: nothing is changed".to_owned());
+            return Err("mode is observe: dbproxy changes nothing".to_owned());
         }
         if self.state.durable.paused {
             return Err("paused: `dbproxy resume` first".to_owned());
@@ -72,12 +72,14 @@ impl StepContext<'_> {
         match self.state.durable.change.as_ref().map(|change| &change.stage) {
             None => {}
             Some(Stage::Blocked(why)) => {
-                return Err(format!("a change of the primary can't go on: {why}; `dbproxy failover --force` may"));
+                return Err(format!(
+                    "a change of the primary is blocked: {why}; `dbproxy failover --force` may continue it"
+                ));
             }
-            Some(_) => return Err("a change of the primary is under way".to_owned()),
+            Some(_) => return Err("a change of the primary is in progress".to_owned()),
         }
         if self.state.durable.primary.is_some() && !self.state.confirmed {
-            return Err("the primary has not been seen yet since dbproxy runs".to_owned());
+            return Err("the primary has not been seen since dbproxy was started".to_owned());
         }
         Ok(())
     }
@@ -112,7 +114,7 @@ impl StepContext<'_> {
             return Ok(());
         }
         if self.state.durable.primary.is_none() {
-            return Err("no primary is known, so what it had is not known: --force says to go on".to_owned());
+            return Err("no primary is known, so its transactions are not known: --force continues anyway".to_owned());
         }
         let report = self.state.explain(self.policy, self.now);
         // A primary that answers can be fenced, and has everything itself. For one that is gone the proof must be
@@ -133,11 +135,11 @@ impl StepContext<'_> {
         } else if self.state.durable.primary == Some(server) {
             Some("it is the primary".to_owned())
         } else if self.state.rejoins.contains_key(&server) {
-            Some("it is being taken back already".to_owned())
+            Some("it is rejoining already".to_owned())
         } else if errant == RejoinErrant::Clone && self.rebuilds() {
             Some("another server is being rebuilt: one at a time".to_owned())
         } else if !self.rejoining().is_empty() {
-            Some("another server is being taken back: one at a time".to_owned())
+            Some("another server is rejoining: one at a time".to_owned())
         } else if !self.fresh().contains(&server) {
             Some("it does not answer".to_owned())
         } else {
@@ -160,8 +162,8 @@ impl StepContext<'_> {
                 self.done(
                     id,
                     match withdrawn {
-                        Withdrawn::Drained => "drained: nothing is routed there until `maintenance SERVER off`",
-                        Withdrawn::Maintenance => "in maintenance: it is left alone until `maintenance SERVER off`",
+                        Withdrawn::Drained => "drained: it gets no statements until `dbproxy maintenance SERVER off`",
+                        Withdrawn::Maintenance => "in maintenance until `dbproxy maintenance SERVER off`",
                     },
                 );
             }

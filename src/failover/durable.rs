@@ -53,7 +53,7 @@ pub struct Durable {
     pub withdrawn: BTreeMap<ServerId, Withdrawn>,
     /// The operator has suspended automatic actions.
     pub paused: bool,
-    /// Why there is no automatic failover until the operator acknowledges.
+    /// Why there is automatic failover is suspended until `dbproxy acknowledge`.
     pub hold: Option<String>,
     /// When automatic failovers began.
     pub failovers: Vec<Moment>,
@@ -98,7 +98,7 @@ impl std::fmt::Display for Suspicion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unchecked => f.write_str("in quarantine: not yet compared with the primary"),
-            Self::Errant(set) => write!(f, "in quarantine: has transactions that the primary has not: {set}"),
+            Self::Errant(set) => write!(f, "in quarantine: has transactions that the primary does not have: {set}"),
             Self::Purged => {
                 f.write_str("in quarantine: lacks transactions that the primary has purged from its binary log")
             }

@@ -228,14 +228,14 @@ impl ServerEvidence {
 
     /// Why a replica counts as one that does not hear its source either; the error says what it heard.
     pub fn is_deaf(&self, status: &Status, policy: &Policy) -> Result<String, String> {
-        let Some(stream) = &status.stream else { return Ok("replicates from nobody".to_owned()) };
+        let Some(stream) = &status.stream else { return Ok("replicates from no source".to_owned()) };
         if stream.receiver != Receiver::Running {
             return Ok(format!("its receiver is {:?}", stream.receiver).to_lowercase());
         }
         match stream.heard_ms {
             Some(heard) if ms(heard) > policy.detection.deaf_after => Ok(format!("has heard nothing for {heard} ms")),
             Some(heard) => Err(format!("heard the primary {heard} ms ago")),
-            None => Err("can't tell when it last heard the primary, and is connected to it".to_owned()),
+            None => Err("cannot tell when it last heard the primary, and is connected to it".to_owned()),
         }
     }
 

@@ -103,7 +103,7 @@ impl StepContext<'_> {
         if change.anew > ANEW_MAX {
             return self.blocked(&Blocked::NotStill(server));
         }
-        self.set_back(None, &format!("server {} is not as it was when it was reached: {what}", server.0));
+        self.set_back(None, &format!("server {} has changed since it was reached: {what}", server.0));
     }
 
     /// Opens the candidate as soon as enough servers follow it for a commit.

@@ -124,7 +124,7 @@ impl StepContext<'_> {
         let late: Vec<OrderId> =
             self.state.pending.iter().filter(|(_, pending)| pending.due < now).map(|(id, _)| *id).collect();
         for id in late {
-            let failed = Failed { how: FailedHow::Unknown, text: "nothing was heard of it in time".to_owned() };
+            let failed = Failed { how: FailedHow::Unknown, text: "no outcome in time".to_owned() };
             self.outcome(Outcome { id, result: Err(failed) });
         }
     }
@@ -184,14 +184,14 @@ impl StepContext<'_> {
         let (durable, anti_flap) = (&self.state.durable, &self.policy.anti_flap);
         match self.policy.mode {
             Mode::Auto => {}
-            Mode::Observe => return Err("mode is observe: nothing is done".to_owned()),
-            Mode::Manual => return Err("mode is manual: `dbproxy failover` begins it".to_owned()),
+            Mode::Observe => return Err("mode is observe: dbproxy does not act".to_owned()),
+            Mode::Manual => return Err("mode is manual: `dbproxy failover` begins a failover".to_owned()),
         }
         if durable.paused {
             return Err("paused by the operator".to_owned());
         }
         if !self.state.confirmed {
-            return Err("this server has not been seen as the primary since dbproxy runs".to_owned());
+            return Err("this server has not been seen as the primary since dbproxy was started".to_owned());
         }
         if durable.primary.is_some_and(|primary| durable.withdrawn.contains_key(&primary)) {
             return Err("the operator works on the primary (maintenance)".to_owned());
@@ -235,7 +235,7 @@ impl StepContext<'_> {
             && self.state.durable.hold.is_none()
         {
             self.state.durable.hold = Some(format!("{recent} failovers in a row"));
-            self.happened("no automatic failover until the operator acknowledges");
+            self.happened("automatic failover is suspended until `dbproxy acknowledge`");
         }
         if let Some(report) = &mut self.state.report {
             report.decision = format!("no failover: {why_not}");

@@ -285,7 +285,7 @@ impl StepContext<'_> {
         self.state.history = None;
         self.state.positions.clear();
         if before.is_some_and(|before| before != primary) {
-            self.notify(NoticeKind::Adopted, format!("server {} was made the primary by someone else", primary.0));
+            self.notify(NoticeKind::Adopted, format!("server {} was made the primary by somebody else", primary.0));
         }
         self.look_anew();
         self.confirmed(primary);
@@ -332,9 +332,9 @@ impl StepContext<'_> {
             | Stage::WaitingForLag
             | Stage::DrainingSessions => {
                 self.state.durable.change = None;
-                self.happened("what had begun is called off: dbproxy was restarted");
+                self.happened("cancelled: dbproxy was restarted");
             }
-            Stage::Demoting | Stage::CatchingUp => self.set_back(None, "dbproxy was restarted in the middle of it"),
+            Stage::Demoting | Stage::CatchingUp => self.set_back(None, "dbproxy was restarted during it"),
             Stage::Blocked(_) => self.enter(Stage::StoppingReceivers),
             Stage::StoppingReceivers
             | Stage::SupplyingMissing
@@ -343,7 +343,7 @@ impl StepContext<'_> {
             | Stage::Repointing
             | Stage::Opening => {
                 let stage = change.stage.clone();
-                self.happened("dbproxy was restarted: the change goes on");
+                self.happened("dbproxy was restarted: the change continues");
                 self.enter(stage);
             }
         }

@@ -100,38 +100,36 @@ impl Problem {
     pub const fn advice(self) -> &'static str {
         match self {
             Self::None => "all is well",
-            Self::NoPrimary => "no server is known to take writes: make one writable, or run `dbproxy failover`",
-            Self::ProxyStalled => {
-                "dbproxy was held up (CPU, suspended machine): its own timeouts say nothing about servers"
-            }
-            Self::AllServersDown => "every server refuses connections: start them; nothing is done meanwhile",
-            Self::ProxyIsolated => "no server answers: look at the network of this machine; nothing is done meanwhile",
+            Self::NoPrimary => "no writable primary is known: make one server writable, or run `dbproxy failover`",
+            Self::ProxyStalled => "dbproxy was held up (CPU, suspended machine): its own timeouts are no evidence",
+            Self::AllServersDown => "all servers refuse connections: start them; dbproxy waits",
+            Self::ProxyIsolated => "no server answers: check the network of this machine; dbproxy waits",
             Self::PrimarySaturated => {
-                "the primary is alive and out of connections: raise max_connections, or find who leaks them"
+                "the primary is alive and has no free connection: raise max_connections, or find the client that leaks connections"
             }
             Self::MonitorTurnedAway => {
-                "the primary is alive and turns the monitor away: check [monitor] and its grants"
+                "the primary is alive and rejects the monitor's login: check [monitor] and its grants"
             }
             Self::PrimaryDead => "the primary is gone",
             Self::PrimaryDeadUnprovable => {
                 "the primary is gone, and a failover could lose acknowledged writes: bring a replica back, or `dbproxy failover --force`"
             }
             Self::PrimaryUnreachable => {
-                "the primary is alive, replicas hear it: look at the network between dbproxy and it"
+                "the primary is alive, replicas hear it: check the network between dbproxy and the primary"
             }
             Self::PrimarySuspect => "the primary does not answer; it is not proven dead",
             Self::PrimaryRestarted => {
-                "the primary was restarted and is not as it was opened: it is opened again if it lacks nothing"
+                "the primary has restarted and is read-only or does not wait for acknowledgements: it is opened again if it lacks nothing"
             }
             Self::PrimaryReadOnly => {
-                "the primary is read-only, and dbproxy did not make it so: undo it, or `dbproxy switchover`"
+                "the primary is read-only, and dbproxy did not make it so: undo that, or run `dbproxy switchover`"
             }
-            Self::PrimaryDiskFailed => "the primary's disk failed, and disk_stall says to fail over",
-            Self::WritesWaitForAckers => "writes wait for replicas that don't acknowledge: bring replicas back",
+            Self::PrimaryDiskFailed => "the primary's disk failed, and disk_stall demands a failover",
+            Self::WritesWaitForAckers => "writes wait for acknowledgements: bring replicas back",
             Self::WritesLocked => "writes wait for a lock: FLUSH TABLES WITH READ LOCK, a backup or a long ALTER",
             Self::DiskFull => "the primary's disk is full",
             Self::DiskStalled => "the primary's disk stalls",
-            Self::WritesStalled => "the primary answers and takes no writes; the cause is not known",
+            Self::WritesStalled => "the primary answers and accepts no writes; the cause is not known",
             Self::SemiSyncOff => {
                 "commits on the primary do not wait for replicas, though durability is semi_sync: see `dbproxy doctor`"
             }
@@ -233,14 +231,14 @@ fn proxy_is_well(evidence: &Evidence, policy: &Policy) -> Result<String, String>
 fn primary_is_silent(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
     let primary = evidence.primary().ok_or("no primary is known")?;
     if let Some(failure) = &primary.turned_away {
-        return Err(format!("it is there: {failure}"));
+        return Err(format!("it rejected the login: {failure}"));
     }
     match &primary.silence {
         None => Err("it answers".to_owned()),
         Some(silence) => {
             let seen =
                 format!("{} probes failed within {} ms: {}", silence.probes, silence.lasting_ms, silence.failure);
-            if primary.is_silent(policy) { Ok(seen) } else { Err(format!("{seen}; that is not long enough")) }
+            if primary.is_silent(policy) { Ok(seen) } else { Err(format!("{seen}; not long enough")) }
         }
     }
 }
@@ -268,7 +266,7 @@ fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String,
         let age = replica.status.as_ref().map_or(0, |aged| aged.age_ms);
         let silence = evidence.primary().and_then(|primary| primary.silence.as_ref());
         if ms(age) > policy.detection.status_fresh && silence.is_none_or(|silence| age > silence.lasting_ms) {
-            return Err(format!("server {name} was last asked {age} ms ago"));
+            return Err(format!("server {name} last answered {age} ms ago"));
         }
         let deaf = replica.is_deaf(status, policy).map_err(|heard| format!("server {name} {heard}"))?;
         seen.push(format!("server {name} {deaf}"));
@@ -277,13 +275,13 @@ fn every_replica_is_deaf(evidence: &Evidence, policy: &Policy) -> Result<String,
     match (seen.is_empty(), refused) {
         (false, _) => Ok(seen.join("; ")),
         (true, true) => Ok("no replica can tell, and the primary refuses connections".to_owned()),
-        (true, false) => Err("no replica that answers can tell whether the primary lives".to_owned()),
+        (true, false) => Err("no replica that answers can tell whether the primary is alive".to_owned()),
     }
 }
 
 fn writes_were_acknowledged(evidence: &Evidence, policy: &Policy) -> Result<String, String> {
     let Durability::SemiSync { wait_count } = policy.durability else {
-        return Ok("durability is async: nothing waits".to_owned());
+        return Ok("durability is async: commits wait for nothing".to_owned());
     };
     match evidence.waited_for {
         None => Err("the primary was never asked".to_owned()),
@@ -291,7 +289,7 @@ fn writes_were_acknowledged(evidence: &Evidence, policy: &Policy) -> Result<Stri
         Some(waited_for) if waited_for < wait_count => {
             Err(format!("a commit waited for {waited_for} replicas instead of {wait_count}"))
         }
-        Some(waited_for) => Ok(format!("each for {waited_for} or more")),
+        Some(waited_for) => Ok(format!("each commit waited for {waited_for} or more")),
     }
 }
 

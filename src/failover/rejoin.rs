@@ -112,7 +112,7 @@ impl StepContext<'_> {
             self.suspect(server);
             let asked_before = self.state.pending.values().any(|pending| pending.order.step == Step::Fence { server });
             if !asked_before && self.may_try(server) {
-                self.notify(NoticeKind::Fencing, format!("server {} takes writes and is not the primary", server.0));
+                self.notify(NoticeKind::Fencing, format!("server {} accepts writes and is not the primary", server.0));
                 self.try_later(server);
                 let (epoch, limit) = (self.state.durable.epoch, self.policy.limits.step);
                 self.order(Owner::Housekeeping, epoch, Step::Fence { server }, limit);
@@ -307,7 +307,7 @@ impl StepContext<'_> {
                 self.effects.push(super::Effect::Look(server));
                 self.end_rejoin(server, Ok(text));
             }
-            _ => self.end_rejoin(server, Err("the answer makes no sense".to_owned())),
+            _ => self.end_rejoin(server, Err("the server's answer is not valid".to_owned())),
         }
     }
 
@@ -319,7 +319,7 @@ impl StepContext<'_> {
         let words = (self.word_since(source, since), self.word_since(server, since));
         let (Some(word), Some(own)) = words else {
             if self.now.since(since) > self.policy.limits.step * 2 {
-                self.end_rejoin(server, Err("it, or the primary, did not say in time what it has".to_owned()));
+                self.end_rejoin(server, Err("it, or the primary, did not report its transactions in time".to_owned()));
             }
             return;
         };
@@ -327,7 +327,7 @@ impl StepContext<'_> {
         let receives = own.status.stream.as_ref().is_some_and(|stream| stream.receiver != Receiver::Stopped);
         let restarted = self.state.track(server).is_some_and(|track| track.doubt.is_some_and(|doubt| doubt > since));
         if receives || restarted || !own.status.read_only {
-            return self.end_rejoin(server, Err("it did not stay as it was while it was compared".to_owned()));
+            return self.end_rejoin(server, Err("it changed while it was compared".to_owned()));
         }
         let origins: Vec<_> = self.state.durable.origin.into_iter().collect();
         let missing = sets.executed.less(&word.status.sets.executed);
@@ -346,7 +346,7 @@ impl StepContext<'_> {
         }
         if word.status.sets.purged.as_ref().is_some_and(|purged| !sets.executed.covers(purged)) {
             self.quarantine(server, Suspicion::Purged);
-            return self.rebuild(server, "the primary has purged what it lacks");
+            return self.rebuild(server, "the primary has purged transactions that it lacks");
         }
         // It is counted among the servers that may acknowledge before it may acknowledge.
         if self.state.durable.ackers.insert(server) {
@@ -355,7 +355,7 @@ impl StepContext<'_> {
                 (track.doubt, track.restarted) = (None, false);
             }
             self.note_doubt(server);
-            self.happened(format!("server {} may acknowledge from now on", server.0));
+            self.happened(format!("server {} may acknowledge now", server.0));
         } else if !sets.executed.covers(&sets.held(self.state.primary_history().as_ref())) {
             self.forgets(server);
         }
@@ -381,7 +381,7 @@ impl StepContext<'_> {
     }
 
     fn dumped(&mut self, server: ServerId, errant: GtidHistory) {
-        self.rebuild(server, &format!("it has transactions that the primary has not: {errant}"));
+        self.rebuild(server, &format!("it has transactions that the primary does not have: {errant}"));
     }
 
     /// Rebuilds a server, where that is wanted and possible.

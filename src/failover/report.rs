@@ -86,25 +86,25 @@ impl std::fmt::Display for Blocked {
         match self {
             Self::NoQuorum { reached, needed } => write!(
                 f,
-                "{reached} of the servers that may have acknowledged writes were reached, {needed} are needed to know that none is lost"
+                "{reached} of the servers that may have acknowledged writes were reached, {needed} are needed to prove that none is lost"
             ),
             Self::NoCandidate(NoChoice::Nobody) => f.write_str("no server was reached that could be promoted"),
             Self::NoCandidate(NoChoice::Split(one, other)) => write!(
                 f,
-                "servers {} and {} each have transactions of the old primary that the other lacks: which is right is not ours to guess",
+                "servers {} and {} each have transactions of the old primary that the other lacks: dbproxy cannot tell which to keep",
                 one.0, other.0
             ),
             Self::NoCandidate(NoChoice::NoCandidate) => {
-                f.write_str("there is something against every server that was reached")
+                f.write_str("no eligible candidate among the servers that were reached")
             }
             Self::NotStill(server) => {
-                write!(f, "server {} has received more each time after it was reached: somebody feeds it", server.0)
+                write!(f, "server {} received more each time after it was reached: another source feeds it", server.0)
             }
-            Self::NotFenced(why) => write!(f, "the old primary may still take writes: {why}"),
+            Self::NotFenced(why) => write!(f, "the old primary may still accept writes: {why}"),
             Self::LossTooGreat { behind_ms: Some(ms) } => {
                 write!(f, "the best candidate is {ms} ms behind, more than is allowed")
             }
-            Self::LossTooGreat { behind_ms: None } => f.write_str("how far the best candidate is behind is not known"),
+            Self::LossTooGreat { behind_ms: None } => f.write_str("the lag of the best candidate is not known"),
             Self::TooFewFollow { follow, needed } => {
                 write!(f, "{follow} replicas follow the candidate, {needed} are needed")
             }

@@ -149,7 +149,7 @@ impl StepContext<'_> {
             return match &change.fence {
                 _ if holds => Ok(()),
                 Fence::Failed(why) => Err(Blocked::NotFenced(why.clone())),
-                Fence::Tried | Fence::Holds => Err(Blocked::NotFenced("nothing was heard of its fence".to_owned())),
+                Fence::Tried | Fence::Holds => Err(Blocked::NotFenced("no outcome of its fence".to_owned())),
             };
         }
         for term in &change.terms {
@@ -174,9 +174,7 @@ impl StepContext<'_> {
     /// may have connected to the old primary and acknowledged to it.
     pub(super) fn still_enough(&mut self) -> Result<(), String> {
         if self.gave_up_too_much() {
-            return Err(
-                "a server was started anew that had said that it has not acknowledged what is given up".to_owned()
-            );
+            return Err("a server whose evidence allowed transactions to be abandoned has restarted".to_owned());
         }
         let anew: Vec<ServerId> = self.state.ids().filter(|id| self.started_since_reached(*id)).collect();
         let Some(change) = &mut self.state.durable.change else { return Ok(()) };
@@ -190,7 +188,7 @@ impl StepContext<'_> {
             true => Ok(()),
             false => self
                 .enough_reached()
-                .map_err(|why| format!("server {servers} was started anew after it had been reached, and {why}")),
+                .map_err(|why| format!("server {servers} has restarted since it was reached, and {why}")),
         }
     }
 
@@ -257,8 +255,8 @@ impl StepContext<'_> {
         let mut report = Report::new(self.now, self.state.evidence(self.now), self.policy);
         report.candidates = reports;
         report.decision = match &outcome {
-            Ok(choice) => format!("server {} is chosen", choice.candidate.0),
-            Err(_) => "nobody can be promoted".to_owned(),
+            Ok(choice) => format!("server {} is the candidate", choice.candidate.0),
+            Err(_) => "no server can be promoted".to_owned(),
         };
         self.state.report = Some(report);
         let choice = outcome.map_err(Blocked::NoCandidate)?;
@@ -270,7 +268,7 @@ impl StepContext<'_> {
     fn barred(&self, id: ServerId, change: &Change) -> Option<String> {
         let durable = &self.state.durable;
         if self.status(id).is_none() {
-            return Some("has not told of itself yet".to_owned());
+            return Some("has not reported its state yet".to_owned());
         }
         if let Some(why) = change.failed.get(&id) {
             return Some(format!("failed in this change: {why}"));
@@ -286,14 +284,14 @@ impl StepContext<'_> {
         }
         if let Some(other) = self.may_have_forgotten(id, change) {
             return Some(format!(
-                "was started anew and may have forgotten its last transactions, and server {}, which was not reached, may have them",
+                "has restarted and may have lost its last transactions, and server {}, which was not reached, may have them",
                 other.0
             ));
         }
         if change.from == Some(id) {
             return match change.cause {
                 Cause::Problem(Problem::PrimaryDiskFailed) => Some("its disk failed".to_owned()),
-                Cause::Failover if change.undone.is_none() => Some("is the one to be replaced".to_owned()),
+                Cause::Failover if change.undone.is_none() => Some("is the primary to be replaced".to_owned()),
                 Cause::Problem(_) | Cause::Failover | Cause::Switchover => None,
             };
         }
@@ -341,9 +339,9 @@ impl StepContext<'_> {
     fn chose(&mut self, choice: Choice) {
         let text = match choice.via {
             Some(via) => {
-                format!("server {} is chosen, and gets from server {} what it lacks", choice.candidate.0, via.0)
+                format!("server {} is the candidate, and gets what it lacks from server {}", choice.candidate.0, via.0)
             }
-            None => format!("server {} is chosen", choice.candidate.0),
+            None => format!("server {} is the candidate", choice.candidate.0),
         };
         self.happened(text);
         let (via, goal, candidate) = (choice.via, choice.goal.clone(), choice.candidate);
@@ -377,10 +375,10 @@ impl StepContext<'_> {
         self.enter(Stage::Blocked(text.clone()));
         // The command is answered now: it may take the return of a server to continue.
         if let Some(id) = self.state.durable.change.as_mut().and_then(|change| change.command.take()) {
-            self.answer(id, Err(format!("it can't go on: {text}; it is tried again when other servers answer")));
+            self.answer(id, Err(format!("failover blocked: {text}; it is tried again when other servers answer")));
         }
         if !known {
-            self.notify(NoticeKind::Blocked, format!("the failover can't go on: {text}"));
+            self.notify(NoticeKind::Blocked, format!("failover blocked: {text}"));
             self.state.withheld = Some(text);
         }
     }
@@ -401,8 +399,8 @@ impl StepContext<'_> {
                 self.enter(Stage::EnablingSemiSync);
             }
             (Stage::CatchingUp, _) => self.set_back(Some(server), "did not catch up in time"),
-            (_, Ok(_)) => self.drain_on(server, "says it is done, and is not"),
-            (_, Err(Failed { how: FailedHow::NotYet, .. })) => self.drain_on(server, "does not get there"),
+            (_, Ok(_)) => self.drain_on(server, "reports success, and lacks transactions"),
+            (_, Err(Failed { how: FailedHow::NotYet, .. })) => self.drain_on(server, "makes no progress"),
             (_, Err(failed)) => self.failed(server, failed),
         }
     }
@@ -431,10 +429,8 @@ impl StepContext<'_> {
             .zip(self.status(server))
             .is_some_and(|(then, now)| !then.sets.executed.covers(&now.sets.executed));
         if self.started_since_reached(server) {
-            return self.set_back(
-                None,
-                &format!("server {} was started anew, and may have lost what it had received", server.0),
-            );
+            return self
+                .set_back(None, &format!("server {} has restarted, and may have lost what it had received", server.0));
         }
         let late = self.now.since(change.since) > self.policy.limits.drain_max;
         if gone || late && (broken || !moves) {

@@ -301,7 +301,7 @@ impl State {
         if self.durable.primary == Some(id) {
             return NodeState::Primary;
         }
-        let Some(stream) = &status.stream else { return NodeState::Broken("replicates from nobody".to_owned()) };
+        let Some(stream) = &status.stream else { return NodeState::Broken("replicates from no source".to_owned()) };
         if let Some(error) = stream.apply_error.as_ref().or(stream.receive_error.as_ref()) {
             return NodeState::Broken(error.clone());
         }
@@ -344,7 +344,7 @@ impl State {
         let Some(change) = &self.durable.change else {
             let writes = match self.durable.primary {
                 Some(primary) if self.confirmed => GateWrites::Open(primary),
-                Some(_) => GateWrites::Closed("the primary of the last run has not been seen yet".to_owned()),
+                Some(_) => GateWrites::Closed("the primary of the last run has not been confirmed yet".to_owned()),
                 None => GateWrites::Closed("no primary is known".to_owned()),
             };
             return Gate { epoch, writes, barred };
@@ -355,7 +355,7 @@ impl State {
             }
             // The hook may cancel it, so its epoch has not begun.
             (Stage::AwaitingHook, _) => {
-                let text = "the primary is gone, and hooks.before is asked whether it may be replaced";
+                let text = "the primary is gone, and hooks.before decides whether it may be replaced";
                 Gate { epoch, writes: GateWrites::Closed(text.to_owned()), barred }
             }
             (Stage::Checking | Stage::RepointingEarly | Stage::WaitingForLag, Some(from)) => {
@@ -364,7 +364,7 @@ impl State {
             (Stage::DrainingSessions, Some(from)) => Gate { epoch, writes: GateWrites::Draining(from), barred },
             (stage, _) => {
                 let text = match stage {
-                    Stage::Blocked(why) => format!("the primary is gone, and a failover can't go on: {why}"),
+                    Stage::Blocked(why) => format!("the primary is gone, and the failover is blocked: {why}"),
                     _ => "the primary is being changed".to_owned(),
                 };
                 Gate { epoch: change.epoch.max(epoch), writes: GateWrites::Closed(text), barred }

@@ -38,9 +38,9 @@ impl StepContext<'_> {
             Some(status) if status.read_only => return Err("the primary is read-only".to_owned()),
             Some(_) => {}
             None if seen.silence.is_none() => {
-                return Err("the primary has not said lately how it is: try again in a moment".to_owned());
+                return Err("the primary's last report is too old: try again in a moment".to_owned());
             }
-            None => return Err("the primary does not answer: `dbproxy failover` is for that".to_owned()),
+            None => return Err("the primary does not answer: use `dbproxy failover`".to_owned()),
         }
         let limits = &self.policy.limits;
         let ready: Vec<_> = evidence
@@ -55,12 +55,12 @@ impl StepContext<'_> {
             } else if !stream.is_some_and(|stream| stream.applying && stream.receiver == Receiver::Running) {
                 Some("its replication does not run".to_owned())
             } else if stream.is_some_and(|stream| self.is_deaf(stream.heard_ms)) {
-                Some("has not heard the primary lately".to_owned())
+                Some("has not heard the primary recently".to_owned())
             } else {
                 match lag {
                     Some(ms) if Duration::from_millis(ms) <= limits.switchover_lag => None,
                     Some(ms) => Some(format!("is {ms} ms behind")),
-                    None => Some("does not say how far it is behind".to_owned()),
+                    None => Some("does not report its lag".to_owned()),
                 }
             };
             Participant { id: server.id, status, held: held.clone(), barred, counts: !server.restarted }
@@ -112,7 +112,7 @@ impl StepContext<'_> {
         let Some(change) = self.state.durable.change.take() else { return };
         self.drop_orders(super::state::Owner::Change);
         let name = if change.is_switchover() { "switchover" } else { "failover" };
-        let text = format!("the {name} is called off: {why}");
+        let text = format!("the {name} is cancelled: {why}");
         self.happened(text.clone());
         self.notify(super::NoticeKind::Aborted, text.clone());
         if let Some(id) = change.command {
@@ -125,7 +125,7 @@ impl StepContext<'_> {
         match result {
             Ok(Done::Quiet { locked: Some(what), .. }) => self.call_off(&format!("the primary is locked: {what}")),
             Ok(Done::Quiet { oldest_transaction_ms, .. }) if Duration::from_millis(oldest_transaction_ms) > drain => {
-                self.call_off(&format!("a transaction is open for {oldest_transaction_ms} ms there"));
+                self.call_off(&format!("a transaction has been open for {oldest_transaction_ms} ms"));
             }
             Ok(_) => self.enter(Stage::RepointingEarly),
             Err(failed) => self.call_off(&format!("the primary could not be asked: {}", failed.text)),
@@ -140,7 +140,7 @@ impl StepContext<'_> {
         match result {
             Err(failed) if !answers => self.call_off(&format!("the candidate does not answer: {}", failed.text)),
             Err(failed) if failed.how != FailedHow::NotYet => {
-                self.call_off(&format!("how far the candidate is behind could not be seen: {}", failed.text));
+                self.call_off(&format!("the candidate's lag could not be read: {}", failed.text));
             }
             Ok(_) | Err(_) => self.enter(Stage::DrainingSessions),
         }
@@ -165,7 +165,7 @@ impl StepContext<'_> {
                 return self.set_back(None, &format!("the primary could not be made read-only: {}", failed.text));
             }
         }) else {
-            return self.set_back(None, "the primary did not say what it has");
+            return self.set_back(None, "the primary did not report its transactions");
         };
         let goal = sets.executed.clone();
         self.reached(server, sets, Fenced::Yes);

@@ -302,7 +302,7 @@ impl World {
     fn is_rightly_blocked(&self) -> bool {
         let Some(change) = &self.state.durable().change else { return false };
         let (Stage::Blocked(why), Some(seen)) = (&change.stage, &change.primary) else { return false };
-        if !why.contains("to know that none is lost") || change.reached.len() < self.servers.len() {
+        if !why.contains("to prove that none is lost") || change.reached.len() < self.servers.len() {
             return false;
         }
         let Durability::SemiSync { wait_count } = self.policy.durability else { return false };

@@ -91,7 +91,7 @@ impl World {
             Step::DrainSessions { .. } if refuses.as_deref() == Some("drain_sessions") => {
                 Now::failed(FailedHow::NotYet, "2 transactions are open")
             }
-            Step::RunFenceHook { .. } if refuses.as_deref() == Some("fence_by_hook") => {
+            Step::RunFenceHook { .. } if refuses.as_deref() == Some("run_fence_hook") => {
                 Now::failed(FailedHow::Refused, "it does not know that server")
             }
             // Told as a story, nothing is left to chance.

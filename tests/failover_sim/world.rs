@@ -439,7 +439,7 @@ impl World {
         match effect {
             Effect::Journal(record) => {
                 self.say(|| format!("journal: e{} {}", record.durable.epoch.0, record.what));
-                if record.what.contains("is chosen") || record.what.contains("lacks") {
+                if record.what.contains("is the candidate") || record.what.contains("lacks") {
                     let change = record.durable.change.as_ref();
                     self.say(|| {
                         format!(

@@ -303,7 +303,7 @@ fn replica(chart: &mut Chart, config: &Config, vitals: &Vitals) {
     let stream = vitals.status.stream.as_ref();
     let running = stream.is_some_and(|stream| stream.receiver == Receiver::Running && stream.applying);
     let found = match stream {
-        None => "replicates from nobody".to_owned(),
+        None => "replicates from no source".to_owned(),
         Some(stream) => format!(
             "from {}: receiver {:?}, applying {}",
             vitals.source.clone().unwrap_or_default(),
