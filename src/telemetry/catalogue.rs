@@ -46,11 +46,12 @@ const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'stat
 
 pub(super) const INFO: Metric = gauge("dbproxy_proxy_info", &["version"], "1, labelled with the version.");
 pub(super) const UPTIME: Metric = gauge("dbproxy_proxy_uptime_seconds", &[], "Seconds since start.");
-pub(super) const CLIENTS: Metric = gauge("dbproxy_proxy_clients", &[], "Clients connected, those logging in included.");
+pub(super) const CLIENTS: Metric =
+    gauge("dbproxy_proxy_clients", &[], "Clients connected, including those that are logging in.");
 pub(super) const ACCEPTED: Metric =
-    counter("dbproxy_proxy_clients_accepted_total", &[], "Clients that got a session: their login succeeded.");
+    counter("dbproxy_proxy_clients_accepted_total", &[], "Clients whose login succeeded.");
 pub(super) const REFUSED: Metric =
-    counter("dbproxy_proxy_clients_refused_total", &["reason"], "Clients that did not get a session, by reason.");
+    counter("dbproxy_proxy_clients_refused_total", &["reason"], "Clients that were refused, by reason.");
 pub(super) const BYTES: Metric = counter(
     "dbproxy_proxy_client_bytes_total",
     &["direction"],
@@ -59,7 +60,7 @@ pub(super) const BYTES: Metric = counter(
 pub(super) const QUERIES: Metric = counter(
     "dbproxy_proxy_queries_total",
     &["server", "role", "command"],
-    "Commands that a server answered, by the role that they were routed to.",
+    "Commands that a server answered, by the role of the server.",
 );
 pub(super) const QUERY_SECONDS: Metric = Metric {
     name: "dbproxy_proxy_query_seconds",
@@ -68,9 +69,9 @@ pub(super) const QUERY_SECONDS: Metric = Metric {
     help: "Seconds from a command's arrival to the end of its answer.",
 };
 pub(super) const RUNNING: Metric =
-    gauge("dbproxy_proxy_queries_running", &["server"], "Commands sent to the server and not answered to the end.");
+    gauge("dbproxy_proxy_queries_running", &["server"], "Commands sent to the server whose response is not complete.");
 pub(super) const HELD: Metric =
-    gauge("dbproxy_proxy_statements_held", &[], "Statements that wait for a primary, while there is none.");
+    gauge("dbproxy_proxy_statements_held", &[], "Statements that wait because there is no primary.");
 pub(super) const DECISIONS: Metric =
     counter("dbproxy_route_decisions_total", &["role", "reason"], "Routing decisions, by role and reason.");
 pub(super) const RULE_HITS: Metric =
@@ -78,12 +79,12 @@ pub(super) const RULE_HITS: Metric =
 pub(super) const HINTS: Metric = counter(
     "dbproxy_route_hints_total",
     &["outcome"],
-    "Hints in statements: obeyed, ignored (it could not be followed, or not safely), unknown (no hint, or no such server).",
+    "Hints in statements: obeyed, ignored (following it was impossible or unsafe), unknown (no such hint or server).",
 );
 pub(super) const PINS: Metric = counter(
     "dbproxy_route_pins_total",
     &["pin"],
-    "Times that a session came to be held on one server, by what: the words of SHOW SESSIONS and docs/routing.md.",
+    "Times that a session was pinned to one server, by the pin's name as in SHOW SESSIONS and docs/routing.md.",
 );
 pub(super) const WAITS: Metric = counter(
     "dbproxy_route_waits_total",
@@ -93,22 +94,22 @@ pub(super) const WAITS: Metric = counter(
 pub(super) const CONNECTIONS: Metric = gauge(
     "dbproxy_conn_backend_connections",
     &["server"],
-    "Connections open to the server, the monitor's not counted.",
+    "Connections open to the server, not counting the monitor's.",
 );
 pub(super) const OPENED: Metric =
     counter("dbproxy_conn_backend_opened_total", &["server"], "Connections opened to the server.");
 pub(super) const ERRORS: Metric = counter(
     "dbproxy_conn_backend_errors_total",
     &["server", "fault"],
-    "Connections to the server that could not be opened or broke, by whose fault it was.",
+    "Connections to the server that could not be opened or that broke, by fault.",
 );
 pub(super) const FAILED: Metric = counter(
     "dbproxy_proxy_statements_failed_total",
     &["fault"],
-    "Statements that dbproxy itself answered with an error, by whose fault it was.",
+    "Statements that dbproxy itself answered with an error, by fault.",
 );
 pub(super) const EPOCH: Metric =
-    gauge("dbproxy_topology_epoch", &["cluster"], "Epoch: rises whenever the server that takes the writes changes.");
+    gauge("dbproxy_topology_epoch", &["cluster"], "Epoch: rises whenever the primary changes.");
 pub(super) const SERVER_UP: Metric =
     gauge("dbproxy_topology_server_up", &["server"], "1 if the server may be used, else 0.");
 pub(super) const SERVER_ROLE: Metric =
@@ -116,20 +117,17 @@ pub(super) const SERVER_ROLE: Metric =
 pub(super) const SERVER_LAG: Metric = gauge(
     "dbproxy_topology_server_lag_seconds",
     &["server"],
-    "Replication lag; NaN where it is not known, and for the primary.",
+    "Replication lag in seconds; NaN if it is not known, and for the primary.",
 );
-pub(super) const PROBLEM: Metric = gauge(
-    "dbproxy_failover_problem",
-    &["problem"],
-    "1 for what is wrong with the cluster now (`none` included), else 0.",
-);
+pub(super) const PROBLEM: Metric =
+    gauge("dbproxy_failover_problem", &["problem"], "1 for the cluster's present problem (`none` included), else 0.");
 pub(super) const NOTICES: Metric = counter(
     "dbproxy_failover_notices_total",
     &["kind"],
-    "News of the failover: problems, changes of the primary begun and ended, servers quarantined and taken back.",
+    "Notices of the failover: problems, changes of the primary that began or ended, servers that were quarantined or rejoined.",
 );
 pub(super) const STEPS: Metric =
-    counter("dbproxy_failover_steps_total", &["step", "outcome"], "Steps done on servers, or not done.");
+    counter("dbproxy_failover_steps_total", &["step", "outcome"], "Steps on servers, by outcome.");
 pub(super) const RELOADS: Metric =
     counter("dbproxy_config_reloads_total", &["outcome"], "Reloads on SIGHUP, applied or refused.");
 
