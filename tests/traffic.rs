@@ -10,6 +10,8 @@ mod backwards;
 mod carried;
 #[path = "traffic/crowds.rs"]
 mod crowds;
+#[path = "traffic/fallback.rs"]
+mod fallback;
 #[path = "traffic/freshness.rs"]
 mod freshness;
 #[path = "traffic/hostile.rs"]

@@ -44,6 +44,14 @@ impl OpenError {
         }
     }
 
+    /// The server's own refusal of the login.
+    pub(super) fn refused_by_server(&self) -> Option<ErrPacket> {
+        match self {
+            Self::Connect(error) => error.refused().cloned(),
+            Self::WentDown(_) | Self::Full(_) | Self::NoTurn { .. } => None,
+        }
+    }
+
     /// What to tell the client, if this is an answer to it and no fault of the moment: the server's own word, or what it
     /// would say with as many connections as there can be.
     pub(super) fn refused(&self) -> Option<ErrPacket> {

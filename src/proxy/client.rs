@@ -13,7 +13,7 @@ use crate::session::{Failure, Hinted, Next, Plan, Run, Session, Step};
 use crate::sql::{Kill, Structure};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
-use crate::wire::{Command, HEADER_LEN, Header, Malformed, OkPacket, frame};
+use crate::wire::{Command, ErrPacket, HEADER_LEN, Header, Malformed, OkPacket, frame};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,8 @@ pub(super) enum Attempt {
     Done,
     /// Look again: at once, or (with the reason) when the topology has changed.
     Again(Option<Refusal>),
+    /// A replica refused it: the run is one for the primary now.
+    Moved,
 }
 
 /// Whether a command can be sent to its backend.
@@ -73,6 +75,8 @@ pub(super) struct Driver {
     pub(super) bound_shown: Vec<&'static str>,
     /// How often the current command was sent again.
     pub(super) repeats: u8,
+    /// The error by which a replica refused the current command.
+    pub(super) refused: Option<ErrPacket>,
     pub(super) meter: crate::telemetry::Meter,
 }
 
@@ -96,7 +100,7 @@ impl Driver {
         };
         let started = Instant::now();
         self.entry.started(started);
-        self.repeats = 0;
+        (self.repeats, self.refused) = (0, None);
         let result = self.run_command(incoming, started).await;
         self.entry.show_waiting(false);
         self.entry.show_transaction(self.session.in_transaction());
@@ -116,10 +120,10 @@ impl Driver {
         loop {
             match self.attempt(&mut incoming, started).await? {
                 Attempt::Done => return Ok(()),
-                Attempt::Again(None) => {}
+                Attempt::Again(None) | Attempt::Moved => {}
                 Attempt::Again(Some(Refusal::Conflict(servers))) => {
                     let failure = Failure::Conflict { cluster: self.shared.cluster(), servers };
-                    return self.refuse(incoming, &failure).await;
+                    return self.no_primary(incoming, failure).await;
                 }
                 Attempt::Again(Some(Refusal::NoPrimary(why))) => {
                     if hold.is_none() {
@@ -135,18 +139,24 @@ impl Driver {
                                     limit: full.limit,
                                     why,
                                 };
-                                return self.refuse(incoming, &failure).await;
+                                return self.no_primary(incoming, failure).await;
                             }
                         }
                     }
                     if !self.wait_for_topology(deadline).await? {
                         let failure =
                             Failure::NoPrimary { cluster: self.shared.cluster(), waited: started.elapsed(), why };
-                        return self.refuse(incoming, &failure).await;
+                        return self.no_primary(incoming, failure).await;
                     }
                 }
             }
         }
+    }
+
+    /// No primary could be asked. The error of a replica that refused the command says more to the client than that.
+    async fn no_primary(&mut self, incoming: Incoming, failure: Failure) -> Outcome<()> {
+        let failure = self.refused.take().map_or(failure, Failure::Server);
+        self.refuse(incoming, &failure).await
     }
 
     /// A command starts a new sequence of packets.
@@ -275,19 +285,24 @@ impl Driver {
     async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
         self.count_asked(&run);
         let shared = self.shared.clone();
-        // From before the last look at who the primary is: whoever closes it waits for what is counted.
-        let _in_flight = InFlight::new(&shared.metrics, run.route.server);
-        match self.prepare(&mut run, incoming).await? {
-            Ready::Go if run.tunnel => return Err(self.tunnel(&run, *incoming).await),
-            Ready::Go => self.send(&run, incoming).await?,
-            Ready::Sent => {}
-            Ready::Not(attempt) => return Ok(attempt),
+        loop {
+            // From before the last look at who the primary is: whoever closes it waits for what is counted.
+            let _in_flight = InFlight::new(&shared.metrics, run.route.server);
+            match self.prepare(&mut run, incoming).await? {
+                Ready::Go if run.tunnel => return Err(self.tunnel(&run, *incoming).await),
+                Ready::Go => self.send(&run, incoming).await?,
+                Ready::Sent => {}
+                Ready::Not(attempt) => return Ok(attempt),
+            }
+            match self.answer(&mut run, incoming, started).await {
+                Ok(Attempt::Moved) => {}
+                Ok(Attempt::Done) => {
+                    self.count(&run, started);
+                    return Ok(Attempt::Done);
+                }
+                other => return other,
+            }
         }
-        let result = self.answer(&mut run, incoming, started).await;
-        if matches!(result, Ok(Attempt::Done)) {
-            self.count(&run, started);
-        }
-        result
     }
 
     /// Brings the backend to where the command can run.
@@ -329,10 +344,18 @@ impl Driver {
             };
             match next {
                 Next::Continue => {}
-                Next::ToPrimary(reason) => match crate::route::primary(&self.topology.load(), reason) {
-                    Ok(route) => run.route = route,
+                Next::ToPrimary(reason) => match self.session.move_to_primary(run, reason, &self.topology.load()) {
+                    Ok(()) => {}
                     Err(refusal) => return Ok(Ready::Not(Attempt::Again(Some(refusal)))),
                 },
+                Next::Refused { err, of_session } => {
+                    if of_session {
+                        self.session.refused_state(run.route.server, Instant::now());
+                    }
+                    if let Err(refusal) = self.ask_primary(run, err) {
+                        return Ok(Ready::Not(Attempt::Again(Some(refusal))));
+                    }
+                }
                 Next::Fail(failure) => {
                     self.refuse(*incoming, &failure).await?;
                     return Ok(Ready::Not(Attempt::Done));
@@ -360,7 +383,10 @@ impl Driver {
             self.shared.metrics.server(run.route.server).error(Fault::Backend);
         }
         if run.route.target == Target::Replica {
-            return Ok(Next::ToPrimary(Reason::NoReplica));
+            return Ok(match error.refused_by_server() {
+                Some(err) => Next::Refused { err, of_session: true },
+                None => Next::ToPrimary(Reason::NoReplica),
+            });
         }
         match error.refused() {
             Some(err) => Ok(Next::Fail(Failure::Server(err))),

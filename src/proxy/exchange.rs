@@ -7,7 +7,7 @@ use super::link::Incoming;
 use super::relay::{Relay, Stop};
 use super::upload::{Broken, Until, upload, whole};
 use crate::conn::TopologyWatch;
-use crate::route::{Refusal, Target};
+use crate::route::{Reason, Refusal, Target};
 use crate::session::{Edit, Failure, NotRun, Run};
 use crate::telemetry::Fault;
 use crate::topology::{ServerId, Writes};
@@ -161,8 +161,26 @@ impl Driver {
                 self.lost(run, incoming, answered, next_seq, "it is shutting down").await
             }
             Stop::NotRun(NotRun::ReadOnly(err)) => self.refused_as_read_only(server, incoming, err).await,
+            Stop::NotRun(NotRun::Refused(err)) => {
+                self.topology.heard(server, started);
+                if more {
+                    self.leave(server)?;
+                }
+                Ok(self.ask_primary(run, err).map_or_else(|refusal| Attempt::Again(Some(refusal)), |()| Attempt::Moved))
+            }
             Stop::BackendLost(how) => self.lost(run, incoming, answered, next_seq, &how).await,
         }
+    }
+
+    /// A replica refused a proven read: the run becomes one for the primary, whose answer is the answer.
+    pub(super) fn ask_primary(&mut self, run: &mut Run, err: ErrPacket) -> Result<(), Refusal> {
+        let server = run.route.server;
+        // Not the text: it may quote the statement.
+        tracing::debug!(backend = &*self.shared.address(server), code = err.code, "a replica refused a read");
+        self.shared.metrics.refusals().refused(server, err.code);
+        run.refused(err.code);
+        self.refused = Some(err);
+        self.session.move_to_primary(run, Reason::ReplicaRefused, &self.topology.load())
     }
 
     /// The server said more than its answer, which would be taken for the next one: it is not asked again.

@@ -107,6 +107,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
         early: None,
         dice: u64::from(entry.id),
         repeats: 0,
+        refused: None,
         login_seq: next_seq,
         bound_shown: Vec::new(),
         meter: shared.metrics.meter(),

@@ -179,7 +179,7 @@ impl Pass<'_> {
                 && kind == Kind::Err
                 && let Some(why) = self.session.not_run(self.run, payload)
                 // Behind anything else it is the end of a write, or of the second of several.
-                && (to == 0 || why == NotRun::ShuttingDown)
+                && (to == 0 || !matches!(why, NotRun::ReadOnly(_)))
             {
                 return Ok((to + len, Passed::NotRun(why)));
             }

@@ -148,6 +148,8 @@ pub enum Reason {
     Rule,
     /// No replica is as near to the primary as a hint or rule asks.
     NoFreshReplica,
+    /// The replica answered with an error, or refuses what the session has.
+    ReplicaRefused,
 }
 
 /// No server can take it now.
@@ -189,6 +191,7 @@ impl Reason {
             Self::Hint => "hint",
             Self::Rule => "rule",
             Self::NoFreshReplica => "no_fresh_replica",
+            Self::ReplicaRefused => "replica_refused",
         }
     }
 }

@@ -27,6 +27,13 @@ pub enum Next {
     Continue,
     /// Not on this replica: on the primary, for this reason.
     ToPrimary(Reason),
+    /// Not on this replica, which refused a command of ours: on the primary.
+    Refused {
+        /// Its error.
+        err: ErrPacket,
+        /// It was a part of the session's state, and not of this statement alone: see [`Session::refused_state`].
+        of_session: bool,
+    },
     /// It cannot run; the session goes on.
     Fail(Failure),
     /// It cannot run, and state of the session is lost.

@@ -1,5 +1,6 @@
 //! The session's backends as the machine sees them, and what must be done to one before a command can run there.
 
+use super::not_run::was_ended;
 use super::state::CharsetVariables;
 use super::{Answer, Failure, Next, Run, Session};
 use crate::route::{Reason, Target};
@@ -339,12 +340,14 @@ impl Session {
         }
         let primary = run.route.target == Target::Primary;
         match (what, answer) {
-            (Prelude::Under | Prelude::Prepare | Prelude::Schema | Prelude::Wait, Answer::Err(_)) if !primary => {
-                return Next::ToPrimary(Reason::ReplicaBehind);
+            (what, Answer::Err(err)) if !primary && at == run.route.server && what != Prelude::Settle => {
+                if was_ended(err.code) {
+                    return Next::Fail(Failure::Server(err));
+                }
+                let of_statement = matches!(what, Prelude::Under | Prelude::Prepare | Prelude::Wait);
+                return Next::Refused { err, of_session: !of_statement };
             }
-            (Prelude::Variables | Prelude::Role | Prelude::LearnVariables, Answer::Err(_)) if !primary => {
-                return self.not_carried();
-            }
+            (Prelude::LearnVariables, Answer::Err(_)) if !primary => return self.not_carried(),
             (Prelude::Settle, _) => self.brought_at(at, run, what),
             (Prelude::CatchUp, _) => run.in_flight = false,
             (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),

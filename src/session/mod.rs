@@ -150,6 +150,7 @@ impl Session {
             frontier: Frontier::default(),
             proven: None,
             unreported: false,
+            refused: None,
             consistency: None,
         };
         Self {
@@ -259,7 +260,11 @@ impl Session {
             demand,
             demanded_by,
         };
-        let route = crate::route::decide(facts, &view, moment)?;
+        let mut route = crate::route::decide(facts, &view, moment)?;
+        if facts.effect == Effect::Read && route.target == Target::Replica && self.has_refused(route.server, moment.now)
+        {
+            route = crate::route::primary(moment.topology, Reason::ReplicaRefused).unwrap_or(route);
+        }
         match self.left_for(&route, facts, consistency) {
             Some(left) if route.target == Target::Replica && !self.can_be_asked(left, moment.topology) => {
                 self.leave_unasked(left, route, &needs, moment)

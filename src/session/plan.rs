@@ -172,7 +172,7 @@ impl Session {
             Command::ChangeUser => Plan::ChangeUser,
             Command::Query => self.plan_query(payload, complete, moment)?,
             Command::StmtPrepare => self.plan_prepare(payload, complete, moment),
-            Command::StmtExecute | Command::StmtBulkExecute => self.plan_execute(command, payload, moment)?,
+            Command::StmtExecute | Command::StmtBulkExecute => self.plan_execute(command, payload, complete, moment)?,
             Command::StmtFetch | Command::StmtReset => self.plan_on_bound(command, payload, moment.topology)?,
             Command::StmtSendLongData => self.plan_long_data(payload, moment.topology)?,
             Command::StmtClose => self.plan_close(payload)?,
@@ -310,7 +310,13 @@ impl Session {
         if keep { self.plan_routed(run, &facts, moment) } else { self.plan_on_primary(run, moment.topology) }
     }
 
-    fn plan_execute(&mut self, command: Command, payload: &[u8], moment: &Moment<'_>) -> Result<Plan, Malformed> {
+    fn plan_execute(
+        &mut self,
+        command: Command,
+        payload: &[u8],
+        complete: bool,
+        moment: &Moment<'_>,
+    ) -> Result<Plan, Malformed> {
         let named = wire::statement_id(payload)?;
         let id = self.statements.resolve(named);
         let Some(prepared) = self.statements.find(id) else {
@@ -330,7 +336,8 @@ impl Session {
         if let Some(Prepared { text: Some(text), under, .. }) = self.statements.find(id) {
             self.look_again(&mut run, &facts, text, under.lexis);
         }
-        if bound {
+        // A command that is not kept cannot be run elsewhere if a replica refuses it.
+        if bound || !complete {
             return Ok(self.plan_on_primary(run, moment.topology));
         }
         Ok(self.plan_routed(run, &facts, moment))

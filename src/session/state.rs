@@ -1,5 +1,6 @@
 //! What a session's statements left behind, as the servers reported it: typed, so that another backend can be given it.
 
+use super::not_run::RefusedState;
 use super::pins::Pins;
 use super::transaction::Transactions;
 use super::variables::Variables;
@@ -45,6 +46,8 @@ pub(super) struct State {
     pub(super) proven: Option<(ServerId, GtidSet)>,
     /// The open transaction wrote, and its end will not tell the position.
     pub(super) unreported: bool,
+    /// What a replica refused last of what the session has.
+    pub(super) refused: Option<RefusedState>,
     /// `dbproxy_consistency`, once set.
     pub(super) consistency: Option<Consistency>,
 }

@@ -5,6 +5,7 @@ mod carried;
 mod exact;
 mod leaving;
 mod pins;
+mod refused;
 mod transaction;
 mod under;
 

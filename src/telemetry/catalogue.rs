@@ -91,6 +91,12 @@ pub(super) const WAITS: Metric = counter(
     &["outcome"],
     "Reads that waited on a replica for what they must see: reached, or given up and sent to the primary.",
 );
+pub(super) const REFUSALS: Metric = counter(
+    "dbproxy_route_replica_refusals_total",
+    &["server", "error"],
+    "Errors by which a replica refused a proven read, which the primary was then asked for, by error number (at most 64 for each \
+     server, the rest as other).",
+);
 pub(super) const CONNECTIONS: Metric = gauge(
     "dbproxy_conn_backend_connections",
     &["server"],
@@ -148,6 +154,7 @@ pub const METRICS: &[Metric] = &[
     HINTS,
     PINS,
     WAITS,
+    REFUSALS,
     CONNECTIONS,
     OPENED,
     ERRORS,

@@ -95,7 +95,7 @@ impl Label for Fault {
 }
 
 /// The reasons that are no word of `Why`.
-const OWN_REASONS: [&str; 15] = [
+const OWN_REASONS: [&str; 16] = [
     "plain_read",
     "last_server",
     "transaction",
@@ -111,6 +111,7 @@ const OWN_REASONS: [&str; 15] = [
     "hint",
     "rule",
     "no_fresh_replica",
+    "replica_refused",
 ];
 /// How many there are with the words of `Why` that are not among them.
 const REASON_COUNT: usize = {
@@ -184,6 +185,7 @@ impl Label for Reason {
             Self::Hint => 12,
             Self::Rule => 13,
             Self::NoFreshReplica => 14,
+            Self::ReplicaRefused => 15,
             Self::NotRead(why) => REASONS.1.get(why as usize).copied().unwrap_or(usize::MAX),
         }
     }
@@ -245,6 +247,7 @@ mod tests {
             Reason::Hint,
             Reason::Rule,
             Reason::NoFreshReplica,
+            Reason::ReplicaRefused,
         ];
         for reason in own.into_iter().chain(Why::ALL.iter().map(|why| Reason::NotRead(*why))) {
             assert_eq!(reason.word(), reason.as_str());

@@ -7,6 +7,7 @@ use super::labels::{Fault, Label, Labels, Refusal};
 use super::meter::{Buckets, Meter, Shard};
 use super::pins::Pins;
 use super::rate::Rate;
+use super::refusals::Refusals;
 use super::rules::RuleHits;
 use crate::route::Target;
 use crate::topology::{Health, Role, ServerId, Topology};
@@ -35,6 +36,7 @@ pub struct Metrics {
     pins: Pins,
     waits: [Counter; 2],
     rules: RuleHits,
+    refusals: Refusals,
     reloads_applied: Counter,
     reloads_refused: Counter,
     servers: Box<[ServerMetrics]>,
@@ -99,6 +101,7 @@ impl Metrics {
             pins: Pins::new(&series),
             waits: ["reached", "given_up"].map(|word| series.counter(&m::WAITS, &[word])),
             rules: RuleHits::default(),
+            refusals: Refusals::new(servers),
             reloads_applied: series.counter(&m::RELOADS, &["applied"]),
             reloads_refused: series.counter(&m::RELOADS, &["refused"]),
             servers: servers.iter().map(|server| ServerMetrics::new(&series, server)).collect(),
@@ -197,6 +200,11 @@ impl Metrics {
         &self.rules
     }
 
+    /// The errors of replicas that were not passed on.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     /// The configuration was reloaded.
     pub fn reload_applied(&self) {
         self.reloads_applied.increment(1);
@@ -250,6 +258,7 @@ impl Metrics {
         self.show_topology(topology);
         let mut out = self.handle.render();
         self.rules.render(&mut out);
+        self.refusals.render(&mut out);
         export::latency_head(&mut out);
         for target in [Target::Primary, Target::Replica] {
             for (n, command) in self.labels.commands.iter().enumerate() {

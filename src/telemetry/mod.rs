@@ -1,7 +1,8 @@
 //! What dbproxy tells of itself: the metrics, the names of log fields, the log's set-up.
 //!
 //! [`Metrics`] is owned and handed around: there is no global recorder, and no look-up by name on the path of a query. Labels
-//! are closed enums, fixed words, or configured names; every series exists from the start, so that a zero can be seen.
+//! are closed enums, fixed words, or configured names; every series exists from the start, so that a zero can be seen. Only
+//! errors of servers are counted by number, as they are first seen.
 //! Imports `config` (what to log), `route` (the reasons) and `topology` (what to show of it).
 
 pub mod fields;
@@ -15,6 +16,7 @@ mod meter;
 mod metrics;
 mod pins;
 mod rate;
+mod refusals;
 mod rules;
 
 pub use catalogue::{METRICS, Metric, Type};
@@ -23,4 +25,5 @@ pub use labels::{Fault, LABELS, Label, Labels, Refusal, command_label};
 pub use log::{LogError, LogHandle};
 pub use meter::{BOUNDS_NS, Meter, Query};
 pub use metrics::{Metrics, ServerMetrics};
+pub use refusals::Refusals;
 pub use rules::RuleHits;

@@ -164,18 +164,6 @@ fn a_character_set_that_is_not_reported_decides_how_the_next_statement_is_read()
 }
 
 #[test]
-fn a_replica_that_refuses_the_variable_loses_the_session() {
-    let (mut session, topology) = (session(), topology(""));
-    set(&mut session, "SET plugin_only_there = 1", CHANGED, &topology);
-    let mut run = planned(&mut session, &query("SELECT 1"), &topology);
-    session.connected(REPLICA, AUTOCOMMIT, false);
-    let refused = Answer::Err(crate::wire::ErrPacket::new(1193, *b"HY000", "Unknown system variable".to_owned()));
-    let next = session.injected(&mut run, REPLICA, Prelude::Variables, refused);
-    assert_eq!(next, Next::ToPrimary(Reason::Pinned(Hold::SessionVariable)));
-    assert_eq!(session.bound(), Some("session_variable"));
-}
-
-#[test]
 fn a_set_that_failed_changes_nothing_and_one_of_several_is_asked_for() {
     let (mut session, topology) = (session(), topology(""));
     failed(&mut session, "SET a = 5", &topology);
