@@ -2,7 +2,7 @@
 
 use super::machine::StepContext;
 use super::state::Owner;
-use super::{Durable, Moment, NoticeKind, Observation, Quarantine, Stage, Status, Suspicion};
+use super::{Durable, Lease, Moment, NoticeKind, Observation, Quarantine, Stage, Status, Suspicion};
 use crate::topology::{Epoch, Failure, GtidHistory, Receiver, ServerId};
 use std::time::Duration;
 
@@ -125,8 +125,11 @@ impl StepContext<'_> {
     fn judge_errant(&mut self, id: ServerId, primary: ServerId, asked: Moment, executed: &GtidHistory) {
         let Some(word) = self.state.track(id).and_then(|track| track.word.as_ref()) else { return };
         let follows = word.status.stream.as_ref().is_some_and(|stream| stream.source == Some(primary));
-        if word.came > asked || !follows || self.state.durable.quarantined.contains_key(&id) {
+        if word.came > asked || !follows {
             return;
+        }
+        if self.state.durable.quarantined.contains_key(&id) {
+            return self.end_quarantine(id, executed);
         }
         let errant = word.status.sets.executed.less(executed);
         // The primary may have lost its own transactions in a crash; `PrimaryRestarted` handles that.
@@ -137,6 +140,32 @@ impl StepContext<'_> {
             self.quarantine(id, Suspicion::Errant(errant));
         } else if closed {
             self.state.durable.writers.remove(&id);
+        }
+    }
+
+    /// Ends the quarantine of a replica that has nothing the primary lacks, where dbproxy itself rejoins no server: the operator, or
+    /// another dbproxy, has done it.
+    fn end_quarantine(&mut self, id: ServerId, executed: &GtidHistory) {
+        let decides = self.state.governs(self.policy) && self.state.lease == Lease::Held;
+        if decides || self.state.durable.change.is_some() {
+            return;
+        }
+        let since = self.state.durable.quarantined.get(&id).map(|quarantine| quarantine.since);
+        let Some(word) = self.state.track(id).and_then(|track| track.word.as_ref()) else { return };
+        let status = &word.status;
+        let replicates = status
+            .stream
+            .as_ref()
+            .is_some_and(|stream| stream.receiver == Receiver::Running && stream.apply_error.is_none());
+        let closed = status.read_only && status.semi_sync.waiting == 0;
+        let sets = &status.sets;
+        let received = sets.received.as_ref().is_none_or(|received| executed.position().covers(received));
+        let clean = executed.covers(&sets.executed) && received;
+        if since.is_some_and(|since| word.asked > since) && replicates && closed && clean {
+            self.state.durable.quarantined.remove(&id);
+            let text = format!("server {} replicates from the primary, and has nothing that it lacks", id.0);
+            self.happened(text.clone());
+            self.notify(NoticeKind::Rejoined, text);
         }
     }
 

@@ -6,8 +6,9 @@ use dbproxy::failover::{
     AskHook, Cause, Command, Durability, Force, Gate, GateWrites, Moment, NodeState, Order, OrderId, Problem, Stage,
     Step, Suspicion,
 };
-use dbproxy::topology::{Flavor, GtidHistory, ServerId};
+use dbproxy::topology::{Flavor, GtidHistory, Health, Role, Server, ServerId, Topology, Writes};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// For how long trouble explains a failover: silence, deafness and the time to notice both.
 const TROUBLE: u64 = 6000;
@@ -82,9 +83,8 @@ impl World {
 
     /// Epochs rise; what is open is what was opened; who is not clean is barred.
     pub fn check_gate(&mut self, gate: &Gate) {
-        // One who may not decide goes by what the servers say.
         if gate.writes == GateWrites::Ungoverned {
-            return;
+            return self.check_ungoverned(gate);
         }
         if gate.epoch.0 < self.check.epoch {
             self.complain(format!("the epoch fell from {} to {}", self.check.epoch, gate.epoch.0));
@@ -95,18 +95,60 @@ impl World {
         if opened.is_some_and(|server| server_id(server) != primary) {
             self.complain(format!("writes go to {primary:?}, and {opened:?} was opened last"));
         }
-        self.check_served(gate, usize::from(primary.0));
+        self.check_served(|index| !gate.barred.contains_key(&server_id(index)), usize::from(primary.0));
         if gate.barred.contains_key(&primary) && self.state.durable().quarantined.contains_key(&primary) {
             self.complain(format!("{primary:?} takes writes in quarantine"));
         }
     }
 
+    /// Without a decision of ours the servers say who is the primary; a server in quarantine stays in it.
+    fn check_ungoverned(&mut self, gate: &Gate) {
+        let published = gate.apply(self.seen());
+        let quarantined: Vec<ServerId> = self.state.durable().quarantined.keys().copied().collect();
+        for id in quarantined {
+            let at = &self.servers[usize::from(id.0)];
+            // Whoever has the lease may have opened it.
+            let opened_by_another = self.leaseless && !at.read_only;
+            if published.servers[usize::from(id.0)].health == Health::Up && !opened_by_another {
+                self.complain(format!("{id:?} serves in quarantine"));
+            }
+            if published.writes == Writes::Primary(id) && !opened_by_another {
+                self.complain(format!("{id:?} takes writes in quarantine"));
+            }
+        }
+        if let Writes::Primary(primary) = published.writes {
+            let up = |id: ServerId| published.servers[usize::from(id.0)].health == Health::Up;
+            self.check_served(|index| up(server_id(index)), usize::from(primary.0));
+        }
+    }
+
+    /// What the probes report now of the servers that answer.
+    fn seen(&self) -> Topology {
+        let addresses: Vec<Arc<str>> = (0..self.servers.len()).map(|index| format!("{index}:3306").into()).collect();
+        let mut topology = Topology::unseen("c".into(), &addresses);
+        let answers = |index: &usize| self.servers[*index].runs() && self.linked(self.proxy(), *index);
+        let writable: Vec<usize> =
+            (0..self.servers.len()).filter(answers).filter(|index| !self.servers[*index].read_only).collect();
+        topology.writes = match writable.as_slice() {
+            [only] => Writes::Primary(server_id(*only)),
+            [] => Writes::Nobody("none is writable".to_owned()),
+            several => Writes::Conflict(several.iter().copied().map(server_id).collect()),
+        };
+        for index in (0..self.servers.len()).filter(answers) {
+            let (at, server) = (&self.servers[index], &topology.servers[index]);
+            let serves = !at.read_only || at.source.is_some() && at.receives && at.applies && !at.apply_error;
+            let health = if serves { Health::Up } else { Health::Unfit("replication is stopped".to_owned()) };
+            let role = if at.read_only { Role::Replica } else { Role::Primary };
+            let server = Server { role, health, writable: Some(!at.read_only), ..(**server).clone() };
+            topology.servers[index] = Arc::new(server);
+        }
+        topology
+    }
+
     /// Who was a primary, and wrote what the present one has not, serves nothing.
-    fn check_served(&mut self, gate: &Gate, primary: usize) {
+    fn check_served(&mut self, serves: impl Fn(usize) -> bool, primary: usize) {
         let opened: Vec<usize> = self.check.opened.values().copied().chain([0]).collect();
-        for index in
-            opened.into_iter().filter(|index| *index != primary && !gate.barred.contains_key(&server_id(*index)))
-        {
+        for index in opened.into_iter().filter(|index| *index != primary && serves(*index)) {
             let unknown = |id: &&TrxId| self.trxs[**id].origin == index && !self.servers[primary].has.contains(*id);
             let unknown = self.servers[index].has.iter().find(unknown).copied();
             if let Some(unknown) = unknown {

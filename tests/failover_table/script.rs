@@ -148,6 +148,14 @@ fn befalls(world: &mut World, words: &[&str], server: usize) -> bool {
         "late" => world.feed(Event::OwnLag { ms: 900 }),
         "lease-lost" => world.feed(Event::Lease(Lease::NotHeld)),
         "restart-proxy" => world.restart_proxy(),
+        // By the operator, as a copy of the primary.
+        "rebuild" => {
+            let (has, log) = (world.servers[0].has.clone(), world.servers[0].log.clone());
+            let at = &mut world.servers[server];
+            (at.has, at.log) = (has, log);
+            at.relay.clear();
+            at.forget_cache();
+        }
         "clients" => world.at(1, Happening::Write),
         _ => return false,
     }
