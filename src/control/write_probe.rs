@@ -81,7 +81,12 @@ async fn at(server: ServerId, address: &Arc<str>, access: &Access, clock: Clock,
             Err(StepError::Refused { code: 1205, .. }) => Err(Stall::Lock),
             Err(StepError::Refused { .. } | StepError::Changed(_) | StepError::Unfit(_)) => Err(Stall::Unknown),
             // Not a word on writes: the connection is gone.
-            Err(StepError::Login(_) | StepError::Timeout { .. } | StepError::Broken { .. }) => {
+            Err(
+                StepError::Login(_)
+                | StepError::Timeout { .. }
+                | StepError::NotApplied { .. }
+                | StepError::Broken { .. },
+            ) => {
                 sleep(INTERVAL).await;
                 return false;
             }

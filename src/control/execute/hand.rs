@@ -42,6 +42,12 @@ pub enum StepError {
         /// The limit.
         within: Duration,
     },
+    /// What was received is not all applied within the limit; the applier goes on, so asking again is right.
+    #[error("what was received is not applied within {} ms", .within.as_millis())]
+    NotApplied {
+        /// The limit.
+        within: Duration,
+    },
     /// The server refused.
     #[error("{doing}: error {code}: {message}")]
     Refused {
@@ -73,7 +79,12 @@ impl StepError {
     pub(super) fn code(&self) -> Option<u16> {
         match self {
             Self::Refused { code, .. } => Some(*code),
-            Self::Login(_) | Self::Timeout { .. } | Self::Broken { .. } | Self::Changed(_) | Self::Unfit(_) => None,
+            Self::Login(_)
+            | Self::Timeout { .. }
+            | Self::NotApplied { .. }
+            | Self::Broken { .. }
+            | Self::Changed(_)
+            | Self::Unfit(_) => None,
         }
     }
 }

@@ -17,9 +17,6 @@ const END_TIMEOUT: &str = "rpl_semi_sync_slave_kill_conn_timeout";
 /// How long a receiver that is told to end takes to get to where it waits for its source.
 const ENDING: Duration = Duration::from_millis(20);
 
-/// What [`Hand::drain`] does, by which its error is known: to ask again is right.
-pub(super) const APPLY: &str = "apply what was received";
-
 /// Between two looks whether a replica is connected.
 const CONNECTING: Duration = Duration::from_millis(5);
 
@@ -198,7 +195,10 @@ impl Hand {
                 Dialect::MySql | Dialect::OldMySql => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({gtids}, {seconds})"),
                 Dialect::MariaDb => format!("SELECT MASTER_GTID_WAIT({gtids}, {seconds})"),
             };
-            let answer = self.text_within(APPLY, &sql, left + Duration::from_secs(1)).await?;
+            let answer = match self.text_within("wait for the applier", &sql, left + Duration::from_secs(1)).await {
+                Err(StepError::Timeout { .. }) => return Err(StepError::NotApplied { within: limit }),
+                answer => answer?,
+            };
             if answer == "0" {
                 return Ok(());
             }
@@ -207,7 +207,7 @@ impl Hand {
                 return Err(StepError::Unfit(format!("the applier is stopped: {why}")));
             }
             if Instant::now() >= deadline {
-                return Err(StepError::Timeout { doing: APPLY, within: limit });
+                return Err(StepError::NotApplied { within: limit });
             }
         }
     }

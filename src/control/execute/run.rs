@@ -5,7 +5,6 @@ use super::dump::{self, Dump};
 use super::hand::{Access, Hand, StepError};
 use super::hook::run_hook;
 use super::rejoin::Fitness;
-use super::replica::APPLY;
 use super::sessions;
 use super::words::Source;
 use crate::config::{Hooks, Replication};
@@ -115,7 +114,10 @@ impl Executor {
         let server = step.server();
         let mut hand = self.hand(server).await.map_err(|error| told(&error))?;
         let result = self.act(&mut hand, order, step, limit).await;
-        let usable = !matches!(&result, Err(StepError::Timeout { .. } | StepError::Broken { .. }));
+        let unsure = |error: &StepError| {
+            matches!(error, StepError::Timeout { .. } | StepError::NotApplied { .. } | StepError::Broken { .. })
+        };
+        let usable = !result.as_ref().is_err_and(unsure);
         if usable {
             self.keep(server, hand).await;
         }
@@ -235,7 +237,7 @@ impl Executor {
             let enough = deadline.checked_sub(GO_ON).unwrap_or(deadline);
             let detached = match timeout_at(enough, self.detach(&mut hand, source, enough)).await {
                 Ok(detached) => detached,
-                Err(_elapsed) => Err(StepError::Timeout { doing: APPLY, within: GO_ON }),
+                Err(_elapsed) => Err(StepError::NotApplied { within: GO_ON }),
             };
             if let Err(error) = detached {
                 // It goes on as before, if it can. What the other login waits for may not have come.
@@ -460,10 +462,23 @@ fn told(error: &StepError) -> Failed {
             FailedHow::Refused
         }
         StepError::Login(_) => FailedHow::Unreachable,
-        StepError::Timeout { doing: APPLY, .. } => FailedHow::NotYet,
+        StepError::NotApplied { .. } => FailedHow::NotYet,
         StepError::Timeout { .. } | StepError::Broken { .. } => FailedHow::Unknown,
         StepError::Changed(_) => FailedHow::Changed,
         StepError::Refused { .. } | StepError::Unfit(_) => FailedHow::Refused,
     };
     Failed { how, text: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_slow_applier_is_worth_asking_again() {
+        let within = Duration::from_secs(1);
+        assert_eq!(told(&StepError::NotApplied { within }).how, FailedHow::NotYet);
+        let timeout = StepError::Timeout { doing: "stop receiving", within };
+        assert_eq!(told(&timeout).how, FailedHow::Unknown);
+    }
 }
