@@ -2,10 +2,9 @@
 
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -54,25 +53,6 @@ impl Stream {
     /// The other end.
     pub fn peer(&self) -> io::Result<SocketAddr> {
         self.socket().peer_addr()
-    }
-
-    /// Whether a peer that owes us nothing has closed, or has said something, which on an idle connection comes to the
-    /// same. Asks the kernel at once, without waiting.
-    ///
-    /// A task that waits for this stream to be readable must poll it again afterwards.
-    pub fn closed_or_readable_now(&mut self) -> bool {
-        if let Self::Tls(stream) = self {
-            let mut byte = [0];
-            let mut cx = Context::from_waker(Waker::noop());
-            if Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_ready() {
-                return true;
-            }
-        }
-        let mut byte = [MaybeUninit::uninit()];
-        match SockRef::from(self.socket()).peek(&mut byte) {
-            Ok(_) => true,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
     }
 
     fn socket(&self) -> &TcpStream {
@@ -130,42 +110,5 @@ impl AsyncWrite for Stream {
             Self::Plain(socket) => socket.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
-
-    async fn pair() -> (Stream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (Stream::plain(ours).unwrap(), listener.accept().await.unwrap().0)
-    }
-
-    #[tokio::test]
-    async fn an_idle_peer_is_neither_closed_nor_readable() {
-        let (mut ours, _theirs) = pair().await;
-        assert!(!ours.closed_or_readable_now());
-    }
-
-    // No await stands between the peer's act and the question: the runtime has not seen it yet, the kernel has.
-    #[tokio::test]
-    async fn a_peer_that_closed_is_noticed_before_the_runtime_notices() {
-        let (mut ours, theirs) = pair().await;
-        drop(theirs);
-        assert!(ours.closed_or_readable_now());
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_spoke_unasked_is_noticed_and_its_bytes_stay() {
-        let (mut ours, mut theirs) = pair().await;
-        theirs.write_all(b"bye").await.unwrap();
-        assert!(ours.closed_or_readable_now());
-        let mut said = [0; 3];
-        tokio::io::AsyncReadExt::read_exact(&mut ours, &mut said).await.unwrap();
-        assert_eq!(&said, b"bye");
     }
 }

@@ -344,11 +344,6 @@ impl Session {
         if cursor && !told_later { Err("cursor") } else { Ok(()) }
     }
 
-    /// Whether the answer of a run may have changed what binds the session: for the shell's books.
-    pub fn is_bound_to(&self, server: ServerId) -> bool {
-        self.state.holder == Some(server)
-    }
-
     /// While nobody takes new writes an open transaction may go on where the topology says; anything else waits.
     fn refused(&self, mut run: Run, refusal: Refusal, topology: &crate::topology::Topology) -> Plan {
         match topology.draining.filter(|_| self.in_transaction() && self.state.holder == topology.draining) {

@@ -34,8 +34,6 @@ pub enum Refusal {
     NoDescriptors,
     /// No server was there to log in to.
     NoServer,
-    /// dbproxy is being shut down.
-    Draining,
     /// It went away during its login.
     Gone,
 }
@@ -77,7 +75,6 @@ impl Label for Refusal {
         "protocol",
         "no_descriptors",
         "no_server",
-        "draining",
         "gone",
     ];
 

@@ -66,11 +66,6 @@ impl Meter {
         bump(&shard.latency, histogram + CELLS - 1, nanos);
     }
 
-    /// Counts a decision after which nothing was answered by a server: refused, or timed out waiting.
-    pub fn decision(&self, target: Target, reason: usize) {
-        bump(&self.0.decisions, self.0.decision_cell(target, reason), 1);
-    }
-
     /// Counts bytes read from the client.
     pub fn bytes_in(&self, bytes: usize) {
         self.0.bytes_in.fetch_add(bytes as u64, Relaxed);
