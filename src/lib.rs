@@ -14,6 +14,8 @@ pub mod topology;
 pub mod wire;
 
 // Ground: types and tables that both halves stand on.
+#[cfg(feature = "shell")]
+pub mod admission;
 pub mod config;
 #[cfg(feature = "shell")]
 pub mod telemetry;

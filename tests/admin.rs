@@ -3,6 +3,7 @@
 
 use dbproxy::admin::View;
 use dbproxy::admin::sql::{Engine, Eof, talk};
+use dbproxy::admission::Admission;
 use dbproxy::config::{Config, Live};
 use dbproxy::conn::{TopologyPublisher, topology_channel};
 use dbproxy::route::Target;
@@ -31,12 +32,14 @@ fn view() -> (View, TopologyPublisher) {
     metrics.meter().query(Query { server: ServerId(0), target: Target::Replica, command: 0, reason: 0, elapsed });
     let (publisher, topology, _) = topology_channel(topology);
     let registry = Arc::<dbproxy::conn::Registry>::default();
-    registry.insert("127.0.0.1:5555".parse().unwrap(), Instant::now());
+    // For as long as the test runs.
+    std::mem::forget(registry.insert("127.0.0.1:5555".parse().unwrap(), Instant::now()));
     let draining = tokio::sync::watch::channel(false).1;
     (
         View {
             topology,
             registry,
+            admission: Arc::new(Admission::new(3)),
             metrics: Arc::new(metrics),
             config: Live::new(config),
             operator: dbproxy::control::desk().0,

@@ -1,5 +1,6 @@
 //! The reference pages say what the program says: `BLESS=1 cargo test --test docs_complete` rewrites their tables.
 
+use dbproxy::admission::Admission;
 use dbproxy::config::{Effect, KEYS};
 use dbproxy::telemetry::{LABELS, METRICS, Metrics, Type};
 use dbproxy::topology::Topology;
@@ -53,7 +54,7 @@ fn scraped() -> BTreeMap<String, (String, BTreeSet<String>)> {
     metrics.rules().set(["reports".into()].iter());
     let topology = Topology::unseen("main".into(), &["a:1".into()]);
     let mut found: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
-    let text = metrics.render(&topology, Instant::now());
+    let text = metrics.render(&topology, &Admission::new(1), Instant::now());
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();
         found.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));

@@ -40,18 +40,36 @@ const ROOMS: &[Room] = &[
     room("failover", Kind::Pure, &["topology"]),
     // The rooms' Policy types.
     room("config", Kind::Ground, &["wire", "sql", "topology", "route", "session", "failover"]),
-    // Label enums of the pure rooms; how to log is configured.
-    room("telemetry", Kind::Shell, &["wire", "sql", "topology", "route", "session", "failover", "config"]),
+    // The load of a server in the words of `route`.
+    room("admission", Kind::Shell, &["topology", "route"]),
+    // Label enums of the pure rooms; how to log is configured. Gauges mirror `admission`.
+    room("telemetry", Kind::Shell, &["wire", "sql", "topology", "route", "session", "failover", "config", "admission"]),
     room("conn", Kind::Shell, &["wire", "topology", "config", "telemetry"]),
     // Frames are relayed as they are, so their shape is needed; of `sql` the nouns, statements are classified by `session`.
-    room("proxy", Kind::Shell, &["wire", "sql", "topology", "route", "session", "config", "telemetry", "conn"]),
+    room(
+        "proxy",
+        Kind::Shell,
+        &["wire", "sql", "topology", "route", "session", "config", "admission", "telemetry", "conn"],
+    ),
     // A server's greeting is read by `wire`.
-    room("control", Kind::Shell, &["wire", "topology", "failover", "config", "telemetry", "conn"]),
+    room("control", Kind::Shell, &["wire", "topology", "failover", "config", "admission", "telemetry", "conn"]),
     // `explain` asks `sql` and `route`; the admin port speaks `wire`.
     room(
         "admin",
         Kind::Shell,
-        &["wire", "sql", "topology", "route", "session", "failover", "config", "telemetry", "conn", "control"],
+        &[
+            "wire",
+            "sql",
+            "topology",
+            "route",
+            "session",
+            "failover",
+            "config",
+            "admission",
+            "telemetry",
+            "conn",
+            "control",
+        ],
     ),
     room(
         "cli",
@@ -64,6 +82,7 @@ const ROOMS: &[Room] = &[
             "session",
             "failover",
             "config",
+            "admission",
             "telemetry",
             "conn",
             "proxy",

@@ -2,10 +2,10 @@
 
 mod support;
 
+use dbproxy::admission::Admission;
 use dbproxy::config::{BackendTls, Hooks, Replication, Secret, TlsMode, User};
 use dbproxy::control::execute::{Access, Closed, Executor, Fitness, Hand, Held, Means, Source};
 use dbproxy::failover::{Acks, Done, FailedHow, Order, OrderId, Step};
-use dbproxy::telemetry::{LABELS, Metrics};
 use dbproxy::topology::{Epoch, Flavor, GtidHistory, GtidSet, ServerId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -356,7 +356,7 @@ fn executor(cluster: &Cluster) -> Executor {
         heartbeat: HEARTBEAT,
         hooks,
         registry: Arc::default(),
-        metrics: Arc::new(Metrics::new("test", &addresses, LABELS, 1, Instant::now())),
+        admission: Arc::new(Admission::new(addresses.len())),
         addresses,
         by: "a test".to_owned(),
         lease: Arc::new(AtomicBool::new(true)),

@@ -26,7 +26,7 @@ pub fn router(view: View) -> Router {
 }
 
 async fn metrics(State(view): State<View>) -> Response {
-    let text = view.metrics.render(&view.topology.load(), Instant::now());
+    let text = view.metrics.render(&view.topology.load(), &view.admission, Instant::now());
     ([(header::CONTENT_TYPE, EXPOSITION)], text).into_response()
 }
 

@@ -6,6 +6,7 @@ pub mod http;
 pub mod sql;
 pub mod status;
 
+use crate::admission::Admission;
 use crate::config::Live;
 use crate::conn::{Registry, TopologyWatch};
 use crate::control::Operator;
@@ -20,6 +21,8 @@ pub struct View {
     pub topology: TopologyWatch,
     /// The sessions.
     pub registry: Arc<Registry>,
+    /// Who is admitted, and the load of the servers.
+    pub admission: Arc<Admission>,
     /// The counts.
     pub metrics: Arc<Metrics>,
     /// The configuration.

@@ -6,7 +6,6 @@ use crate::failover::Phase;
 use crate::telemetry::problem_word;
 use crate::topology::{Health, Role, Server, Topology, Writes};
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// The state of everything. Field names are promised: see `docs/operations.md`.
@@ -126,8 +125,8 @@ impl Status {
             proxy: ProxyStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_s: now.saturating_duration_since(metrics.started()).as_secs(),
-                clients: metrics.clients(),
-                held: metrics.held(),
+                clients: view.admission.clients(),
+                held: view.admission.held(),
                 qps: (metrics.qps() * 10.0).round() / 10.0,
             },
         }
@@ -213,7 +212,7 @@ impl ServerStatus {
             lag_ms: server.lag_ms,
             gtid_executed: server.gtid_executed.as_ref().map(ToString::to_string),
             version: server.version(),
-            connections: view.metrics.server(server.id).connections.load(Relaxed),
+            connections: view.admission.connections(server.id),
             queries: view.metrics.queries(server.id),
         }
     }

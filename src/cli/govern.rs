@@ -63,7 +63,7 @@ fn setup(file: &Path, config: &Config, desk: Desk, shared: &Shared) -> Setup {
         heartbeat: config.failover.heartbeat,
         hooks: config.hooks.clone(),
         registry: shared.registry.clone(),
-        metrics: shared.metrics.clone(),
+        admission: shared.admission.clone(),
         addresses: config.cluster.servers.clone(),
         by: format!("dbproxy {} pid {}", env!("CARGO_PKG_VERSION"), std::process::id()),
         lease: Arc::new(AtomicBool::new(true)),

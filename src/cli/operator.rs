@@ -27,6 +27,7 @@ pub fn serve(shared: &Shared) -> Result<JoinSet<()>> {
     let view = View {
         topology: shared.topology.clone(),
         registry: shared.registry.clone(),
+        admission: shared.admission.clone(),
         metrics: shared.metrics.clone(),
         config: shared.live.clone(),
         operator: shared.operator.clone(),

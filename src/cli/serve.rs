@@ -5,6 +5,7 @@ use super::govern::{Ends, start_control};
 use super::reload::reload;
 use super::{Exit, load, operator};
 use anyhow::{Context, Result};
+use dbproxy::admission::Admission;
 use dbproxy::config::{Config, Live};
 use dbproxy::conn::{Accounts, BackendTls, Frontend, Registry, TopologyWatch, topology_channel};
 use dbproxy::control::Operator;
@@ -65,6 +66,7 @@ pub(super) struct Shared {
     pub live: Live,
     pub topology: TopologyWatch,
     pub registry: Arc<Registry>,
+    pub admission: Arc<Admission>,
     pub metrics: Arc<Metrics>,
     pub operator: Operator,
     pub draining: watch::Receiver<bool>,
@@ -75,12 +77,13 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
     raise_descriptor_limit();
     let cluster = &config.cluster;
     let metrics = Arc::new(Metrics::new(&cluster.name, &cluster.servers, LABELS, workers, Instant::now()));
+    let admission = Arc::new(Admission::new(cluster.servers.len()));
     let (publisher, topology, hints) =
         topology_channel(Topology::unseen(config.cluster.name.clone(), &config.cluster.servers));
     let (drain, draining) = watch::channel(false);
     let live = Live::new(config);
     let (operator, desk) = control::desk();
-    let shared = Shared { live, topology, registry: Arc::default(), metrics, operator, draining };
+    let shared = Shared { live, topology, registry: Arc::default(), admission, metrics, operator, draining };
 
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
     let _operator = operator::serve(&shared)?;
@@ -149,7 +152,7 @@ fn data_plane(shared: &Shared) -> Result<Arc<proxy::Shared>> {
         metrics: shared.metrics.clone(),
         frontend,
         backend_tls: arc_swap::ArcSwap::from_pointee(backend_tls),
-        doors: proxy::Doors::new(shared.live.load().cluster.servers.len()),
+        admission: shared.admission.clone(),
         schemas: proxy::KnownSchemas::default(),
         structures: proxy::Structures::start().context("the parser's thread")?,
         acknowledgements: proxy::Acknowledgements::default(),

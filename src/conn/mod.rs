@@ -24,7 +24,7 @@ pub use frontend::{
 };
 pub use login_error::{LoginError, Password};
 pub use question::Question;
-pub use registry::{FIRST_ID, Registry, Session, SessionRow};
+pub use registry::{Entry, FIRST_ID, Registry, Session, SessionRow};
 pub use stream::Stream;
 pub use tls::{BackendTls, TlsError};
 pub use watch::{TopologyPublisher, TopologyWatch, topology_channel};

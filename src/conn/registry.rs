@@ -4,6 +4,7 @@ use super::question::Questions;
 use crate::topology::ServerId;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -78,9 +79,30 @@ pub struct SessionRow {
     pub queries: u64,
 }
 
+/// A session's place in the registry: it is removed when this is dropped.
+pub struct Entry {
+    registry: Arc<Registry>,
+    session: Arc<Session>,
+}
+
+impl Deref for Entry {
+    type Target = Arc<Session>;
+
+    fn deref(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.registry.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session.id);
+    }
+}
+
 impl Registry {
     /// Adds a session for a new client and gives it its id.
-    pub fn insert(&self, client: SocketAddr, now: Instant) -> Arc<Session> {
+    #[must_use = "dropping the entry removes the session"]
+    pub fn insert(self: &Arc<Self>, client: SocketAddr, now: Instant) -> Entry {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let id = loop {
             let id = FIRST_ID | (self.next.fetch_add(1, Ordering::Relaxed) & (FIRST_ID - 1));
@@ -105,12 +127,7 @@ impl Registry {
             shown: Mutex::default(),
         });
         sessions.insert(id, session.clone());
-        session
-    }
-
-    /// Removes it.
-    pub fn remove(&self, id: u32) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        Entry { registry: self.clone(), session }
     }
 
     /// The session with that id, if it lives.
@@ -269,5 +286,36 @@ impl Session {
     /// Whether it is asked to end as soon as it has nothing to lose.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 5555))
+    }
+
+    #[test]
+    fn a_session_is_there_for_as_long_as_its_entry_lives() {
+        let registry = Arc::<Registry>::default();
+        let entry = registry.insert(client(), Instant::now());
+        assert!(registry.find(entry.id).is_some());
+        drop(entry);
+        assert!(registry.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_panics_leaves_the_registry() {
+        let registry = Arc::<Registry>::default();
+        let entry = registry.insert(client(), Instant::now());
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
+            let id = entry.id;
+            panic!("a defect in session {id}");
+        });
+        assert!(tasks.join_next().await.unwrap().is_err());
+        assert!(registry.is_empty(), "a drain would wait for it until its limit");
     }
 }

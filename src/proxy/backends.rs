@@ -1,8 +1,9 @@
 //! Opening a session's backends, and saying which it has.
 
+use super::Shared;
 use super::client::Driver;
-use super::link::{BackendLink, Counted};
-use super::{Shared, doors};
+use super::link::BackendLink;
+use crate::admission::{self, Connection};
 use crate::config::ConnectionIds;
 use crate::conn::{self, ConnectError, TopologyWatch};
 use crate::topology::{Health, ServerId, Topology};
@@ -24,7 +25,7 @@ pub(super) enum OpenError {
     #[error("limits.max_connections_per_server = {0} reached")]
     Full(u32),
     /// Too many logins at it go on.
-    #[error("no turn to log in at {server} within {} s", doors::WAIT_MAX.as_secs())]
+    #[error("no turn to log in at {server} within {} s", admission::WAIT_MAX.as_secs())]
     NoTurn {
         /// Its address.
         server: String,
@@ -76,7 +77,7 @@ async fn turn<'a>(driver: &mut Driver, shared: &'a Shared, server: ServerId) -> 
     let client = &mut driver.client;
     tokio::select! {
         biased;
-        turn = shared.doors.enter(server) => turn.ok_or_else(no_turn),
+        turn = shared.admission.login(server) => turn.ok_or_else(no_turn),
         () = std::future::poll_fn(|cx| client.poll_gone(cx)) => Err(no_turn()),
     }
 }
@@ -85,7 +86,7 @@ async fn turn<'a>(driver: &mut Driver, shared: &'a Shared, server: ServerId) -> 
 pub(super) struct Early {
     server: ServerId,
     reached: conn::Reached,
-    counted: Counted,
+    admitted: Connection,
 }
 
 impl Early {
@@ -96,10 +97,10 @@ impl Early {
         }
         let server = shared.topology.load().primary()?.id;
         let limit = shared.live.load().limits.max_connections_per_server;
-        let counted = Counted::within(&shared.metrics, server, limit)?;
+        let admitted = shared.connection(server, limit)?;
         let wait = GREETING_WAIT_MAX.min(shared.live.load().backend.connect_timeout);
         match conn::reach(&shared.address(server), Instant::now() + wait).await {
-            Ok(reached) => Some(Self { server, reached, counted }),
+            Ok(reached) => Some(Self { server, reached, admitted }),
             Err(error) => {
                 tracing::debug!(%error, "a client is greeted with an id of the proxy's");
                 None
@@ -142,9 +143,9 @@ async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> 
     let shared = driver.shared.clone();
     let limit = shared.live.load().limits.max_connections_per_server;
     let early = driver.early.take_if(|early| early.server == server);
-    let (reached, counted) = match early {
-        Some(early) => (Some(early.reached), early.counted),
-        None => (None, Counted::within(&shared.metrics, server, limit).ok_or(OpenError::Full(limit))?),
+    let (reached, admitted) = match early {
+        Some(early) => (Some(early.reached), early.admitted),
+        None => (None, shared.connection(server, limit).ok_or(OpenError::Full(limit))?),
     };
     let _turn = turn(driver, &shared, server).await?;
     if shared.short_of_descriptors.load(Ordering::Relaxed) {
@@ -177,7 +178,7 @@ async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> 
         capabilities: backend.capabilities,
         ahead: Vec::new(),
         tail: Vec::new(),
-        _counted: counted,
+        _admitted: admitted,
     });
     driver.show_backends();
     Ok(())

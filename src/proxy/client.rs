@@ -2,9 +2,8 @@
 //! machine says.
 
 use super::backends::Early;
-use super::hold::Hold;
 use super::kill;
-use super::link::{BackendLink, ClientLink, InFlight, Incoming};
+use super::link::{BackendLink, ClientLink, Incoming};
 use super::upload::{Until, upload};
 use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
@@ -127,7 +126,9 @@ impl Driver {
                 }
                 Attempt::Again(Some(Refusal::NoPrimary(why))) => {
                     if hold.is_none() {
-                        match Hold::take(&shared.metrics, incoming.buffered, &shared.live.load().limits) {
+                        let limits = &shared.live.load().limits;
+                        let (statements, bytes) = (limits.max_held_statements, limits.max_held_bytes);
+                        match shared.admission.hold(incoming.buffered, statements, bytes) {
                             Ok(place) => {
                                 hold = Some(place);
                                 self.entry.show_waiting(true);
@@ -287,7 +288,7 @@ impl Driver {
         let shared = self.shared.clone();
         loop {
             // From before the last look at who the primary is: whoever closes it waits for what is counted.
-            let _in_flight = InFlight::new(&shared.metrics, run.route.server);
+            let _in_flight = shared.admission.command(run.route.server);
             match self.prepare(&mut run, incoming).await? {
                 Ready::Go if run.tunnel => return Err(self.tunnel(&run, *incoming).await),
                 Ready::Go => self.send(&run, incoming).await?,

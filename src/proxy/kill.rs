@@ -4,7 +4,7 @@
 use super::Shared;
 use super::client::{Driver, End, fault};
 use super::inject;
-use super::link::{BackendLink, Counted};
+use super::link::BackendLink;
 use crate::conn::{self, Identity};
 use crate::session::{Answer, Failure, Prelude};
 use crate::sql::Kill;
@@ -105,6 +105,7 @@ pub(super) async fn at_server(
     let backend = conn::connect(&address, &shared.backend_tls(), &login, deadline)
         .await
         .map_err(|error| error.refused().map_or_else(|| lost(error.to_string()), |err| Failure::Server(err.clone())))?;
+    shared.metrics.server(server).opened();
     let mut link = BackendLink {
         server,
         stream: backend.stream,
@@ -112,7 +113,7 @@ pub(super) async fn at_server(
         capabilities: backend.capabilities,
         ahead: Vec::new(),
         tail: Vec::new(),
-        _counted: Counted::new(&shared.metrics, server),
+        _admitted: shared.admission.connection_beyond_limit(server),
     };
     let payload = match with {
         With::Query => wire::query_payload(&format!("KILL QUERY {thread_id}"), link.capabilities),

@@ -1,15 +1,13 @@
 //! The two kinds of socket that a session's task owns, with as little buffer as they can do with.
 
+use crate::admission::Connection;
 use crate::conn::Stream;
 use crate::session::Failure;
-use crate::telemetry::Metrics;
 use crate::topology::ServerId;
 use crate::wire::{Capabilities, ErrPacket, HEADER_LEN, Header, MAX_PAYLOAD, OkPacket, frame};
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -215,7 +213,7 @@ pub(super) struct BackendLink {
     /// Bytes of an answer that could not be judged yet.
     pub(super) tail: Vec<u8>,
     /// Counts it for as long as it lives.
-    pub(super) _counted: Counted,
+    pub(super) _admitted: Connection,
 }
 
 /// How an idle server closed.
@@ -225,50 +223,6 @@ pub(super) struct Gone {
     /// By a reset, as MariaDB ends a connection that was idle too long. Clients tell the two apart: after a reset they cannot even
     /// send the next command ("server has gone away"), else they miss its answer ("lost connection").
     pub(super) reset: bool,
-}
-
-/// Counts an open connection to a server for as long as it lives.
-pub(super) struct Counted {
-    metrics: Arc<Metrics>,
-    server: ServerId,
-}
-
-impl Counted {
-    /// Counts one more, unless there are `limit` already.
-    pub(super) fn within(metrics: &Arc<Metrics>, server: ServerId, limit: u32) -> Option<Self> {
-        // Counted first, so that two that come at once cannot both be the last.
-        let counted = Self::new(metrics, server);
-        let open = metrics.server(server).connections.load(Ordering::Relaxed);
-        (open <= limit).then_some(counted)
-    }
-
-    pub(super) fn new(metrics: &Arc<Metrics>, server: ServerId) -> Self {
-        metrics.server(server).opened();
-        Self { metrics: metrics.clone(), server }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.metrics.server(self.server).closed();
-    }
-}
-
-/// Counts a command in flight for as long as it lives.
-pub(super) struct InFlight<'a>(&'a AtomicU32);
-
-impl<'a> InFlight<'a> {
-    pub(super) fn new(metrics: &'a Metrics, server: ServerId) -> Self {
-        let in_flight = &metrics.server(server).in_flight;
-        in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(in_flight)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl BackendLink {

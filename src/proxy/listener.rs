@@ -37,17 +37,12 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: impl Fu
 }
 
 fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-    if shared.metrics.clients() >= shared.live.load().limits.max_clients {
+    let Some(place) = shared.admission.client(shared.live.load().limits.max_clients) else {
         shared.metrics.client_refused(Refusal::TooManyClients);
         tokio::spawn(turn_away(stream, Failure::TooManyClients));
         return;
-    }
-    shared.metrics.client_connected();
-    let shared = shared.clone();
-    tokio::spawn(async move {
-        super::login::client(stream, peer, shared.clone()).await;
-        shared.metrics.client_gone();
-    });
+    };
+    tokio::spawn(super::login::client(stream, peer, shared.clone(), place));
 }
 
 /// An error instead of a greeting.
@@ -91,7 +86,7 @@ impl Spare {
         shared.metrics.client_refused(Refusal::NoDescriptors);
         if self.last_warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
             self.last_warned = Some(Instant::now());
-            tracing::warn!(%error, clients = shared.metrics.clients(), "no file descriptors left for a client");
+            tracing::warn!(%error, clients = shared.admission.clients(), "no file descriptors left for a client");
         }
         shared.short_of_descriptors.store(true, Ordering::Relaxed);
         self.kept.pop();

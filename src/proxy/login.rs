@@ -4,6 +4,7 @@ use super::Shared;
 use super::backends::Early;
 use super::client::{Driver, End};
 use super::link::ClientLink;
+use crate::admission;
 use crate::config::ConnectionIds;
 use crate::conn::{self, Identity, LoginError};
 use crate::route::Moment;
@@ -49,14 +50,13 @@ impl KnownSchemas {
 }
 
 /// Serves one client to its end.
-pub(super) async fn client(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+pub(super) async fn client(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, _place: admission::Client) {
     let entry = shared.registry.insert(peer, Instant::now());
     tokio::select! {
         biased;
         () = serve(stream, &shared, &entry) => {}
         () = entry.ended() => {}
     }
-    shared.registry.remove(entry.id);
 }
 
 async fn serve(stream: TcpStream, shared: &Arc<Shared>, entry: &Arc<conn::Session>) {

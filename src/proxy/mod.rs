@@ -6,10 +6,8 @@
 mod acknowledgements;
 mod backends;
 mod client;
-mod doors;
 mod exchange;
 mod explain;
-mod hold;
 mod idle;
 mod inject;
 mod kill;
@@ -23,12 +21,12 @@ mod tunnel;
 mod upload;
 
 pub use acknowledgements::Acknowledgements;
-pub use doors::Doors;
 pub use explain::explanation;
 pub use listener::serve;
 pub use login::KnownSchemas;
 pub use structures::Structures;
 
+use crate::admission::{Admission, Connection};
 use crate::config::Live;
 use crate::conn::{BackendTls, Frontend, Registry, TopologyWatch};
 use crate::route::Load;
@@ -36,7 +34,7 @@ use crate::telemetry::Metrics;
 use crate::topology::ServerId;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 /// What all sessions share.
 pub struct Shared {
@@ -52,8 +50,8 @@ pub struct Shared {
     pub frontend: Frontend,
     /// How servers are connected to; replaced on reload.
     pub backend_tls: ArcSwap<BackendTls>,
-    /// The lines in front of the servers.
-    pub doors: Doors,
+    /// Who is admitted, and the load of the servers.
+    pub admission: Arc<Admission>,
     /// Schemas that a login was accepted with a moment ago.
     pub schemas: login::KnownSchemas,
     /// Statements taken apart, for rules about tables and digests.
@@ -83,13 +81,16 @@ impl Shared {
         }
     }
 
+    /// Admits and counts a connection that is about to be opened, unless `limit` are open.
+    fn connection(&self, server: ServerId, limit: u32) -> Option<Connection> {
+        let connection = self.admission.connection(server, limit)?;
+        self.metrics.server(server).opened();
+        Some(connection)
+    }
+
     /// What a server has to do already.
     fn load(&self, server: ServerId) -> Load {
-        let metrics = self.metrics.server(server);
-        Load {
-            outstanding: metrics.in_flight.load(Ordering::Relaxed),
-            connections: metrics.connections.load(Ordering::Relaxed),
-        }
+        self.admission.load(server)
     }
 
     fn cluster(&self) -> String {

@@ -1,7 +1,7 @@
 //! A replication stream (COM_BINLOG_DUMP): from the command on, bytes pass both ways unread until a side closes.
 
 use super::client::{Driver, End};
-use super::link::{InFlight, Incoming};
+use super::link::Incoming;
 use crate::session::Run;
 
 impl Driver {
@@ -9,7 +9,7 @@ impl Driver {
         let position = self.backends.iter().position(|backend| backend.server == run.route.server);
         let Some(position) = position else { return End::Broken };
         let mut backend = self.backends.swap_remove(position);
-        let _in_flight = InFlight::new(&self.shared.metrics, run.route.server);
+        let _in_flight = self.shared.admission.command(run.route.server);
         // Whatever the client sent behind the command belongs to the stream too.
         debug_assert!(incoming.buffered <= self.client.received().len());
         let sent = backend.send(self.client.received()).await;

@@ -9,11 +9,12 @@ use super::pins::Pins;
 use super::rate::Rate;
 use super::refusals::Refusals;
 use super::rules::RuleHits;
+use crate::admission::Admission;
 use crate::route::Target;
 use crate::topology::{Health, Role, ServerId, Topology};
 use ::metrics::{Counter, Gauge};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -25,10 +26,7 @@ const ROLES: [(Role, &str); 3] = [(Role::Primary, "primary"), (Role::Replica, "r
 pub struct Metrics {
     labels: Labels,
     started: Instant,
-    clients: AtomicU32,
     failover: FailoverMetrics,
-    held: AtomicU32,
-    held_bytes: AtomicU64,
     accepted: Counter,
     failed: Box<[Counter]>,
     refused: Box<[Counter]>,
@@ -49,12 +47,7 @@ pub struct Metrics {
 }
 
 /// What is counted of one server.
-#[repr(align(128))]
 pub struct ServerMetrics {
-    /// Commands sent to it and not answered to the end. Balancing reads it.
-    pub in_flight: AtomicU32,
-    /// Connections open to it, the monitor's not counted.
-    pub connections: AtomicU32,
     opened: Counter,
     errors: Box<[Counter]>,
 }
@@ -90,10 +83,7 @@ impl Metrics {
         Self {
             labels,
             started: now,
-            clients: AtomicU32::new(0),
             failover: FailoverMetrics::new(&series),
-            held: AtomicU32::new(0),
-            held_bytes: AtomicU64::new(0),
             failed: Fault::WORDS.iter().map(|word| series.counter(&m::FAILED, &[word])).collect(),
             accepted: series.counter(&m::ACCEPTED, &[]),
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
@@ -130,40 +120,9 @@ impl Metrics {
         self.failed[fault.index()].increment(1);
     }
 
-    /// A client connected.
-    pub fn client_connected(&self) {
-        self.clients.fetch_add(1, Relaxed);
-    }
-
-    /// A client that had connected is gone.
-    pub fn client_gone(&self) {
-        self.clients.fetch_sub(1, Relaxed);
-    }
-
-    /// Clients connected.
-    pub fn clients(&self) -> u32 {
-        self.clients.load(Relaxed)
-    }
-
     /// What is counted of failovers.
     pub fn failover(&self) -> &FailoverMetrics {
         &self.failover
-    }
-
-    /// A statement of which so many bytes are kept waits for a primary; how many do now, it included, and of how many bytes.
-    pub fn hold(&self, bytes: u64) -> (u32, u64) {
-        (self.held.fetch_add(1, Relaxed) + 1, self.held_bytes.fetch_add(bytes, Relaxed) + bytes)
-    }
-
-    /// It does not wait any more.
-    pub fn release(&self, bytes: u64) {
-        self.held.fetch_sub(1, Relaxed);
-        self.held_bytes.fetch_sub(bytes, Relaxed);
-    }
-
-    /// Statements that wait for a primary.
-    pub fn held(&self) -> u32 {
-        self.held.load(Relaxed)
     }
 
     /// A client logged in.
@@ -253,8 +212,8 @@ impl Metrics {
     }
 
     /// All series in Prometheus's text format.
-    pub fn render(&self, topology: &Topology, now: Instant) -> String {
-        self.show(now);
+    pub fn render(&self, topology: &Topology, admission: &Admission, now: Instant) -> String {
+        self.show(admission, now);
         self.show_topology(topology);
         let mut out = self.handle.render();
         self.rules.render(&mut out);
@@ -272,10 +231,10 @@ impl Metrics {
         out
     }
 
-    fn show(&self, now: Instant) {
+    fn show(&self, admission: &Admission, now: Instant) {
         self.shown.uptime.set(now.saturating_duration_since(self.started).as_secs_f64());
-        self.shown.clients.set(f64::from(self.clients()));
-        self.shown.held.set(f64::from(self.held()));
+        self.shown.clients.set(f64::from(admission.clients()));
+        self.shown.held.set(f64::from(admission.held()));
         let (bytes_in, bytes_out) = self.bytes();
         self.shown.bytes_in.absolute(bytes_in);
         self.shown.bytes_out.absolute(bytes_out);
@@ -285,9 +244,10 @@ impl Metrics {
         for (server, target, command, counter) in &self.shown.queries {
             counter.absolute(self.shards.iter().map(|shard| shard.queries(*server, *target, *command)).sum());
         }
-        for (server, shown) in self.servers.iter().zip(&self.shown.servers) {
-            shown.running.set(f64::from(server.in_flight.load(Relaxed)));
-            shown.connections.set(f64::from(server.connections.load(Relaxed)));
+        for (id, shown) in self.shown.servers.iter().enumerate() {
+            let load = admission.load(server_id(id));
+            shown.running.set(f64::from(load.outstanding));
+            shown.connections.set(f64::from(load.connections));
         }
     }
 
@@ -307,31 +267,18 @@ impl Metrics {
 impl ServerMetrics {
     fn new(series: &Registrar, server: &str) -> Self {
         Self {
-            in_flight: AtomicU32::new(0),
-            connections: AtomicU32::new(0),
             opened: series.counter(&m::OPENED, &[server]),
             errors: Fault::WORDS.iter().map(|fault| series.counter(&m::ERRORS, &[server, fault])).collect(),
         }
     }
 
     fn nowhere() -> Self {
-        Self {
-            in_flight: AtomicU32::new(0),
-            connections: AtomicU32::new(0),
-            opened: Counter::noop(),
-            errors: Fault::WORDS.iter().map(|_| Counter::noop()).collect(),
-        }
+        Self { opened: Counter::noop(), errors: Fault::WORDS.iter().map(|_| Counter::noop()).collect() }
     }
 
     /// A connection was opened.
     pub fn opened(&self) {
-        self.connections.fetch_add(1, Relaxed);
         self.opened.increment(1);
-    }
-
-    /// A connection that was opened is gone.
-    pub fn closed(&self) {
-        self.connections.fetch_sub(1, Relaxed);
     }
 
     /// A connection could not be opened, or broke.
@@ -401,10 +348,14 @@ mod tests {
     }
 
     fn render(metrics: &Metrics) -> String {
+        render_with(metrics, &Admission::new(2))
+    }
+
+    fn render_with(metrics: &Metrics, admission: &Admission) -> String {
         let nobody = Writes::Nobody(String::new());
         let topology =
             Topology { cluster: "main".into(), epoch: Epoch(7), writes: nobody, draining: None, servers: Vec::new() };
-        metrics.render(&topology, Instant::now())
+        metrics.render(&topology, admission, Instant::now())
     }
 
     fn query(server: u16, target: Target, command: usize, micros: u64) -> Query {
@@ -486,15 +437,16 @@ mod tests {
     #[test]
     fn gauges_follow_what_they_count() {
         let metrics = metrics();
-        metrics.client_connected();
-        metrics.client_connected();
-        metrics.client_gone();
+        let admission = Arc::new(Admission::new(2));
+        let _client = admission.client(10);
+        drop(admission.client(10));
+        let _connection = admission.connection(ServerId(1), 10);
+        let _commands = [(); 3].map(|()| admission.command(ServerId(0)));
         metrics.client_refused(Refusal::Tls);
         metrics.server(ServerId(1)).opened();
         metrics.server(ServerId(1)).error(Fault::Backend);
-        metrics.server(ServerId(0)).in_flight.fetch_add(3, Relaxed);
         metrics.meter().bytes_out(11);
-        let text = render(&metrics);
+        let text = render_with(&metrics, &admission);
         shows(&text, "dbproxy_proxy_clients 1");
         shows(&text, "dbproxy_proxy_clients_refused_total{reason=\"tls\"} 1");
         shows(&text, "dbproxy_conn_backend_connections{server=\"b:2\"} 1");

@@ -7,10 +7,10 @@ use super::hook::run_hook;
 use super::rejoin::Fitness;
 use super::sessions;
 use super::words::Source;
+use crate::admission::Admission;
 use crate::config::{Hooks, Replication};
 use crate::conn::Registry;
 use crate::failover::{Acks, Done, Failed, FailedHow, LeaseCheck, Order, Outcome, Sets, Step};
-use crate::telemetry::Metrics;
 use crate::topology::{Failure, GtidHistory, ServerId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub struct Means {
     /// dbproxy's own sessions.
     pub registry: Arc<Registry>,
     /// What they are sending.
-    pub metrics: Arc<Metrics>,
+    pub admission: Arc<Admission>,
     /// Addresses by [`ServerId`].
     pub addresses: Vec<Arc<str>>,
     /// What writes the epoch's row: host and process.
@@ -318,7 +318,7 @@ impl Executor {
 
     async fn drain_sessions(&self, server: ServerId, limit: Duration) -> Result<Done, Failed> {
         let limit = limit.saturating_sub(Duration::from_millis(20));
-        match sessions::drain_sessions(&self.means.registry, &self.means.metrics, server, limit).await {
+        match sessions::drain_sessions(&self.means.registry, &self.means.admission, server, limit).await {
             Ok(()) => Ok(Done::Plain),
             Err(left) => Err(failed(FailedHow::NotYet, format!("{left} sessions have something open there"))),
         }

@@ -1,12 +1,11 @@
 //! Steps about who uses a primary: what would keep it from being closed, and what dbproxy's own clients have open there.
 
 use super::hand::{Hand, StepError};
+use crate::admission::Admission;
 use crate::conn::{Registry, SessionRow};
 use crate::control::statement::Columns;
 use crate::failover::Stall;
-use crate::telemetry::Metrics;
 use crate::topology::ServerId;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -89,14 +88,14 @@ fn holds(row: &SessionRow, server: ServerId) -> bool {
 /// Waits until no session of dbproxy's has anything open at a server; how many have at the end of the limit.
 pub(super) async fn drain_sessions(
     registry: &Registry,
-    metrics: &Metrics,
+    admission: &Admission,
     server: ServerId,
     limit: Duration,
 ) -> Result<(), usize> {
     let deadline = Instant::now() + limit;
     loop {
         // What was sent before the gate closed is on its way, too.
-        let running = metrics.server(server).in_flight.load(Relaxed);
+        let running = admission.in_flight(server);
         let open = registry.list().iter().filter(|row| holds(row, server)).count();
         let left = open.max(running as usize);
         if left == 0 {
