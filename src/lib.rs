@@ -29,3 +29,5 @@ pub mod conn;
 pub mod control;
 #[cfg(feature = "shell")]
 pub mod proxy;
+#[cfg(feature = "shell")]
+pub mod tasks;

@@ -298,3 +298,21 @@ fn an_address_in_use_ends_with_4_and_is_named() {
     let stderr = text(&output.stderr);
     assert!(stderr.contains("listen.address = \"127.0.0.1:") && stderr.contains("in use"), "{stderr}");
 }
+
+#[test]
+fn the_end_of_a_part_that_must_not_end_is_the_end_of_the_process() {
+    for part in ["control", "listener", "HTTP", "admin", "parser"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, _ports) = on_free_ports();
+        let run = Command::new(env!("CARGO_BIN_EXE_dbproxy"))
+            .args(["run", "--config", &write(folder.path(), &config)])
+            // Debug builds abort the task of that name.
+            .env("DBPROXY_TEST_END_TASK", part)
+            .output()
+            .unwrap();
+        let log = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(5), "{part}: {log}");
+        let line = log.lines().find(|line| line.contains("ended that must not")).unwrap_or_default();
+        assert!(line.contains(part) && line.contains("it was aborted"), "{part}: {log}");
+    }
+}

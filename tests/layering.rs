@@ -40,19 +40,24 @@ const ROOMS: &[Room] = &[
     room("failover", Kind::Pure, &["topology"]),
     // The rooms' Policy types.
     room("config", Kind::Ground, &["wire", "sql", "topology", "route", "session", "failover"]),
+    room("tasks", Kind::Shell, &[]),
     // The load of a server in the words of `route`.
     room("admission", Kind::Shell, &["topology", "route"]),
     // Label enums of the pure rooms; how to log is configured. Gauges mirror `admission`.
     room("telemetry", Kind::Shell, &["wire", "sql", "topology", "route", "session", "failover", "config", "admission"]),
-    room("conn", Kind::Shell, &["wire", "topology", "config", "telemetry"]),
+    room("conn", Kind::Shell, &["wire", "topology", "config", "tasks", "telemetry"]),
     // Frames are relayed as they are, so their shape is needed; of `sql` the nouns, statements are classified by `session`.
     room(
         "proxy",
         Kind::Shell,
-        &["wire", "sql", "topology", "route", "session", "config", "admission", "telemetry", "conn"],
+        &["wire", "sql", "topology", "route", "session", "config", "tasks", "admission", "telemetry", "conn"],
     ),
     // A server's greeting is read by `wire`.
-    room("control", Kind::Shell, &["wire", "topology", "failover", "config", "admission", "telemetry", "conn"]),
+    room(
+        "control",
+        Kind::Shell,
+        &["wire", "topology", "failover", "config", "tasks", "admission", "telemetry", "conn"],
+    ),
     // `explain` asks `sql` and `route`; the admin port speaks `wire`.
     room(
         "admin",
@@ -82,6 +87,7 @@ const ROOMS: &[Room] = &[
             "session",
             "failover",
             "config",
+            "tasks",
             "admission",
             "telemetry",
             "conn",
@@ -141,9 +147,15 @@ const OWNERS: &[(&str, &[&str])] = &[
     // A probe's reading of a greeting; `status` asking a running proxy.
     ("TcpStream::connect", &["conn", "control", "cli"]),
     ("TcpStream::connect_timeout", &["conn", "control", "cli"]),
-    // Tasks begin where they are tracked and ended: a client's in proxy, the program's own in cli.
-    ("tokio::spawn", &["proxy", "control", "cli"]),
-    ("tokio::task::spawn", &["proxy", "control", "cli"]),
+    // Every task and every thread has an owner that learns of its end.
+    ("tokio::spawn", &["tasks"]),
+    ("tokio::task::spawn", &["tasks"]),
+    ("spawn_blocking", &["tasks"]),
+    ("spawn_local", &["tasks"]),
+    ("JoinSet", &["tasks"]),
+    ("JoinHandle", &["tasks"]),
+    ("thread::spawn", &["tasks"]),
+    ("thread::Builder", &["tasks"]),
     // It would stop a worker thread with all its clients.
     ("thread::sleep", &[]),
     // One judgement of a statement, in one place; `explain` shows it.

@@ -7,6 +7,7 @@ use dbproxy::config::Config;
 use dbproxy::route::{Frontier, Load, Moment, Route};
 use dbproxy::session::{self, Explained, Login, Outcome, Session};
 use dbproxy::sql::{self, CharsetFamily, Facts, Lexis, Structure, TableUse, Tables};
+use dbproxy::tasks;
 use dbproxy::topology::{Epoch, Flavor, Health, Role, ServerId, Topology, Writes};
 use dbproxy::wire::{Capabilities, Status};
 use serde_json::Value;
@@ -144,9 +145,7 @@ fn offline(arguments: &Arguments, statement: &str) -> Exit {
 /// The parser has a thread of its own here as in the data plane. Without one, the facts are shown all the same.
 fn taken_apart(sql: &[u8], lexis: Lexis) -> Structure {
     let sql = sql.to_vec();
-    let thread = std::thread::Builder::new().stack_size(sql::STACK_BYTES);
-    let running = thread.spawn(move || sql::structure(&sql, lexis));
-    running.ok().and_then(|running| running.join().ok()).unwrap_or_else(Structure::unknown)
+    tasks::compute_on_stack(sql::STACK_BYTES, move || sql::structure(&sql, lexis)).unwrap_or_else(Structure::unknown)
 }
 
 /// The decision of the data plane itself, for a new session on a cluster in which everything is well.

@@ -7,13 +7,13 @@ use dbproxy::control::doctor::{self, Patient, against_auto, diagnose};
 use dbproxy::control::execute::{Access, Means};
 use dbproxy::control::{self, Depth, Desk, Past, Setup};
 use dbproxy::failover::{self, Mode};
+use dbproxy::tasks::Supervisor;
 use dbproxy::topology::{self, ServerId, Topology};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tracing::warn;
 
 /// Time between two looks of the doctor at a cluster that is not fit.
@@ -26,8 +26,14 @@ pub struct Ends {
     pub desk: Desk,
 }
 
-/// Starts it: it alone publishes. Goes on while the sessions drain, since they still route; ends when it is aborted.
-pub fn start_control(file: &Path, ends: Ends, connector: Arc<BackendTls>, shared: &Shared) -> JoinHandle<()> {
+/// Starts it: it alone publishes. Goes on while the sessions drain, since they still route; ends when the supervisor is dropped.
+pub fn start_control(
+    file: &Path,
+    ends: Ends,
+    connector: Arc<BackendTls>,
+    shared: &Shared,
+    supervisor: &mut Supervisor,
+) {
     let config = shared.live.snapshot();
     let Ends { publisher, hints, desk } = ends;
     let policy = control::Policy {
@@ -45,11 +51,12 @@ pub fn start_control(file: &Path, ends: Ends, connector: Arc<BackendTls>, shared
         let config = live.load();
         topology::Policy { down_after: config.monitor.down_after, lag_limit: config.routing.lag_limit }
     };
-    let setup = setup(file, &config, desk, shared);
-    tokio::spawn(control::govern(first, policy, judging, publisher, hints, setup, std::future::pending()))
+    let setup = setup(file, &config, desk, shared, supervisor);
+    let control = control::govern(first, policy, judging, publisher, hints, setup, std::future::pending());
+    supervisor.spawn("control", control);
 }
 
-fn setup(file: &Path, config: &Config, desk: Desk, shared: &Shared) -> Setup {
+fn setup(file: &Path, config: &Config, desk: Desk, shared: &Shared, supervisor: &mut Supervisor) -> Setup {
     let folder = data_folder(file, config);
     let access = Access {
         user: config.monitor.user.clone(),
@@ -74,7 +81,7 @@ fn setup(file: &Path, config: &Config, desk: Desk, shared: &Shared) -> Setup {
     let past = control::past(folder.as_deref(), &config.cluster.name);
     let policy = match policy.mode {
         Mode::Auto if past != Past::Changing => {
-            tokio::spawn(ask_the_doctor(config.clone(), folder.clone(), past, sender));
+            supervisor.spawn_until_done("doctor", ask_the_doctor(config.clone(), folder.clone(), past, sender));
             mode_reason = Some("`dbproxy doctor` has not looked at the cluster yet".to_owned());
             failover::Policy { mode: Mode::Observe, ..policy }
         }

@@ -30,6 +30,8 @@ enum Exit {
     Config = 3,
     /// The process could not begin to serve: an address is taken, a certificate cannot be read.
     Start = 4,
+    /// A part of dbproxy ended without which it must not go on; the log names it.
+    Fault = 5,
 }
 
 #[derive(Parser)]

@@ -4,13 +4,13 @@ use super::serve::{Shared, bind};
 use anyhow::{Context, Result};
 use dbproxy::admin::{View, http, sql};
 use dbproxy::conn::{self, Accounts, Frontend};
+use dbproxy::tasks::{Group, Supervisor};
 use dbproxy::wire::ErrPacket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 /// Backlog of the listeners.
 const BACKLOG: u32 = 64;
@@ -19,11 +19,11 @@ const CLIENTS_MOST: usize = 64;
 /// How long to wait when a client cannot be accepted, for want of file descriptors mostly.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Binds what is configured and serves it until the tasks are dropped.
+/// Binds what is configured and serves it.
 ///
 /// # Errors
 /// An address cannot be bound, or there is no certificate to show.
-pub fn serve(shared: &Shared) -> Result<JoinSet<()>> {
+pub fn serve(shared: &Shared, supervisor: &mut Supervisor) -> Result<()> {
     let view = View {
         topology: shared.topology.clone(),
         registry: shared.registry.clone(),
@@ -34,16 +34,16 @@ pub fn serve(shared: &Shared) -> Result<JoinSet<()>> {
         draining: shared.draining.clone(),
     };
     let config = shared.live.snapshot();
-    let mut tasks = JoinSet::new();
     if let Some(address) = config.http {
         let listener = bind("http.address", address, BACKLOG)?;
         if !address.ip().is_loopback() {
             warn!(%address, "status and metrics are shown without a password beyond this machine");
         }
         let router = http::router(view.clone());
-        tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                error!(%error, %address, "HTTP ended");
+        supervisor.spawn("HTTP", async move {
+            match axum::serve(listener, router).await {
+                Ok(()) => "it returned".to_owned(),
+                Err(error) => error.to_string(),
             }
         });
     }
@@ -51,15 +51,15 @@ pub fn serve(shared: &Shared) -> Result<JoinSet<()>> {
         let listener = bind("admin.address", admin.address, BACKLOG)?;
         // It looks the account up in the configuration in force, so that a reload counts for the next client.
         let frontend = Frontend::new(shared.live.clone(), Accounts::Admin).context("admin")?;
-        tasks.spawn(accept(listener, view, Arc::new(frontend)));
+        supervisor.spawn("admin", accept(listener, view, Arc::new(frontend)));
     }
-    Ok(tasks)
+    Ok(())
 }
 
 /// Takes admin clients; they end when this future is dropped.
 async fn accept(listener: TcpListener, view: View, frontend: Arc<Frontend>) {
     let places = Arc::new(Semaphore::new(CLIENTS_MOST));
-    let mut clients = JoinSet::new();
+    let mut clients = Group::new("admin client");
     for id in 1.. {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -69,7 +69,7 @@ async fn accept(listener: TcpListener, view: View, frontend: Arc<Frontend>) {
                 continue;
             }
         };
-        while clients.try_join_next().is_some() {}
+        clients.reap();
         let (view, frontend) = (view.clone(), frontend.clone());
         match places.clone().try_acquire_owned() {
             Ok(place) => clients.spawn(async move {

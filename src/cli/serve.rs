@@ -9,6 +9,7 @@ use dbproxy::admission::Admission;
 use dbproxy::config::{Config, Live};
 use dbproxy::conn::{Accounts, BackendTls, Frontend, Registry, TopologyWatch, topology_channel};
 use dbproxy::control::Operator;
+use dbproxy::tasks::{Ended, Supervisor};
 use dbproxy::telemetry::{LABELS, LogHandle, Metrics};
 use dbproxy::topology::Topology;
 use dbproxy::{control, proxy};
@@ -19,13 +20,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 /// How long sessions may take to go once they were told to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Serves until a signal ends it.
+/// The task that accepts clients. It alone may end: when it drains and no session is left.
+const LISTENER: &str = "listener";
+
+/// Serves until a signal ends it, or a task that must not end does.
 pub fn serve(path: &Path) -> Exit {
     let config = match load(path) {
         Ok(config) => config,
@@ -86,15 +89,17 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
     let shared = Shared { live, topology, registry: Arc::default(), admission, metrics, operator, draining };
 
     let listener = bind("listen.address", shared.live.load().listen.address, shared.live.load().listen.backlog)?;
-    let _operator = operator::serve(&shared)?;
-    let plane = data_plane(&shared)?;
+    let mut supervisor = Supervisor::default();
+    operator::serve(&shared, &mut supervisor)?;
+    let plane = data_plane(&shared, &mut supervisor)?;
     plane.count_rules();
     let ends = Ends { publisher, hints, desk };
-    let control = start_control(path, ends, plane.backend_tls.load_full(), &shared);
-    let mut proxy = start_proxy(listener, plane.clone(), &shared);
+    start_control(path, ends, plane.backend_tls.load_full(), &shared, &mut supervisor);
+    supervisor.spawn(LISTENER, proxy::serve(listener, plane.clone(), drains(&shared)));
     let config = shared.live.snapshot();
     info!(address = %config.listen.address, version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster.name, "serving");
 
+    end_one_on_demand(&supervisor);
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let exit = loop {
         tokio::select! {
@@ -107,29 +112,43 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
                 }
                 Request::Drain => {
                     drain.send_replace(true);
-                    break end_sessions(&mut proxy, &mut signals, &shared).await;
+                    break end_sessions(&mut supervisor, &mut signals, &shared).await;
                 }
             },
-            ended = &mut proxy => {
-                error!(error = ?ended.err(), "the listener ended");
-                break Exit::Bad;
-            }
+            ended = supervisor.failed() => break fault(&ended),
         }
     };
-    control.abort();
     info!("ended");
     Ok(exit)
 }
 
+/// A part ended without which sessions would be served wrongly, or not at all: by a topology that nobody renews, for one.
+fn fault(ended: &Ended) -> Exit {
+    error!(task = %ended.task, why = ended.why, "a part of dbproxy ended that must not: the process ends");
+    Exit::Fault
+}
+
+/// Lets a test see what follows when the task of a name ends. Not in release builds.
+fn end_one_on_demand(supervisor: &Supervisor) {
+    #[cfg(debug_assertions)]
+    if let Ok(task) = std::env::var("DBPROXY_TEST_END_TASK") {
+        supervisor.abort(&task);
+    }
+    let _ = supervisor;
+}
+
 /// Waits for the sessions to end by themselves, then tells them to. A second signal cuts the wait short.
-async fn end_sessions(proxy: &mut JoinHandle<()>, signals: &mut Signals, shared: &Shared) -> Exit {
+async fn end_sessions(supervisor: &mut Supervisor, signals: &mut Signals, shared: &Shared) -> Exit {
     let limit = shared.live.load().limits.drain_timeout;
     info!(state = "draining", "{} sessions have {} ms to end", shared.registry.len(), limit.as_millis());
     let deadline = tokio::time::sleep(limit);
     tokio::pin!(deadline);
     loop {
         tokio::select! {
-            _ = &mut *proxy => return Exit::Done,
+            ended = supervisor.failed() => return match ended {
+                Ended { task, panicked: false, .. } if task == LISTENER => Exit::Done,
+                ended => fault(&ended),
+            },
             () = &mut deadline => break,
             request = signals.next() => if request == Request::Drain { break },
         }
@@ -137,12 +156,14 @@ async fn end_sessions(proxy: &mut JoinHandle<()>, signals: &mut Signals, shared:
     let left = shared.registry.len();
     warn!(state = "draining", "{left} sessions are cut off");
     shared.registry.end_all();
-    let _ = tokio::time::timeout(LAST_WORDS, proxy).await;
+    let _ = tokio::time::timeout(LAST_WORDS, supervisor.failed()).await;
     Exit::Bad
 }
 
 /// What the sessions share.
-fn data_plane(shared: &Shared) -> Result<Arc<proxy::Shared>> {
+fn data_plane(shared: &Shared, supervisor: &mut Supervisor) -> Result<Arc<proxy::Shared>> {
+    let (structures, parser) = proxy::Structures::start().context("the parser's thread")?;
+    supervisor.spawn("parser", parser.ended());
     let frontend = Frontend::new(shared.live.clone(), Accounts::Clients).context("listen")?;
     let backend_tls = BackendTls::load(&shared.live.load().backend.tls).context("backend.tls")?;
     Ok(Arc::new(proxy::Shared {
@@ -154,19 +175,18 @@ fn data_plane(shared: &Shared) -> Result<Arc<proxy::Shared>> {
         backend_tls: arc_swap::ArcSwap::from_pointee(backend_tls),
         admission: shared.admission.clone(),
         schemas: proxy::KnownSchemas::default(),
-        structures: proxy::Structures::start().context("the parser's thread")?,
+        structures,
         acknowledgements: proxy::Acknowledgements::default(),
         short_of_descriptors: AtomicBool::new(false),
     }))
 }
 
-/// The data plane: ends when it drains and no session is left.
-fn start_proxy(listener: TcpListener, plane: Arc<proxy::Shared>, shared: &Shared) -> JoinHandle<()> {
+/// Resolves when no new clients are to be accepted.
+fn drains(shared: &Shared) -> impl Future<Output = ()> + use<> {
     let mut draining = shared.draining.clone();
-    let shutdown = async move {
+    async move {
         let _ = draining.wait_for(|draining| *draining).await;
-    };
-    tokio::spawn(proxy::serve(listener, plane, shutdown))
+    }
 }
 
 pub(super) fn bind(key: &str, address: SocketAddr, backlog: u32) -> Result<TcpListener> {

@@ -15,6 +15,7 @@ use crate::failover::{
     Command, CommandId, Done, Effect, Event, Failed, FailedHow, Gate, Lease, Mode, Moment, Notice, NoticeKind, Order,
     OrderId, Outcome, Policy, Record, Stage, State, Step, Withdrawn, step,
 };
+use crate::tasks::Group;
 use crate::telemetry::Metrics;
 use crate::topology::ServerId;
 use arc_swap::ArcSwap;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 
 /// All that a governor is made of.
 pub(super) struct Parts {
@@ -49,11 +49,10 @@ pub(super) struct Governor {
     gate: Gate,
     answers: BTreeMap<CommandId, oneshot::Sender<Answer>>,
     next_command: u64,
-    /// Steps and hooks under way; dropped with this.
-    /// Orders that are being carried out.
-    orders: JoinSet<()>,
+    /// Orders that are being carried out. One that panics has no outcome, and runs out of its time.
+    orders: Group,
     /// The operator's programs.
-    running: JoinSet<()>,
+    running: Group,
     /// When the change that is under way began, and what was told of that: for the hooks.
     change_began: Option<(Moment, Notice)>,
 }
@@ -77,8 +76,8 @@ impl Governor {
             gate: Gate::default(),
             answers: BTreeMap::new(),
             next_command: 1,
-            orders: JoinSet::new(),
-            running: JoinSet::new(),
+            orders: Group::new("order"),
+            running: Group::new("hook"),
             change_began: None,
         };
         let wish = governor.begin();
@@ -190,7 +189,8 @@ impl Governor {
                 }
             }
         }
-        while self.running.try_join_next().is_some() || self.orders.try_join_next().is_some() {}
+        self.running.reap();
+        self.orders.reap();
         if unwritten {
             let after = self.look_on();
             wish.look.extend(after.look);

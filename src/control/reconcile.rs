@@ -12,6 +12,7 @@ use super::{greeting, tell, write_probe};
 use crate::config::Hooks;
 use crate::conn::TopologyPublisher;
 use crate::failover::{self, Event, Mode, Observation, Outcome, Seen};
+use crate::tasks::Supervisor;
 use crate::telemetry::Metrics;
 use crate::topology::{self, Failure, ServerId, Source, Topology};
 use std::path::PathBuf;
@@ -19,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 /// Time between two ticks of the failover's clock.
@@ -51,7 +51,8 @@ pub struct Setup {
     pub modes: mpsc::Receiver<(Mode, Option<String>)>,
 }
 
-/// Watches the servers of `first` and publishes what they are, until `shutdown` is ready. Dropping the future ends it, too.
+/// Watches the servers of `first` and publishes what they are, until `shutdown` is ready, or a task that it needs ends; returns why it
+/// ended. Dropping the future ends it, too.
 ///
 /// `first` is what was published when the channel was made, usually [`Topology::unseen`]. `judging` is asked at each
 /// judgement, so that a reloaded lag limit counts at once.
@@ -62,9 +63,9 @@ pub async fn run(
     publisher: TopologyPublisher,
     hints: mpsc::Receiver<ServerId>,
     shutdown: impl Future<Output = ()>,
-) {
+) -> String {
     let watched = Watched::start(first, policy, publisher);
-    watched.serve(judging, hints, None, shutdown).await;
+    watched.serve(judging, hints, None, shutdown).await
 }
 
 /// The same, and replaces a primary that is lost.
@@ -76,10 +77,10 @@ pub async fn govern(
     hints: mpsc::Receiver<ServerId>,
     setup: Setup,
     shutdown: impl Future<Output = ()>,
-) {
+) -> String {
     let cluster = first.cluster.clone();
     let watched = Watched::start(first, Policy { depth: Depth::Failover, ..policy }, publisher);
-    watched.serve(judging, hints, Some((setup, cluster)), shutdown).await;
+    watched.serve(judging, hints, Some((setup, cluster)), shutdown).await
 }
 
 /// The probes, and what they report to.
@@ -88,7 +89,7 @@ struct Watched {
     policy: Arc<Policy>,
     reports: mpsc::Receiver<Report>,
     // Dropped with this: that ends the probes.
-    tasks: JoinSet<()>,
+    tasks: Supervisor,
 }
 
 /// What a governor hears of.
@@ -105,11 +106,11 @@ impl Watched {
     fn start(first: Topology, policy: Policy, publisher: TopologyPublisher) -> Self {
         let policy = Arc::new(policy);
         let (sender, reports) = mpsc::channel(64);
-        let mut tasks = JoinSet::new();
+        let mut tasks = Supervisor::default();
         let wakers: Vec<Arc<Notify>> = first.servers.iter().map(|_| Arc::default()).collect();
         for (server, wake) in first.servers.iter().zip(&wakers) {
             let probe = Probe::new(server.id, server.address.clone(), policy.clone());
-            tasks.spawn(probe.run(wake.clone(), sender.clone()));
+            tasks.spawn(format!("the probe of {}", server.address), probe.run(wake.clone(), sender.clone()));
         }
         Self { monitor: Monitor::new(first, wakers, publisher), policy, reports, tasks }
     }
@@ -120,7 +121,7 @@ impl Watched {
         mut hints: mpsc::Receiver<ServerId>,
         setup: Option<(Setup, Arc<str>)>,
         shutdown: impl Future<Output = ()>,
-    ) {
+    ) -> String {
         let (mut governor, mut ears) = match setup {
             Some((setup, cluster)) => {
                 let (governor, ears) = self.establish(setup, &cluster);
@@ -133,7 +134,7 @@ impl Watched {
         tokio::pin!(shutdown);
         loop {
             let event = tokio::select! {
-                () = &mut shutdown => return,
+                () = &mut shutdown => return "it was told to".to_owned(),
                 Some(hint) = hints.recv() => {
                     self.monitor.wake(hint);
                     Event::Hint { server: hint }
@@ -164,13 +165,8 @@ impl Watched {
                     }
                     continue;
                 }
-                Some(ended) = self.tasks.join_next() => {
-                    // A probe never ends while its reports are taken. A bug in it must not leave a server unwatched in silence.
-                    if let Err(error) = ended && let Ok(panic) = error.try_into_panic() {
-                        std::panic::resume_unwind(panic);
-                    }
-                    continue;
-                }
+                // Without it a server would be unwatched.
+                ended = self.tasks.failed() => return ended.to_string(),
             };
             if let Some(governor) = &mut governor {
                 let wish = governor.feed(event);
@@ -284,12 +280,16 @@ impl Watched {
             file: means.reports.as_ref().map(|folder| folder.join(format!("events-{cluster}.json"))),
             events: event_sender.clone(),
         };
-        self.tasks.spawn(keeper.run(targets.clone()));
-        self.tasks.spawn(write_probe::run(addresses.clone(), access, clock, targets, event_sender.clone()));
+        self.tasks.spawn("the keeper of scheduled events", keeper.run(targets.clone()));
+        self.tasks.spawn(
+            "the write probe",
+            write_probe::run(addresses.clone(), access, clock, targets, event_sender.clone()),
+        );
         for (id, address) in (0..=u16::MAX).map(ServerId).zip(&addresses) {
-            self.tasks.spawn(handshakes(id, address.clone(), self.policy.clone(), clock, event_sender.clone()));
+            let task = handshakes(id, address.clone(), self.policy.clone(), clock, event_sender.clone());
+            self.tasks.spawn(format!("the handshakes with {address}"), task);
         }
-        self.tasks.spawn(own_lag(event_sender));
+        self.tasks.spawn("the timer", own_lag(event_sender));
         let parts = Parts {
             policy,
             mode_reason,

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use crate::session::Failure;
+use crate::tasks::Group;
 use crate::telemetry::Refusal;
 use crate::wire::ErrPacket;
 use std::fs::File;
@@ -18,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: impl Future<Output = ()>) {
     tokio::pin!(shutdown);
     let mut spare = Spare::open(&shared);
+    let mut sessions = Group::new("session");
     let mut look_for_idle = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
@@ -26,23 +28,24 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, shutdown: impl Fu
                 shared.registry.end_idle(shared.live.load().limits.idle_timeout, now.into_std());
                 spare.refill(&shared);
             }
+            Some(panicked) = sessions.ended() => shared.metrics.sessions_panicked(usize::from(panicked)),
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => admit(stream, peer, &shared),
+                Ok((stream, peer)) => admit(stream, peer, &shared, &mut sessions),
                 Err(error) => spare.accept_failed(&listener, &shared, &error).await,
             },
         }
     }
     drop(listener);
-    drain(&shared).await;
+    drain(&shared, &mut sessions).await;
 }
 
-fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, sessions: &mut Group) {
     let Some(place) = shared.admission.client(shared.live.load().limits.max_clients) else {
         shared.metrics.client_refused(Refusal::TooManyClients);
-        tokio::spawn(turn_away(stream, Failure::TooManyClients));
+        sessions.spawn(turn_away(stream, Failure::TooManyClients));
         return;
     };
-    tokio::spawn(super::login::client(stream, peer, shared.clone(), place));
+    sessions.spawn(super::login::client(stream, peer, shared.clone(), place));
 }
 
 /// An error instead of a greeting.
@@ -108,8 +111,9 @@ impl Spare {
 }
 
 /// Sessions that log in now are told too: they are looked at again and again.
-async fn drain(shared: &Shared) {
+async fn drain(shared: &Shared, sessions: &mut Group) {
     while !shared.registry.is_empty() {
+        shared.metrics.sessions_panicked(sessions.reap());
         shared.registry.drain();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -5,6 +5,7 @@
 //! facts are its own, and [`sql::Facts::restrained_by`] can only take a proof away.
 
 use crate::sql::{self, DigestKey, Lexis, Structure};
+use crate::tasks::Thread;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -54,13 +55,12 @@ impl Structures {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start() -> std::io::Result<(Self, Thread)> {
         let (work, jobs) = sync_channel(WAITING);
-        let thread = std::thread::Builder::new().name("dbproxy-parser".to_owned()).stack_size(sql::STACK_BYTES);
-        thread.spawn(move || take_apart(&jobs))?;
+        let thread = Thread::start("dbproxy-parser", Some(sql::STACK_BYTES), move || take_apart(&jobs))?;
         let lifecycle = DefaultLifecycle::default();
         let kept = Cache::with(DIGESTS, KEPT_BYTES, Weighter, RandomState::new(), lifecycle);
-        Ok(Self { kept, hashing: RandomState::new(), work })
+        Ok((Self { kept, hashing: RandomState::new(), work }, thread))
     }
 
     /// What is known already of such statements: the cost of cutting it into tokens, and no wait.
@@ -121,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_statement_is_parsed_once_for_all_its_literals() {
-        let structures = Structures::start().expect("a thread");
+        let (structures, _thread) = Structures::start().expect("a thread");
         assert_eq!(structures.known(b"SELECT * FROM t WHERE a = 1", LEXIS), None);
         let first = structures.of(b"SELECT * FROM t WHERE a = 1", LEXIS).await;
         assert_eq!(first.touches("db", "t", Some("db")), Touch::Reads);
@@ -132,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_bytes_under_another_sql_mode_are_another_statement() {
-        let structures = Structures::start().expect("a thread");
+        let (structures, _thread) = Structures::start().expect("a thread");
         let ansi = Lexis { ansi_quotes: true, ..LEXIS };
         assert_eq!(structures.of(b"SELECT * FROM \"t\"", ansi).await.touches("db", "t", Some("db")), Touch::Reads);
         assert_eq!(structures.known(b"SELECT * FROM \"t\"", LEXIS), None);
@@ -140,14 +140,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_cut_is_answered_at_once_and_not_kept() {
-        let structures = Structures::start().expect("a thread");
+        let (structures, _thread) = Structures::start().expect("a thread");
         assert_eq!(structures.of(b"SELECT /*! 1 */", LEXIS).await.tables, Tables::Unknown);
         assert_eq!(structures.known(b"SELECT /*! 1 */", LEXIS), None);
     }
 
     #[tokio::test]
     async fn what_is_kept_is_bounded() {
-        let structures = Structures::start().expect("a thread");
+        let (structures, _thread) = Structures::start().expect("a thread");
         let columns = "some_column_name, ".repeat(200);
         for n in 0..12_000 {
             let key = structures.key(format!("SELECT {columns} c{n}").as_bytes(), LEXIS).expect("a digest");

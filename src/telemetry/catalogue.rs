@@ -52,6 +52,8 @@ pub(super) const ACCEPTED: Metric =
     counter("dbproxy_proxy_clients_accepted_total", &[], "Clients whose login succeeded.");
 pub(super) const REFUSED: Metric =
     counter("dbproxy_proxy_clients_refused_total", &["reason"], "Clients that were refused, by reason.");
+pub(super) const PANICKED: Metric =
+    counter("dbproxy_proxy_session_panics_total", &[], "Sessions that ended because of a defect of dbproxy.");
 pub(super) const BYTES: Metric = counter(
     "dbproxy_proxy_client_bytes_total",
     &["direction"],
@@ -144,6 +146,7 @@ pub const METRICS: &[Metric] = &[
     CLIENTS,
     ACCEPTED,
     REFUSED,
+    PANICKED,
     BYTES,
     QUERIES,
     QUERY_SECONDS,

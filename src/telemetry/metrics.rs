@@ -28,6 +28,7 @@ pub struct Metrics {
     started: Instant,
     failover: FailoverMetrics,
     accepted: Counter,
+    panicked: Counter,
     failed: Box<[Counter]>,
     refused: Box<[Counter]>,
     hints: [Counter; 3],
@@ -86,6 +87,7 @@ impl Metrics {
             failover: FailoverMetrics::new(&series),
             failed: Fault::WORDS.iter().map(|word| series.counter(&m::FAILED, &[word])).collect(),
             accepted: series.counter(&m::ACCEPTED, &[]),
+            panicked: series.counter(&m::PANICKED, &[]),
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
             hints: ["obeyed", "ignored", "unknown"].map(|word| series.counter(&m::HINTS, &[word])),
             pins: Pins::new(&series),
@@ -128,6 +130,13 @@ impl Metrics {
     /// A client logged in.
     pub fn client_accepted(&self) {
         self.accepted.increment(1);
+    }
+
+    /// So many sessions ended by a panic.
+    pub fn sessions_panicked(&self, count: usize) {
+        if count > 0 {
+            self.panicked.increment(count as u64);
+        }
     }
 
     /// A client was refused.

@@ -10,6 +10,7 @@ use super::stream::Stream;
 use super::tls::{TlsError, acceptor};
 use super::{NOT_RELAYED, nonce};
 use crate::config::{Config, Live, Plaintext, Secret, User};
+use crate::tasks;
 use crate::topology::Hello;
 use crate::wire::{
     AuthPlugin, Capabilities, ChangeUser, ErrPacket, Greeting, HandshakeResponse, LoginHead, Malformed, NONCE_LEN,
@@ -120,8 +121,8 @@ impl Frontend {
     /// The RSA key for clients without TLS: made when the first of them needs it, beside the traffic.
     async fn rsa_key(&self) -> Result<&RsaKey, LoginError> {
         let made = self.rsa.get_or_try_init(|| async {
-            let made = tokio::task::spawn_blocking(RsaKey::generate).await;
-            made.ok().and_then(Result::ok).ok_or(LoginError::NoRsaKey)
+            let made = tasks::compute(RsaKey::generate).await;
+            made.and_then(Result::ok).ok_or(LoginError::NoRsaKey)
         });
         made.await
     }

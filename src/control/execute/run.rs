@@ -11,6 +11,7 @@ use crate::admission::Admission;
 use crate::config::{Hooks, Replication};
 use crate::conn::Registry;
 use crate::failover::{Acks, Done, Failed, FailedHow, LeaseCheck, Order, Outcome, Sets, Step};
+use crate::tasks::isolated;
 use crate::topology::{Failure, GtidHistory, ServerId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -368,10 +369,10 @@ impl Executor {
         let (errant, known) = (errant.clone(), known.clone());
         // A task of its own: the driver panics at events that are cut short.
         let dump = async move { timeout(limit, dump::dump(&address, &user, &tls, &errant, &known)).await };
-        match tokio::spawn(dump).await {
+        match isolated(dump).await {
             Ok(Ok(result)) => result,
             Ok(Err(_elapsed)) => Err(format!("it took more than {} ms", limit.as_millis())),
-            Err(error) => Err(error.to_string()),
+            Err(panic) => Err(panic),
         }
     }
 
