@@ -46,10 +46,10 @@ async fn status(State(view): State<View>) -> Json<Status> {
     Json(Status::of(&view, Instant::now()))
 }
 
-/// How long a session may be busy before whoever asked it is told so.
+/// How long to wait for a busy session before the caller is told that it is busy.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a live session is asked.
+/// A question to a live session.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
@@ -59,7 +59,7 @@ struct Question {
     statement: Option<String>,
 }
 
-/// What that session would do with that statement. The session answers itself, between two commands.
+/// What that session would do with that statement. The session itself answers, between two commands.
 async fn explain(State(view): State<View>, Json(question): Json<Question>) -> Response {
     let Some(session) = view.registry.find(question.session) else {
         return (StatusCode::NOT_FOUND, format!("there is no session {}\n", question.session)).into_response();

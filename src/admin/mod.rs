@@ -1,4 +1,4 @@
-//! What the operator sees of a running dbproxy: HTTP (`http`) and SQL (`sql`), both made of one [`View`].
+//! What the operator sees of a running dbproxy: HTTP (`http`) and SQL (`sql`), both built from one [`View`].
 //!
 //! Reads snapshots; changes nothing. Imports `conn`, `config`, `telemetry`, `topology`; is handed its listeners.
 
@@ -14,7 +14,7 @@ use crate::telemetry::Metrics;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// What there is to see; cheap to clone.
+/// Everything that can be shown; cheap to clone.
 #[derive(Clone)]
 pub struct View {
     /// The cluster.
@@ -27,7 +27,7 @@ pub struct View {
     pub metrics: Arc<Metrics>,
     /// The configuration.
     pub config: Live,
-    /// The failover: how it stands, and what can be asked of it.
+    /// The failover: its state, and the commands that it accepts.
     pub operator: Operator,
     /// True while dbproxy is being shut down.
     pub draining: watch::Receiver<bool>,

@@ -26,9 +26,9 @@ pub struct Status {
 pub struct ClusterStatus {
     /// Configured name.
     pub name: String,
-    /// Rises whenever the server that takes the writes changes.
+    /// Rises whenever the primary changes.
     pub epoch: u64,
-    /// Address of the server that takes the writes.
+    /// Address of the primary.
     pub primary: Option<String>,
     /// `ok`; `degraded`: some server may not be used; `no_primary`, `conflict`: writes wait.
     pub state: String,
@@ -47,7 +47,7 @@ pub struct ServerStatus {
     pub state: String,
     /// Why it is not up.
     pub reason: Option<String>,
-    /// What the operator asked of it: `drain` or `maintenance`.
+    /// What the operator requested: `drain` or `maintenance`.
     #[serde(default)]
     pub mark: Option<String>,
     /// Replication lag in milliseconds; none for a primary or when not known.
@@ -65,15 +65,15 @@ pub struct ServerStatus {
 /// How the failover stands.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FailoverStatus {
-    /// `auto`, `observe` or `manual`: what is in force.
+    /// `auto`, `observe` or `manual`: the mode in force.
     pub mode: String,
-    /// Why it is not what is configured, if it is not.
+    /// Why the mode in force is not the configured one.
     pub mode_reason: Option<String>,
     /// `healthy`, `suspect`, `failing_over`, `switching_over`, `blocked`, ...
     pub state: String,
     /// How far a change has got, or why it is blocked.
     pub detail: Option<String>,
-    /// What is wrong, by name; `none`: nothing.
+    /// The problem's name; `none`: no problem.
     pub problem: String,
     /// What to know or do about it.
     pub advice: String,
@@ -92,7 +92,7 @@ pub struct FailoverStatus {
 pub struct Quarantined {
     /// `host:port` as configured.
     pub server: String,
-    /// What is known.
+    /// The reason.
     pub reason: String,
 }
 

@@ -15,11 +15,11 @@ pub struct Change {
 /// The outcome of a reload.
 #[derive(Clone, Debug)]
 pub struct Reload {
-    /// What to run with from now on: the running configuration with everything taken over that can be.
+    /// The new running configuration: the old one with everything that can change taken from the new file.
     pub config: Config,
-    /// What was taken over.
+    /// The keys that were applied.
     pub applied: Vec<&'static str>,
-    /// What differs and waits for a restart.
+    /// The keys that differ and need a restart.
     pub pending: Vec<&'static str>,
 }
 
@@ -69,7 +69,7 @@ const ROWS: &[Row] = rows! {
     "log.level" Reload log.level;
 };
 
-/// The admin section may come and go, so it is no plain field.
+/// The admin section may appear and disappear, so it is not a plain field.
 const ADMIN: &[Row] = &[
     (
         "admin.address",
@@ -124,13 +124,13 @@ fn rows() -> impl Iterator<Item = &'static Row> {
 }
 
 impl Config {
-    /// What differs between two configurations, without any value.
+    /// The differences between two configurations, without any value.
     pub fn diff(old: &Self, new: &Self) -> Vec<Change> {
         let differs = |(key, effect, same, _): &Row| (!same(old, new)).then_some(Change { key, effect: *effect });
         rows().filter_map(differs).collect()
     }
 
-    /// What a reload of `new` makes of `running`.
+    /// The result of reloading `new` over `running`.
     pub fn reload(running: &Self, new: &Self) -> Reload {
         let mut reload = Reload { config: running.clone(), applied: Vec::new(), pending: Vec::new() };
         for (key, effect, same, take) in rows() {

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: file, line, key, value and the rule that it breaks.
+//! The faults of a configuration: file, line, key, value and the violated rule.
 
 use super::key::{PASSWORD_BYTES_MOST, RULES_MOST, SERVERS_MOST, USER_NAME_BYTES_MOST, USERS_MOST};
 use std::fmt;
@@ -11,15 +11,15 @@ pub struct Complaint {
     pub file: String,
     /// Line in it, counted from 1; `None` when the complaint is that something is missing.
     pub line: Option<usize>,
-    /// Full name of the key; empty when the file is no TOML, or cannot be read.
+    /// Full name of the key; empty if the file is not TOML, or cannot be read.
     pub key: String,
     /// The value, as written; `None` when it is missing or a secret.
     pub value: Option<String>,
-    /// What is asked for.
+    /// The rule.
     pub rule: Rule,
 }
 
-/// What is asked of a value.
+/// The rule for a value.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // Their texts say what they mean.
 pub enum Rule {

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
-/// What is done when the primary is lost.
+/// What to do when the primary is lost.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failover {
-    /// Who decides.
+    /// The mode.
     pub mode: FailoverMode,
-    /// What an acknowledged commit is worth.
+    /// The durability of an acknowledged commit.
     pub durability: Durability,
     /// How many replicas must have a transaction before its commit is acknowledged.
     pub wait_for_replicas: u32,
@@ -28,7 +28,7 @@ pub struct Failover {
     pub never: Vec<Arc<str>>,
     /// Whether a former primary that proves clean is taken back without being asked for.
     pub rejoin: bool,
-    /// What happens to a former primary that has transactions of its own.
+    /// What happens to a former primary with errant transactions.
     pub rejoin_errant: ErrantPolicy,
     /// How long a primary must refuse connections.
     pub refused: Duration,
@@ -40,34 +40,34 @@ pub struct Failover {
     pub heartbeat: Duration,
     /// How long a step may take.
     pub step_timeout: Duration,
-    /// How long the chosen replica may take to apply what it has received.
+    /// How long the candidate may take to apply what it has received.
     pub drain_limit: Duration,
-    /// Switchover: how long transactions may take to end.
+    /// Switchover: how long open transactions may take to end.
     pub switchover_drain: Duration,
-    /// Switchover: how long the chosen replica may take to have all.
+    /// Switchover: how long the candidate may take to catch up.
     pub catch_up: Duration,
     /// Least time between two automatic failovers.
     pub pause_between: Duration,
     /// Most automatic failovers within an hour.
     pub most_per_hour: u32,
-    /// How long the write probe must stand still to be told of.
+    /// How long the write probe must fail before that is reported.
     pub write_stalled: Duration,
     /// How late dbproxy's own timers may be before its own measurements count for nothing.
     pub loop_lag_limit: Duration,
 }
 
-/// Who decides that a replica takes over.
+/// Whether dbproxy promotes a replica.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailoverMode {
     /// dbproxy does, and acts.
     Auto,
-    /// dbproxy says what it would do, and does nothing.
+    /// dbproxy only reports what it would do.
     Observe,
     /// The operator does, by command; dbproxy acts.
     Manual,
 }
 
-/// What an acknowledged commit is worth.
+/// The durability of an acknowledged commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     /// Enough replicas have received it.
@@ -96,7 +96,7 @@ pub struct Replication {
     pub tls_ca: Option<Arc<str>>,
 }
 
-/// Programs that are run beside a failover.
+/// Programs that run beside a failover.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hooks {
     /// Before anything is changed; its failure calls a switchover off.
@@ -105,7 +105,7 @@ pub struct Hooks {
     pub before_blocks_failover: bool,
     /// After all is done, well or not.
     pub after: Option<Hook>,
-    /// To make sure that a lost primary takes no writes any more.
+    /// Makes sure that a lost primary accepts no more writes.
     pub fence: Option<Hook>,
     /// How long each may take.
     pub timeout: Duration,

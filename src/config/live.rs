@@ -22,7 +22,7 @@ impl Live {
         self.0.load()
     }
 
-    /// The same, to keep for longer than a moment.
+    /// The same, for keeping it longer.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Config> {
         self.0.load_full()

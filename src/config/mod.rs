@@ -38,7 +38,7 @@ use std::time::Duration;
 /// All that the operator decides, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Folder for what dbproxy makes itself; `None`: keep it in memory.
+    /// Folder for files that dbproxy creates; `None`: keep them in memory.
     pub data_dir: Option<PathBuf>,
     /// Where clients connect.
     pub listen: Listen,
@@ -50,13 +50,13 @@ pub struct Config {
     pub cluster: Cluster,
     /// How they are watched.
     pub monitor: Monitor,
-    /// What is done when the primary is lost.
+    /// What to do when the primary is lost.
     pub failover: Failover,
     /// The account that replicas use; `None`: no server is ever made to replicate from another.
     pub replication: Option<Replication>,
-    /// Programs that are run beside a failover.
+    /// Programs that run beside a failover.
     pub hooks: Hooks,
-    /// Who may log in; names are unique.
+    /// The accounts; names are unique.
     pub users: Vec<User>,
     /// How servers are connected to.
     pub backend: Backend,
@@ -77,7 +77,7 @@ pub struct Listen {
     pub backlog: u32,
     /// Which connection ids clients are greeted with.
     pub connection_ids: ConnectionIds,
-    /// What clients are shown.
+    /// What is presented to clients.
     pub certificate: Certificate,
     /// Whether a client may go without TLS.
     pub plaintext: Plaintext,
@@ -128,7 +128,7 @@ pub struct Admin {
     pub user: User,
 }
 
-/// The servers, of which one is the primary.
+/// The servers, one of which is the primary.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cluster {
     /// Name for logs, metrics and status.
@@ -171,11 +171,11 @@ pub struct Backend {
 /// TLS to the servers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BackendTls {
-    /// When it is used, and what is verified.
+    /// When TLS is used, and what is verified.
     pub mode: TlsMode,
-    /// Who may sign a server's certificate; given whenever the mode verifies.
+    /// The CA of server certificates; required if the mode verifies.
     pub ca: Option<PathBuf>,
-    /// What dbproxy shows to servers.
+    /// The certificate presented to servers.
     pub identity: Option<KeyPair>,
 }
 
@@ -198,15 +198,15 @@ pub enum TlsMode {
 /// How much of everything.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Clients at once.
+    /// Highest number of clients.
     pub max_clients: u32,
-    /// Connections to one server at once.
+    /// Highest number of connections to one server.
     pub max_connections_per_server: u32,
     /// Prepared statements per session.
     pub max_prepared_statements: u32,
-    /// Statements at once that wait for a primary.
+    /// Highest number of statements that wait for a primary.
     pub max_held_statements: u32,
-    /// Bytes of statements at once that wait for a primary.
+    /// Highest total size of statements that wait for a primary.
     pub max_held_bytes: u64,
     /// Longest statement in bytes that is read for routing.
     pub statement_buffer_bytes: usize,
@@ -227,7 +227,7 @@ pub struct Routing {
     pub lag_limit: Option<Duration>,
     /// How long a statement waits for a primary.
     pub write_wait: Duration,
-    /// What each decision is made by.
+    /// The policy of routing decisions.
     pub policy: crate::route::Policy,
 }
 
@@ -264,7 +264,7 @@ impl Config {
     /// Checks a text whose passwords stand in it; `password_file` and `password_env` are refused.
     ///
     /// # Errors
-    /// Everything that is wrong with it. `file` is what the errors call it.
+    /// Every fault of a configuration. `file` is its name in the errors.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
         check::check(text, file, &load::Nowhere)
     }

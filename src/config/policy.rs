@@ -11,7 +11,7 @@ use std::time::Duration;
 const USUAL: u16 = 100;
 
 impl Failover {
-    /// What `failover` decides by.
+    /// The policy of `failover`.
     #[must_use]
     pub fn policy(&self, cluster: &Cluster, hooks: &Hooks) -> Policy {
         let servers = cluster.servers.iter().map(|address| {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 impl Checker<'_> {
-    /// In their order. A rule behind one that fits every statement would never count, so it is complained of.
+    /// In order. A rule after one that matches every statement would never apply, so that is a fault.
     pub(super) fn rules(&mut self, raw: Vec<Spanned<RoutingRule>>, servers: &[Arc<str>]) -> Vec<Rule> {
         if raw.len() > key::RULES_MOST {
             self.complain("[[rule]]", raw.last().map(Spanned::span), None, Broken::RuleCount);

@@ -13,7 +13,7 @@ impl Secret {
         Self(Zeroizing::new(secret.into()))
     }
 
-    /// The secret itself. Whoever calls this answers for where it goes.
+    /// The secret itself. The caller is responsible for where it goes.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0

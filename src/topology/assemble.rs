@@ -1,20 +1,23 @@
-//! Observations to a [`Topology`]: who is what, who may be read from, who takes the writes.
+//! Turns observations into a [`Topology`]: roles, which servers can be read from, which one accepts writes.
 //!
 //! The rules, in order:
-//! - A server that fails its probes keeps what was last known of it until it is down: at once when the connection is
+//! - A server that fails its probes keeps its last known state until it is down: at once when the connection is
 //!   refused, else after two failed probes that last [`Policy::down_after`] together. What was never seen is down.
-//! - Writable is who has `read_only` off. Two of them, whatever they replicate from, are a conflict; nobody writes.
-//! - The only writable server takes the writes, unless it replicates from a listed server that may be writable too and
-//!   just does not answer: then it is a replica without protection, and writing there would split the cluster.
-//!   It stays the primary when it was it before (two servers that replicate from each other, and the idle one goes).
-//! - Until every server was looked at once nobody takes the writes: the one not seen may be writable as well.
+//! - A server is writable if `read_only` is off. Two writable servers, whatever they replicate from, are a conflict; no
+//!   server accepts writes then.
+//! - The only writable server accepts the writes, unless it replicates from a listed server that may be writable too
+//!   and merely does not answer: then it is an unprotected replica, and writes there would split the cluster. It stays
+//!   the primary if it was the primary before (two servers that replicate from each other, of which the idle one is
+//!   lost).
+//! - No server accepts writes until every server has been probed once: one that has not been seen may be writable as
+//!   well.
 
 use super::observation::{Failure, Miss, Observation, Policy, Receiver, Replication, Seen, Source};
 use super::{Behind, Epoch, Health, Role, Server, ServerId, Topology, Writes};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Judges the latest observation of each server. A server without one has not been looked at yet.
+/// Judges the latest observation of each server. A server without one has not been probed yet.
 ///
 /// The epoch rises exactly when [`Writes`] names other servers than before.
 pub fn assemble(previous: &Topology, observations: &[Observation], policy: &Policy) -> Topology {
@@ -34,7 +37,7 @@ struct Cluster<'a> {
     primary_before: Option<ServerId>,
 }
 
-/// One server: what was known of it, what is seen now.
+/// One server: what was known of it, and what is seen now.
 struct View<'a> {
     before: &'a Arc<Server>,
     now: Now<'a>,
@@ -43,11 +46,11 @@ struct View<'a> {
 enum Now<'a> {
     /// It answered.
     Seen(&'a Seen),
-    /// It does not answer, but not for long enough: all stays as it was.
+    /// It does not answer, but not for long enough: its state is unchanged.
     Held,
     /// It is down.
     Down(&'a Failure),
-    /// Never looked at.
+    /// Never probed.
     Pending,
 }
 
@@ -79,7 +82,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// The listed server that `view` replicates from and that may be writable, as far as we know.
+    /// The listed server that `view` replicates from and that may be writable, as far as known.
     fn exposed_source(&self, view: &View<'_>, seen: &Seen) -> Option<&View<'a>> {
         let was_primary = self.primary_before == Some(view.before.id);
         active_sources(seen)
@@ -98,7 +101,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Why this server does not take the writes, when nobody does.
+    /// Why this server does not accept the writes when no server does.
     fn why_not(&self, view: &View<'_>) -> String {
         let address = &view.before.address;
         match view.now {
@@ -142,8 +145,8 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Whether a replica may be read from. While nobody takes writes there is nothing to miss, so a replica whose source
-    /// is gone stays fit; a stopped one does not.
+    /// Whether a replica can be read from. While no server accepts writes a replica cannot miss any, so a replica whose
+    /// source is gone stays fit; a stopped one does not.
     fn replica_health(&self, view: &View<'_>, seen: &Seen, writes: &Writes, policy: &Policy) -> Health {
         let sources = match &seen.replication {
             Replication::From(sources) => sources,
@@ -175,11 +178,11 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Whether what `primary` writes can arrive at `view`: by one of its sources, or theirs. A source that is not listed
-    /// is trusted.
+    /// Whether the primary's transactions can reach `view`, through one of its sources or theirs. A source that is not
+    /// listed is trusted.
     fn follows(&self, view: &View<'_>, primary: ServerId) -> bool {
         let mut followers = vec![primary];
-        // Each round adds those one step further away.
+        // Each round adds the servers one step further away.
         for _ in &self.views {
             for candidate in &self.views {
                 let arrives = |source: &Source| {
@@ -198,8 +201,8 @@ impl<'a> Cluster<'a> {
         followers.contains(&view.before.id)
     }
 
-    /// The listed server that a source of `view` is: by its UUID, else by its address, else (MariaDB, which has no UUID)
-    /// by its server id, since a replica may know its source by another name than we do.
+    /// The listed server that a source of `view` is: by its UUID, else by its address, else (MariaDB, which has no
+    /// UUID) by its server id, because a replica may know its source by another name than the configuration.
     fn listed(&self, view: &View<'_>, source: &Source) -> Option<&View<'a>> {
         let others = || self.views.iter().filter(|other| other.before.id != view.before.id);
         let uuid = source.server_uuid.as_deref();
@@ -253,7 +256,7 @@ fn sources(seen: &Seen) -> &[Source] {
     }
 }
 
-/// Sources that something may still come from. One whose two threads are both stopped was left on purpose.
+/// Sources that something may still arrive from. One whose two threads are both stopped was abandoned on purpose.
 fn active_sources(seen: &Seen) -> impl Iterator<Item = &Source> {
     sources(seen).iter().filter(|source| source.receiver != Receiver::Stopped || source.applying)
 }

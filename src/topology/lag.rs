@@ -5,31 +5,31 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Positions kept; at four looks a second the last 17 minutes of a primary that is always written to.
+/// Positions kept; at four probes a second this covers the last 17 minutes of a primary that is constantly written to.
 const POSITIONS_MAX: usize = 4096;
 
 /// How far a replica is behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Behind {
-    /// This far, to within the time between two looks.
+    /// This far, within the time between two probes.
     By(Duration),
-    /// This far or further: it misses even the oldest position that is known.
+    /// This far or further: it lacks even the oldest known position.
     AtLeast(Duration),
 }
 
 /// What a primary had executed, and when that was seen.
 ///
-/// A replica's lag is how long it has been without a transaction that the primary was seen to have. Its resolution is the
-/// time between two looks. It needs no clock of any server, and it grows when the connection to the primary is dead though
-/// the replica itself believes to be up to date, as `Seconds_Behind_Source` does until its network timeout.
+/// A replica's lag is the time for which it has lacked a transaction that the primary was seen to have. Its resolution
+/// is the time between two probes. It needs no server's clock. It also grows when the connection to the primary is dead
+/// and the replica believes that it is up to date, as `Seconds_Behind_Source` does until the network timeout.
 #[derive(Clone, Debug, Default)]
 pub struct PositionHistory {
-    /// Each covers the one before it.
+    /// Each position covers the one before it.
     positions: VecDeque<(Instant, Arc<GtidSet>)>,
 }
 
 impl PositionHistory {
-    /// Notes what the primary had at `seen`; times do not go back from call to call.
+    /// Records what the primary had at `seen`; times do not decrease from call to call.
     pub fn note(&mut self, seen: Instant, executed: &Arc<GtidSet>) {
         if self.positions.back().is_some_and(|(_, last)| last == executed) {
             return;
@@ -40,7 +40,7 @@ impl PositionHistory {
         self.positions.push_back((seen, executed.clone()));
     }
 
-    /// How far behind a replica is that had `executed` at `asked`; `None` when nothing was noted yet.
+    /// How far behind a replica is that had `executed` at `asked`; `None` if nothing has been recorded yet.
     pub fn lag(&self, asked: Instant, executed: &GtidSet) -> Option<Behind> {
         self.positions.back()?;
         let missing = self.positions.partition_point(|(_, position)| executed.covers(position));
@@ -49,7 +49,7 @@ impl PositionHistory {
         Some(if missing == 0 { Behind::AtLeast(lag) } else { Behind::By(lag) })
     }
 
-    /// Forgets all, as when another server became the primary.
+    /// Forgets everything, as when another server became the primary.
     pub fn clear(&mut self) {
         self.positions.clear();
     }

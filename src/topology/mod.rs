@@ -1,7 +1,7 @@
-//! The shared nouns: which servers there are, what each is to the cluster, how far each has got.
+//! The shared nouns: which servers exist, what role each has in the cluster, and how far each one is.
 //!
-//! Imports nothing of dbproxy. A [`Topology`] is immutable: `control` builds one, checks it and publishes it;
-//! everybody else reads it. It cannot hold two primaries.
+//! A [`Topology`] is immutable: `control` builds one, checks it and publishes it; all other rooms read it. It cannot
+//! hold two primaries.
 
 mod assemble;
 mod gtid;
@@ -25,7 +25,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct ServerId(pub u16);
 
-/// Counts the changes of "who takes the writes". A decision made under an older epoch is refused.
+/// Counts the changes of the primary. A decision made under an older epoch is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Epoch(pub u64);
 
@@ -38,29 +38,29 @@ pub enum Flavor {
     MariaDb,
 }
 
-/// What a server is to the cluster, by its own word.
+/// A server's role in the cluster, by its own report.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
-    /// Writable, and replicating from no other server of the cluster that may take writes itself.
+    /// Writable, and replicating from no other server of the cluster that may accept writes itself.
     Primary,
     /// Read-only, or replicating from another server of the cluster.
     Replica,
-    /// Not known: never seen, or not answering.
+    /// Unknown: never seen, or not answering.
     Unknown,
 }
 
-/// Whether a server may be used now; the text says why not.
+/// Whether a server can be used now; the text says why not.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Health {
     /// Answers its probes.
     Up,
     /// Answers, and must not be read from (replication stopped, lag over the limit, ...).
     Unfit(String),
-    /// Does not answer, or refuses us.
+    /// Does not answer, or rejects the login.
     Down(String),
 }
 
-/// The facts of a server's greeting that a client of ours must see too.
+/// The facts of a server's greeting that a client must see too.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hello {
     /// Capability flags: MySQL's 32 bits below, MariaDB's extended 32 bits above.
@@ -82,11 +82,11 @@ pub struct Server {
     pub id: ServerId,
     /// `host:port` as configured.
     pub address: Arc<str>,
-    /// What it is to the cluster.
+    /// Its role in the cluster.
     pub role: Role,
-    /// Whether it may be used.
+    /// Whether it can be used.
     pub health: Health,
-    /// Whether it accepts writes (`read_only` off), by its own word; `None` when not known: never seen, or down.
+    /// Whether it accepts writes (`read_only` off), by its own report; `None` if not known: never seen, or down.
     pub writable: Option<bool>,
     /// Product; `None` when never seen.
     pub flavor: Option<Flavor>,
@@ -94,26 +94,26 @@ pub struct Server {
     pub server_uuid: Option<Arc<str>>,
     /// `server_id`; `None` when never seen.
     pub server_id: Option<u32>,
-    /// What it greets with; `None` when never seen.
+    /// Its greeting; `None` if never seen.
     pub hello: Option<Arc<Hello>>,
     /// Global `sql_mode` has `ANSI_QUOTES`: `"x"` is an identifier in new sessions.
     pub ansi_quotes: bool,
-    /// Replication lag in milliseconds: measured by position, else the server's own word in whole seconds; `None` for a
-    /// primary or when not known.
+    /// Replication lag in milliseconds: measured by position, else the server's own value in whole seconds; `None` for
+    /// a primary or if not known.
     pub lag_ms: Option<u64>,
-    /// Transactions executed (MySQL `gtid_executed`, MariaDB `gtid_current_pos`); `None` when GTIDs are off or unknown.
+    /// Executed transactions (MySQL `gtid_executed`, MariaDB `gtid_current_pos`); `None` if GTIDs are off or unknown.
     pub gtid_executed: Option<Arc<GtidSet>>,
-    /// When the latest look began that it answered: all that it had acknowledged by then is in `gtid_executed`. `None` when
-    /// never seen.
+    /// When the latest probe began that it answered: everything that it had acknowledged by then is in `gtid_executed`.
+    /// `None` if never seen.
     pub looked: Option<Instant>,
-    /// When it could be read from again, after it could not; `None` when it always could, or never.
+    /// When it became readable again after it was not; `None` if it always was, or never.
     pub returned: Option<Instant>,
-    /// What the operator asked of it.
+    /// What the operator requested.
     pub mark: Mark,
 }
 
 impl Server {
-    /// A server that nobody has looked at yet.
+    /// A server that has not been probed yet.
     pub fn unseen(id: ServerId, address: Arc<str>) -> Self {
         Self {
             id,
@@ -145,14 +145,14 @@ impl Server {
     }
 }
 
-/// Who takes the writes.
+/// Which server accepts the writes.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Writes {
     /// Exactly this server.
     Primary(ServerId),
-    /// Nobody; the text says what was seen. Writes wait.
+    /// None; the text says what was seen. Writes wait.
     Nobody(String),
-    /// These servers are all writable. Writes stop: which of them is right is not ours to guess.
+    /// These servers are all writable. Writes stop, because dbproxy cannot tell which of them is right.
     Conflict(Vec<ServerId>),
 }
 
@@ -173,18 +173,18 @@ pub struct Topology {
     pub cluster: Arc<str>,
     /// Rises whenever `writes` changes.
     pub epoch: Epoch,
-    /// Who takes the writes.
+    /// Which server accepts the writes.
     pub writes: Writes,
-    /// While nobody takes new writes: where open transactions may go on and end.
+    /// While no server accepts new writes: where open transactions may continue and end.
     pub draining: Option<ServerId>,
     /// All configured servers, indexed by [`ServerId`].
     pub servers: Vec<Arc<Server>>,
 }
 
 impl Topology {
-    /// The cluster before anybody has looked: no role known, nobody takes writes, epoch 0.
+    /// The cluster before any probe: no role is known, no server accepts writes, epoch 0.
     ///
-    /// The addresses are `host:port`, at most 65536 of them; what is beyond is left out.
+    /// The addresses are `host:port`, at most 65536 of them; further ones are ignored.
     pub fn unseen(cluster: Arc<str>, addresses: &[Arc<str>]) -> Self {
         let servers =
             (0..=u16::MAX).zip(addresses).map(|(id, address)| Arc::new(Server::unseen(ServerId(id), address.clone())));
@@ -197,7 +197,7 @@ impl Topology {
         }
     }
 
-    /// The server that takes the writes, if there is exactly one.
+    /// The server that accepts the writes, if there is exactly one.
     pub fn primary(&self) -> Option<&Arc<Server>> {
         match self.writes {
             Writes::Primary(id) => self.server(id),

@@ -1,23 +1,23 @@
-//! When a server was looked at, when it came back, and what the operator asked of it.
+//! When a server was last probed, when it came back, and what the operator requested for it.
 
 use super::{Health, Server, ServerId, Topology};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What the operator asked of a server. It stays until the operator says otherwise, whatever the server does.
+/// What the operator requested for a server. It stays until the operator changes it, whatever the server does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Mark {
-    /// Nothing: it is used as far as it can be.
+    /// Nothing: the server is used as far as it can be.
     #[default]
     None,
-    /// Gets no new work: reads go elsewhere, and so does each session that still reads there.
+    /// No new work: reads go elsewhere, and so does each session that still reads there.
     Drain,
-    /// The same, while somebody works on it: that it fails is no news.
+    /// The same while somebody works on the server; its failures are not reported.
     Maintenance,
 }
 
 impl Mark {
-    /// As shown to people; `None` when nothing was asked.
+    /// The word shown to people; `None` if nothing was requested.
     pub const fn as_str(self) -> Option<&'static str> {
         match self {
             Self::None => None,
@@ -28,12 +28,12 @@ impl Mark {
 }
 
 impl Server {
-    /// Whether reads may be sent to it: it answers, is fit, and the operator lets it.
+    /// Whether reads may be sent to it: it answers, is fit, and the operator allows it.
     pub fn takes_reads(&self) -> bool {
         self.health == Health::Up && self.mark == Mark::None
     }
 
-    /// Whether nobody has looked at it yet.
+    /// Whether it has never been probed.
     pub fn is_unseen(&self) -> bool {
         self.flavor.is_none() && self.health == Self::not_looked_at()
     }
@@ -44,7 +44,7 @@ impl Server {
 }
 
 impl Topology {
-    /// The same with the operator's mark on one server; an id that is not there changes nothing.
+    /// The same topology with the operator's mark on one server; an unknown id changes nothing.
     #[must_use]
     pub fn marked(mut self, id: ServerId, mark: Mark, now: Instant) -> Self {
         if let Some(server) = self.servers.get_mut(usize::from(id.0)).filter(|server| server.mark != mark) {
@@ -58,9 +58,9 @@ impl Topology {
         self
     }
 
-    /// The same with the times: `looked` tells when the latest look began that a server answered.
+    /// The same topology with the times: `looked` returns when the latest probe began that a server answered.
     ///
-    /// A server that could not be read from in `before` and can be now has returned, unless it was never looked at.
+    /// A server that could not be read from in `before` and can be now has returned, unless it was never probed.
     #[must_use]
     pub fn stamped(mut self, before: &Self, looked: impl Fn(ServerId) -> Option<Instant>) -> Self {
         for (server, old) in self.servers.iter_mut().zip(&before.servers) {
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(returned(&up.clone().stamped(&unseen, |_| Some(start))), None);
         let back = up.clone().stamped(&down, |_| Some(start));
         assert_eq!(returned(&back), Some(start));
-        // It came back once, however often it is looked at since.
+        // It came back once, however often it is probed afterwards.
         let later = start + Duration::from_secs(1);
         let again = back.clone().stamped(&back, |_| Some(later));
         assert_eq!((returned(&again), again.servers[0].looked), (Some(start), Some(later)));

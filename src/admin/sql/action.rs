@@ -5,7 +5,7 @@ use crate::control::Ask;
 use crate::failover::{Command, Force, MaintenanceState, RejoinErrant};
 use crate::topology::{ServerId, Topology};
 
-/// What the statements look like.
+/// The syntax of the statements.
 pub(super) const USAGE: &str = "SWITCHOVER [TO 'server'] [DRY RUN], FAILOVER [TO 'server'] [DRY RUN | FORCE], REJOIN 'server' [CLONE], \
      PAUSE, RESUME, ACKNOWLEDGE, DRAIN 'server', MAINTENANCE 'server' ON|OFF, WHY, EVENTS, each with FORMAT JSON; \
      a server is named as in cluster.servers";
@@ -26,7 +26,7 @@ pub(super) struct Action {
     pub(super) form: Form,
 }
 
-/// Reads one. `None`: it is no such statement; an error: it is, and cannot be read.
+/// Parses one. `None`: it is not such a statement; an error: it is, and is malformed.
 pub(super) fn parse(text: &str, topology: &Topology) -> Option<Result<Action, String>> {
     let tokens = tokens(text)?;
     let mut words = Words { rest: &tokens, topology };

@@ -40,10 +40,10 @@ pub enum Eof {
 /// Why the engine gave no answer.
 #[derive(Debug, Error)]
 pub enum Ended {
-    /// It returned, and can be given nothing more.
+    /// The engine has returned and accepts nothing more.
     #[error("the admin engine ended")]
     Returned(#[source] Option<io::Error>),
-    /// What it was to be given is not exactly one packet; it was given nothing.
+    /// The input is not exactly one packet; nothing was passed on.
     #[error("not exactly one packet")]
     NotOnePacket,
 }
@@ -55,7 +55,7 @@ pub struct Engine {
     answered: Arc<Mutex<Option<Result<Table, String>>>>,
 }
 
-/// What is between us and the engine.
+/// The state shared with the engine.
 #[derive(Default)]
 struct Pipe {
     given: Vec<u8>,
@@ -68,7 +68,7 @@ impl Engine {
     /// Starts an engine for a client whose connection phase is done: `user` and `connection_id` are that client's.
     ///
     /// # Errors
-    /// The engine does not take its own handshake.
+    /// The engine rejected its own handshake.
     pub fn new(view: View, user: &str, connection_id: u32, eof: Eof) -> Result<Self, Ended> {
         let pipe = Arc::new(Mutex::new(Pipe::default()));
         let answered = Arc::default();
@@ -108,12 +108,12 @@ impl Engine {
         Ok(std::mem::take(&mut self.pipe().answer))
     }
 
-    /// What the next packet is to be answered with, whatever its statement: the control plane has answered already.
+    /// The response to the next packet, whatever its statement: the control plane has already answered.
     pub(super) fn answer(&mut self, answer: Result<Table, String>) {
         *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 
-    /// Runs the engine until it asks for what is not there.
+    /// Polls the engine until it asks for input that is not there.
     fn poll(&mut self) -> Result<(), Ended> {
         match self.run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => {
@@ -180,7 +180,7 @@ impl AsyncWrite for End {
     }
 }
 
-/// What the engine asks us.
+/// The engine's callbacks.
 struct Shim {
     view: View,
     asker: Asker,
@@ -211,7 +211,7 @@ impl<W: AsyncWrite + Send + Unpin> AsyncMysqlShim<W> for Shim {
         writer.ok().await // Clients that must name a schema may name any.
     }
 
-    // The front refuses what leads here.
+    // The front refuses everything that leads here.
     async fn on_prepare<'a>(&'a mut self, _: &'a str, writer: StatementMetaWriter<'a, W>) -> io::Result<()> {
         writer.error(ErrorKind::ER_UNKNOWN_COM_ERROR, b"no prepared statements here".as_slice()).await
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 /// Longest admin statement in bytes.
 pub(super) const STATEMENT_BYTES_MOST: usize = 65_536;
-/// How long a client may take to take an answer.
+/// How long a client may take to read its response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an action is waited for; it goes on all the same.
@@ -34,7 +34,7 @@ pub enum FrontError {
     /// It sent no command for too long.
     #[error("no command in time")]
     Idle,
-    /// It does not take its answer.
+    /// The client does not read its response.
     #[error("the answer was not taken in time")]
     Stalled,
     /// Its packet is out of order, or too long.
@@ -108,7 +108,7 @@ pub async fn talk(
     }
 }
 
-/// Does what a statement says that does something. `None`: it is none.
+/// Carries out a statement that is a command. `None`: it is not one.
 async fn act(payload: &[u8], view: &View) -> Option<Result<Table, String>> {
     let text = payload.strip_prefix(&[COM_QUERY]).and_then(|text| std::str::from_utf8(text).ok())?;
     let action = match action::parse(text, &view.topology.load())? {
@@ -125,7 +125,7 @@ enum Command {
     Refused(&'static Refusal),
 }
 
-/// What may reach the engine: only what it does rightly.
+/// What may reach the engine: only what the engine handles correctly.
 fn command(payload: &[u8]) -> Command {
     match payload.split_first() {
         Some((&COM_QUIT, _)) => Command::Quit,

@@ -1,8 +1,8 @@
-//! Admin statements: what the operator asks, and what clients send by themselves when they connect.
+//! Admin statements: what the operator asks for, and what clients send by themselves when they connect.
 
 use thiserror::Error;
 
-/// What a statement asks for.
+/// A statement's meaning.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Statement {
     /// `SHOW ... [LIKE '...']`.

@@ -17,14 +17,14 @@ pub(super) struct Table {
     pub rows: Vec<Vec<Option<String>>>,
 }
 
-/// Who asks.
+/// The account that asks.
 #[derive(Clone, Debug)]
 pub(super) struct Asker {
     pub user: String,
     pub connection_id: u32,
 }
 
-/// What the control plane answered. For people: one row for each entry of the list in it, or one for each value.
+/// The answer of the control plane. For people: one row for each entry of its list, or one for each value.
 pub(super) fn of_answer(answer: &serde_json::Value, form: Form) -> Table {
     if form == Form::Json {
         return table(&["json"], vec![vec![Some(answer.to_string())]]);
@@ -176,7 +176,7 @@ fn rules(view: &View) -> Table {
     table(&["name", "does", "hits"], rows.collect())
 }
 
-/// What a rule does, in the words of the configuration.
+/// What a rule does, in the configuration's words.
 fn does(rule: &Rule, topology: &Topology) -> String {
     let Action { demand, timeout, reject } = &rule.action;
     let place = demand.place.map(|place| match place {
@@ -205,7 +205,7 @@ fn select(expressions: &[(Expression, String)], view: &View, asker: &Asker) -> T
     }
 }
 
-/// What the interface calls itself: clients read a server's abilities off the number.
+/// The interface's version: clients derive a server's abilities from the number.
 pub(super) const VERSION: &str = concat!("8.0.0-dbproxy-", env!("CARGO_PKG_VERSION"));
 
 /// Variables that clients ask for when they connect; any other is NULL.

@@ -1,4 +1,4 @@
-//! All transactions that a server has, of either flavour, exactly enough to find those that nobody else has.
+//! All transactions that a server has, for either product, precise enough to find those that no other server has.
 
 use super::mysql::{uuid, write_uuid};
 use super::scan::Scan;
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// All transactions that a server has. [`GtidSet`] says how far a session must see; this says what would be lost, and what is
-/// errant.
+/// All transactions that a server has. [`GtidSet`] says how far a session must see; this says what would be lost, and
+/// what is errant.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GtidHistory {
@@ -18,7 +18,7 @@ pub enum GtidHistory {
     MariaDb(#[serde(with = "text")] MariaDbGtidState),
 }
 
-/// Who wrote a transaction first.
+/// The server that first wrote a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -29,7 +29,7 @@ pub enum Origin {
 }
 
 impl GtidHistory {
-    /// Nothing, of this flavour.
+    /// The empty history of this product.
     pub fn empty(flavor: Flavor) -> Self {
         match flavor {
             Flavor::MySql => Self::MySql(MySqlGtidSet::default()),
@@ -48,7 +48,7 @@ impl GtidHistory {
         })
     }
 
-    /// Which product's it is.
+    /// The product.
     pub const fn flavor(&self) -> Flavor {
         match self {
             Self::MySql(_) => Flavor::MySql,
@@ -56,7 +56,7 @@ impl GtidHistory {
         }
     }
 
-    /// Whether all of `other` is in `self`. Of different flavours: only when `other` is empty.
+    /// Whether all of `other` is in `self`. For different products only if `other` is empty.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::MySql(this), Self::MySql(other)) => this.covers(other),
@@ -65,7 +65,7 @@ impl GtidHistory {
         }
     }
 
-    /// Adds all of `other`. Of different flavours: adds to nothing, else leaves `self` as it is.
+    /// Adds all of `other`. For different products it replaces an empty `self`, and otherwise changes nothing.
     pub fn merge(&mut self, other: &Self) {
         match (&mut *self, other) {
             (Self::MySql(this), Self::MySql(other)) => this.merge(other),
@@ -75,7 +75,7 @@ impl GtidHistory {
         }
     }
 
-    /// Takes all of `other` out.
+    /// Removes all of `other`.
     pub fn subtract(&mut self, other: &Self) {
         match (self, other) {
             (Self::MySql(this), Self::MySql(other)) => this.subtract(other),
@@ -92,9 +92,10 @@ impl GtidHistory {
         rest
     }
 
-    /// Whether the two can't both have come from the same primaries: what one of those wrote each has only up to a point, and here either
-    /// has some that the other lacks. MySQL: of one server; what several wrote can be put together. MariaDB: in one domain, whoever wrote
-    /// there, since its numbers are one sequence.
+    /// Whether the two cannot both have come from the same primaries: of what one primary wrote a server has everything
+    /// up to some point, and here each side has some that the other lacks. MySQL: of one server; what several servers
+    /// wrote can be combined. MariaDB: within one domain, whichever server wrote there, because its numbers are one
+    /// sequence.
     pub fn contradicts(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::MySql(this), Self::MySql(other)) => this.contradicts(other),
@@ -103,13 +104,13 @@ impl GtidHistory {
         }
     }
 
-    /// What came from one of `origins`.
+    /// What one of `origins` wrote.
     #[must_use]
     pub fn only_from(&self, origins: &[Origin]) -> Self {
         self.filtered(|origin| origins.contains(&origin))
     }
 
-    /// What came from none of `origins`.
+    /// What none of `origins` wrote.
     #[must_use]
     pub fn not_from(&self, origins: &[Origin]) -> Self {
         self.filtered(|origin| !origins.contains(&origin))
@@ -124,8 +125,8 @@ impl GtidHistory {
         kept
     }
 
-    /// What a MariaDB replica has that receives this history as a stream and is at `position` (`Gtid_IO_Pos`). MySQL names
-    /// each transaction that it received, so there it is nothing more.
+    /// What a MariaDB replica has that receives this history as a stream and is at `position` (`Gtid_IO_Pos`). MySQL
+    /// names each received transaction, so there it adds nothing.
     #[must_use]
     pub fn up_to(&self, position: &MariaDbGtidPosition) -> Self {
         match self {
@@ -134,7 +135,8 @@ impl GtidHistory {
         }
     }
 
-    /// How far a session must see to see all of it; also what `WAIT_FOR_EXECUTED_GTID_SET` and `MASTER_GTID_WAIT` take.
+    /// How far a session must see to see all of it; also the argument of `WAIT_FOR_EXECUTED_GTID_SET` and
+    /// `MASTER_GTID_WAIT`.
     pub fn position(&self) -> GtidSet {
         match self {
             Self::MySql(set) => GtidSet::MySql(set.clone()),
@@ -142,7 +144,7 @@ impl GtidHistory {
         }
     }
 
-    /// Nothing in it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::MySql(set) => set.is_empty(),
@@ -164,7 +166,7 @@ impl Origin {
     /// Reads a `server_uuid`.
     ///
     /// # Errors
-    /// The text is none.
+    /// The text is not a UUID.
     pub fn uuid(text: &str) -> Result<Self, GtidError> {
         let mut scan = Scan::new(text)?;
         let uuid = uuid(&mut scan)?;

@@ -1,4 +1,4 @@
-//! All that a MariaDB server has, by domain and by the server that wrote it: `gtid_binlog_state`.
+//! Everything that a MariaDB server has, by domain and by the server that wrote it: `gtid_binlog_state`.
 //!
 //! <https://mariadb.com/docs/server/ha-and-performance/standard-replication/gtid> ("gtid_binlog_state").
 
@@ -11,9 +11,9 @@ use std::str::FromStr;
 
 /// Per replication domain and server the last transaction that this server wrote there and that is held.
 ///
-/// A position (`gtid_slave_pos`) has one transaction a domain, so two servers of which each has a transaction number 12 of
-/// its own look alike. Here they don't: what a server wrote itself stands beside what the primary wrote. It is the set of
-/// all transactions up to each entry, on the ground that a server's own sequence numbers rise and that replication leaves none out.
+/// A position (`gtid_slave_pos`) has one transaction per domain, so two servers that each wrote a transaction number 12
+/// look alike. Here they do not: what a server wrote itself is listed beside what the primary wrote. The value is the
+/// set of all transactions up to each entry, because a server's own sequence numbers rise and replication skips none.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct MariaDbGtidState {
     /// (domain, server) → last sequence number.
@@ -33,14 +33,14 @@ impl MariaDbGtidState {
         }
     }
 
-    /// Leaves, per domain and server, what goes further than `other`.
+    /// Keeps, per domain and server, what goes further than `other`.
     ///
-    /// What is left is named by its last transaction alone: of `0-1-9` less `0-1-7` stays `0-1-9`, which stands for 8 and 9.
+    /// The rest is named by its last transaction alone: `0-1-9` less `0-1-7` stays `0-1-9`, which stands for 8 and 9.
     pub fn subtract(&mut self, other: &Self) {
         self.last.retain(|writer, sequence| other.last.get(writer).is_none_or(|held| held < sequence));
     }
 
-    /// Leaves only what is in `other` too.
+    /// Keeps only what is in `other` too.
     pub fn intersect(&mut self, other: &Self) {
         self.last.retain(|writer, sequence| {
             let held = other.last.get(writer);
@@ -49,13 +49,14 @@ impl MariaDbGtidState {
         });
     }
 
-    /// Leaves only transactions of servers whose `server_id` `keeps` says yes to.
+    /// Keeps only transactions of servers whose `server_id` satisfies `keeps`.
     pub fn retain(&mut self, keeps: impl Fn(u32) -> bool) {
         self.last.retain(|(_, server), _| keeps(*server));
     }
 
-    /// Whether in one domain each has transactions that the other lacks. A domain is one sequence, whoever wrote it, so two of its replicas
-    /// can't come to this, and what one has can't be given to the other.
+    /// Whether each side has transactions in one domain that the other lacks. A domain is one sequence, whichever
+    /// server wrote it, so two of its replicas cannot differ like this, and neither can give its transactions to the
+    /// other.
     pub fn contradicts(&self, other: &Self) -> bool {
         let domains: BTreeSet<u32> = self.last.keys().map(|(domain, _)| *domain).collect();
         domains.into_iter().any(|domain| {
@@ -71,8 +72,8 @@ impl MariaDbGtidState {
         })
     }
 
-    /// Leaves what a replica has received that gets `self` as a stream and is at `position`: per domain nothing beyond the
-    /// position's sequence number, and no domain that the position does not name.
+    /// Keeps what a replica has received that gets `self` as a stream and is at `position`: per domain nothing beyond
+    /// the position's sequence number, and no domain that the position does not name.
     pub fn up_to(&self, position: &MariaDbGtidPosition) -> Self {
         let mut held = Self::default();
         for (domain, server, sequence) in position.transactions() {
@@ -84,7 +85,7 @@ impl MariaDbGtidState {
         held
     }
 
-    /// The position that this amounts to: per domain its highest transaction.
+    /// The corresponding position: per domain its highest transaction.
     pub fn position(&self) -> MariaDbGtidPosition {
         let mut position = MariaDbGtidPosition::default();
         for (&(domain, server), &sequence) in &self.last {
@@ -93,7 +94,7 @@ impl MariaDbGtidState {
         position
     }
 
-    /// Nothing in it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.last.is_empty()
     }
@@ -105,7 +106,7 @@ impl MariaDbGtidState {
 }
 
 impl From<&MariaDbGtidPosition> for MariaDbGtidState {
-    /// Only the transactions that the position names: what other servers wrote before them is not known from it.
+    /// Only the transactions that the position names: it does not say what other servers wrote before them.
     fn from(position: &MariaDbGtidPosition) -> Self {
         Self::default().up_to(position)
     }

@@ -1,4 +1,4 @@
-//! GTID positions of both flavours: how far a server has got, how far a session must see.
+//! GTID positions of both products: how far a server is, and how far a session must see.
 //!
 //! MySQL: <https://dev.mysql.com/doc/refman/9.7/en/replication-gtids-concepts.html>;
 //! MariaDB: <https://mariadb.com/docs/server/ha-and-performance/standard-replication/gtid>.
@@ -22,15 +22,15 @@ use thiserror::Error;
 /// Longest text that is read as a GTID position, in bytes. Real ones have a few kilobytes at most.
 pub const GTID_TEXT_LEN_MAX: usize = 16 << 20;
 
-/// A GTID text that is none.
+/// A text that is not a GTID position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum GtidError {
-    /// Something else stands where this was due.
+    /// Something else was found where this was expected.
     #[error("GTID position: {expected} expected at byte {offset}")]
     Expected {
-        /// What was due.
+        /// What was expected.
         expected: &'static str,
-        /// Where, in bytes from the start of the text.
+        /// The place, in bytes from the start of the text.
         offset: usize,
     },
     /// The text is longer than [`GTID_TEXT_LEN_MAX`].
@@ -49,7 +49,7 @@ pub enum GtidSet {
 }
 
 impl GtidSet {
-    /// Nothing, of this flavour.
+    /// The empty set of this product.
     pub fn empty(flavor: Flavor) -> Self {
         match flavor {
             Flavor::MySql => Self::MySql(MySqlGtidSet::default()),
@@ -57,7 +57,7 @@ impl GtidSet {
         }
     }
 
-    /// Reads what a server of this flavour prints; the empty text is the empty set.
+    /// Parses what a server of this product prints; the empty text is the empty set.
     ///
     /// # Errors
     /// [`GtidError`] names what was expected and where, or the text is too long.
@@ -68,7 +68,8 @@ impl GtidSet {
         })
     }
 
-    /// Whether everything in `other` is in `self`. Sets of different flavours never cover each other, unless `other` is empty.
+    /// Whether everything in `other` is in `self`. Sets of different products never cover each other unless `other` is
+    /// empty.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::MySql(this), Self::MySql(other)) => this.covers(other),
@@ -77,7 +78,7 @@ impl GtidSet {
         }
     }
 
-    /// Adds `other`. Of different flavours: replaces `self`.
+    /// Adds `other`. For different products it replaces `self`.
     pub fn merge(&mut self, other: &Self) {
         match (&mut *self, other) {
             (Self::MySql(this), Self::MySql(other)) => this.merge(other),
@@ -86,8 +87,8 @@ impl GtidSet {
         }
     }
 
-    /// What `executed` has from the origins in `self`, up to where `self` ends there: all of `self` that `executed` has, and
-    /// what came before it. Of different flavours: nothing.
+    /// What `executed` has from the origins in `self`, up to where `self` ends there: all of `self` that `executed`
+    /// has, and what came before it. For different products: nothing.
     #[must_use]
     pub fn within(&self, executed: &Self) -> Self {
         match (self, executed) {
@@ -100,7 +101,7 @@ impl GtidSet {
         }
     }
 
-    /// Nothing in it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::MySql(set) => set.is_empty(),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-/// Highest transaction number: the server's are signed, and the last value is its end mark.
+/// Highest transaction number: the server's numbers are signed, and the last value is its end mark.
 const NUMBER_MAX: u64 = i64::MAX as u64 - 1;
 /// Longest tag, in characters.
 const TAG_LEN_MAX: usize = 32;
@@ -58,7 +58,7 @@ impl MySqlGtidSet {
         }
     }
 
-    /// What `executed` has from the sources in `self`, up to the last transaction of `self` from there.
+    /// What `executed` has from the sources in `self`, up to the last transaction of `self` from each.
     #[must_use]
     pub fn within(&self, executed: &Self) -> Self {
         let part = |(source, wanted): (&Source, &Vec<Interval>)| {
@@ -70,7 +70,7 @@ impl MySqlGtidSet {
         Self { sources: self.sources.iter().filter_map(part).collect() }
     }
 
-    /// Takes every transaction of `other` out (`GTID_SUBTRACT(self, other)`).
+    /// Removes every transaction of `other` (`GTID_SUBTRACT(self, other)`).
     pub fn subtract(&mut self, other: &Self) {
         for (source, taken) in &other.sources {
             if let Some(held) = self.sources.get_mut(source) {
@@ -80,20 +80,20 @@ impl MySqlGtidSet {
         self.sources.retain(|_, intervals| !intervals.is_empty());
     }
 
-    /// Leaves only what is in `other` too.
+    /// Keeps only what is in `other` too.
     pub fn intersect(&mut self, other: &Self) {
         let mut rest = self.clone();
         rest.subtract(other);
         self.subtract(&rest);
     }
 
-    /// Leaves only transactions that came from servers whose UUID `keeps` says yes to.
+    /// Keeps only transactions of servers whose UUID satisfies `keeps`.
     pub fn retain(&mut self, keeps: impl Fn([u8; 16]) -> bool) {
         self.sources.retain(|source, _| keeps(source.uuid));
     }
 
-    /// Whether of one server's transactions each has some that the other lacks. Who has received from that server has all up to a point,
-    /// so two of its replicas can't come to this.
+    /// Whether each side has transactions of one server that the other lacks. A replica has everything from that server
+    /// up to some point, so two of its replicas cannot differ like this.
     pub fn contradicts(&self, other: &Self) -> bool {
         let uuids: BTreeSet<[u8; 16]> = self.sources.keys().map(|source| source.uuid).collect();
         uuids.into_iter().any(|uuid| {
@@ -110,19 +110,19 @@ impl MySqlGtidSet {
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// No transaction in it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
 }
 
-/// What of the sorted intervals `held` is in none of the sorted intervals `taken`. One walk over both.
+/// What is in the sorted intervals `held` and in none of the sorted intervals `taken`. One pass over both.
 fn difference(held: &[Interval], taken: &[Interval]) -> Vec<Interval> {
     let mut left = Vec::with_capacity(held.len());
     let mut taken = taken.iter().copied().peekable();
     for &Interval { mut first, last } in held {
         while taken.next_if(|interval| interval.last < first).is_some() {}
-        // An interval of `taken` may reach into the next of `held`, so the last one is only looked at.
+        // An interval of `taken` may extend into the next of `held`, so the last one is only peeked at.
         while let Some(cut) = taken.peek().copied().filter(|cut| cut.first <= last && first <= last) {
             if cut.first > first {
                 left.push(Interval { first, last: cut.first - 1 });
@@ -145,7 +145,7 @@ fn holds(held: &[Interval], wanted: Interval) -> bool {
     after.checked_sub(1).and_then(|index| held.get(index)).is_some_and(|interval| interval.last >= wanted.last)
 }
 
-/// Sorts, and joins what overlaps or touches.
+/// Sorts, and joins intervals that overlap or touch.
 fn normalize(intervals: &mut Vec<Interval>) {
     intervals.sort();
     intervals.dedup_by(|next, kept| {
@@ -160,12 +160,12 @@ fn normalize(intervals: &mut Vec<Interval>) {
 impl FromStr for MySqlGtidSet {
     type Err = GtidError;
 
-    /// Reads `UUID:1-3:5:tag:1,UUID:…` in any case, with blanks and line ends between its parts, as servers print it.
+    /// Parses `UUID:1-3:5:tag:1,UUID:…` in any case, with blanks and line ends between its parts, as servers print it.
     fn from_str(text: &str) -> Result<Self, GtidError> {
         let mut scan = Scan::new(text)?;
         let mut sources: BTreeMap<Source, Vec<Interval>> = BTreeMap::new();
         while scan.peek().is_some() {
-            // The server, too, lets commas stand with nothing between them.
+            // The server also accepts commas with nothing between them.
             if !scan.take(b',') {
                 source_intervals(&mut scan, &mut sources)?;
             }
