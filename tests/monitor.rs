@@ -106,7 +106,8 @@ fn roles_greetings_and_positions_are_found() {
             assert_eq!(seen.server_id.map(|id| id.to_string()), Some(real.value("SELECT @@server_id")));
             let plugin = &seen.hello.as_ref().unwrap().auth_plugin;
             assert_eq!(plugin, if flavor == Flavor::MySql { "caching_sha2_password" } else { "mysql_native_password" });
-            assert!(!seen.ansi_quotes);
+            assert_eq!(seen.defaults.get("sql_mode"), Some(&*real.value("SELECT @@global.sql_mode")));
+            assert!(seen.defaults.is_on("autocommit") && !seen.defaults.runs_init_connect());
         }
         assert!(topology.servers[1..].iter().all(|replica| replica.lag_ms == Some(0)));
     }

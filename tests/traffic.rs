@@ -10,6 +10,8 @@ mod backwards;
 mod carried;
 #[path = "traffic/crowds.rs"]
 mod crowds;
+#[path = "traffic/defaults.rs"]
+mod defaults;
 #[path = "traffic/fallback.rs"]
 mod fallback;
 #[path = "traffic/freshness.rs"]

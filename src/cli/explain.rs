@@ -8,7 +8,7 @@ use dbproxy::route::{Frontier, Load, Moment, Route};
 use dbproxy::session::{self, Explained, Login, Outcome, Session};
 use dbproxy::sql::{self, CharsetFamily, Facts, Lexis, Structure, TableUse, Tables};
 use dbproxy::tasks;
-use dbproxy::topology::{Epoch, Flavor, Health, Role, ServerId, Topology, Writes};
+use dbproxy::topology::{Defaults, Epoch, Flavor, Health, Role, ServerId, Topology, Writes};
 use dbproxy::wire::{Capabilities, Status};
 use serde_json::Value;
 use std::sync::Arc;
@@ -159,6 +159,7 @@ fn explained(arguments: &Arguments, config: &Config, statement: &str, structure:
         collation: COLLATION,
         schema: arguments.schema.as_ref().map(|schema| schema.clone().into_bytes()),
         status: Status::AUTOCOMMIT,
+        defaults: Arc::new(Defaults::of(|name| (name == "sql_mode").then(String::new))),
         flavor: match arguments.flavor {
             FlavorWord::Mysql => Flavor::MySql,
             FlavorWord::Mariadb => Flavor::MariaDb,

@@ -1,10 +1,10 @@
 //! One server, looked at again and again. With `monitor`, the only file of this room that reads the clock.
 
 use super::login::log_in;
-use super::statement::{Dialect, look};
+use super::statement::{Question, look};
 use super::status::{self, Ear, Told};
 use super::{Depth, Policy, failure, greeting};
-use crate::topology::{Failure, Hello, Miss, Observation, Replication, Seen, ServerId};
+use crate::topology::{Failure, Miss, Observation, Replication, Seen, ServerId};
 use mysql_async::Conn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +40,7 @@ pub(super) struct Probe {
 /// A login that stays.
 struct Session {
     conn: Conn,
-    dialect: Dialect,
-    hello: Arc<Hello>,
+    question: Question,
 }
 
 /// Since when, and how often.
@@ -92,7 +91,7 @@ impl Probe {
     /// One look. A connection that broke since the last one is replaced at once: only the server itself may be blamed.
     async fn look(&mut self) -> Result<Seen, Failure> {
         if let Some(mut session) = self.session.take() {
-            match timeout(self.policy.timeout, look(&mut session.conn, session.dialect, &session.hello)).await {
+            match timeout(self.policy.timeout, look(&mut session.conn, &mut session.question)).await {
                 Ok(Ok(seen)) => {
                     self.session = Some(session);
                     return Ok(seen);
@@ -102,7 +101,7 @@ impl Probe {
             }
         }
         let mut session = self.connect().await?;
-        let seen = timeout(self.policy.timeout, look(&mut session.conn, session.dialect, &session.hello))
+        let seen = timeout(self.policy.timeout, look(&mut session.conn, &mut session.question))
             .await
             .map_err(|_elapsed| Failure::Timeout)?
             .map_err(|error| failure::of_look(&error))?;
@@ -117,7 +116,9 @@ impl Probe {
             return Ok(None);
         }
         let Some(mut session) = self.session.take() else { return Ok(None) };
-        match timeout(self.policy.timeout, status::ask(&mut session.conn, session.dialect, &mut self.ear)).await {
+        match timeout(self.policy.timeout, status::ask(&mut session.conn, session.question.dialect(), &mut self.ear))
+            .await
+        {
             Ok(Ok(told)) => {
                 self.session = Some(session);
                 Ok(Some(told))
@@ -139,7 +140,11 @@ impl Probe {
         let limit = *connect_timeout.min(probe_timeout);
         let hello = Arc::new(greeting::read(&self.address, user, connector, limit).await?);
         match timeout(limit, log_in(&self.address, user, tls)).await {
-            Ok(Ok(conn)) => Ok(Session { conn, dialect: Dialect::of(&hello.version), hello }),
+            Ok(Ok(mut conn)) => match timeout(limit, Question::new(&mut conn, hello)).await {
+                Ok(Ok(question)) => Ok(Session { conn, question }),
+                Ok(Err(error)) => Err(failure::of_driver(&error)),
+                Err(_elapsed) => Err(Failure::Timeout),
+            },
             Ok(Err(error)) => Err(failure::of_driver(&error)),
             Err(_elapsed) => Err(Failure::Timeout),
         }

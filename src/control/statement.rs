@@ -1,6 +1,6 @@
 //! What the monitor asks each product, and what the answers mean.
 
-use crate::topology::{Flavor, GtidError, GtidSet, Hello, Receiver, Replication, Seen, Source};
+use crate::topology::{Defaults, Flavor, GtidError, GtidSet, Hello, Receiver, Replication, Seen, Source};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row, Value};
 use std::sync::Arc;
@@ -47,27 +47,56 @@ impl Dialect {
         }
     }
 
-    const fn statements(self) -> &'static str {
+    const fn statements(self) -> (&'static str, &'static str) {
         match self {
-            Self::MySql => concat!(
-                "SELECT @@global.server_id AS server_id, @@global.server_uuid AS server_uuid, ",
-                "@@global.read_only AS read_only, @@global.super_read_only AS super_read_only, ",
-                "@@global.gtid_mode AS gtid_mode, @@global.gtid_executed AS gtid_executed, @@global.sql_mode AS sql_mode; ",
-                "SHOW REPLICA STATUS"
-            ),
-            Self::OldMySql => concat!(
-                "SELECT @@global.server_id AS server_id, @@global.server_uuid AS server_uuid, ",
-                "@@global.read_only AS read_only, @@global.super_read_only AS super_read_only, ",
-                "@@global.gtid_mode AS gtid_mode, @@global.gtid_executed AS gtid_executed, @@global.sql_mode AS sql_mode; ",
-                "SHOW SLAVE STATUS"
-            ),
-            Self::MariaDb => concat!(
-                "SELECT @@global.server_id AS server_id, @@global.read_only AS read_only, ",
-                "@@global.gtid_slave_pos AS gtid_slave_pos, @@global.gtid_current_pos AS gtid_current_pos, ",
-                "@@global.sql_mode AS sql_mode; ",
-                "SHOW ALL SLAVES STATUS"
+            Self::MySql => (MYSQL_COLUMNS, "SHOW REPLICA STATUS"),
+            Self::OldMySql => (MYSQL_COLUMNS, "SHOW SLAVE STATUS"),
+            Self::MariaDb => (
+                "@@global.server_id AS server_id, @@global.read_only AS read_only, \
+                 @@global.gtid_slave_pos AS gtid_slave_pos, @@global.gtid_current_pos AS gtid_current_pos",
+                "SHOW ALL SLAVES STATUS",
             ),
         }
+    }
+}
+
+const MYSQL_COLUMNS: &str = "@@global.server_id AS server_id, @@global.server_uuid AS server_uuid, \
+     @@global.read_only AS read_only, @@global.super_read_only AS super_read_only, \
+     @@global.gtid_mode AS gtid_mode, @@global.gtid_executed AS gtid_executed";
+
+/// What one server is asked, again and again.
+pub(super) struct Question {
+    dialect: Dialect,
+    hello: Arc<Hello>,
+    text: String,
+    /// The last answer's, shared while nothing changes.
+    defaults: Arc<Defaults>,
+}
+
+impl Question {
+    /// For a server with this greeting: of the variables that sessions begin with, those that it has.
+    pub(super) async fn new(conn: &mut Conn, hello: Arc<Hello>) -> Result<Self, Error> {
+        let dialect = Dialect::of(&hello.version);
+        let names: Vec<_> = Defaults::names().map(|name| format!("'{name}'")).collect();
+        let ask = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({})", names.join(", "));
+        let rows: Vec<(String, Value)> = conn.query(ask).await?;
+        let columns = rows.iter().map(|(name, _)| format!(", @@global.{name} AS {name}"));
+        let (first, then) = dialect.statements();
+        let text = format!("SELECT {first}{}; {then}", columns.collect::<String>());
+        Ok(Self { dialect, hello, text, defaults: Arc::default() })
+    }
+
+    /// For [`super::status::ask`].
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    fn defaults(&mut self, row: Columns<'_>) -> Arc<Defaults> {
+        let seen = Defaults::of(|name| row.text_of(name));
+        if seen != *self.defaults {
+            self.defaults = Arc::new(seen);
+        }
+        self.defaults.clone()
     }
 }
 
@@ -86,8 +115,9 @@ pub(super) enum LookError {
 }
 
 /// Asks a server, in one round trip. No limit in time: the caller has one. Not cancel-safe: drop the connection then.
-pub(super) async fn look(conn: &mut Conn, dialect: Dialect, hello: &Arc<Hello>) -> Result<Seen, LookError> {
-    let mut answer = conn.query_iter(dialect.statements()).await?;
+pub(super) async fn look(conn: &mut Conn, question: &mut Question) -> Result<Seen, LookError> {
+    let dialect = question.dialect;
+    let mut answer = conn.query_iter(&*question.text).await?;
     let rows: Vec<Row> = answer.collect().await?;
     let row = Columns(rows.first().ok_or(LookError::Column("server_id"))?);
     let replication = match answer.collect::<Row>().await {
@@ -101,7 +131,7 @@ pub(super) async fn look(conn: &mut Conn, dialect: Dialect, hello: &Arc<Hello>) 
     let replicates = matches!(&replication, Replication::From(sources) if !sources.is_empty());
     Ok(Seen {
         flavor: dialect.flavor(),
-        hello: Some(hello.clone()),
+        hello: Some(question.hello.clone()),
         server_uuid: row.text("server_uuid").map(|uuid| uuid.to_lowercase().into()),
         server_id: row.number("server_id")?,
         read_only: is_on(&row.text("read_only").ok_or(LookError::Column("read_only"))?),
@@ -109,7 +139,7 @@ pub(super) async fn look(conn: &mut Conn, dialect: Dialect, hello: &Arc<Hello>) 
         replication,
         behind: None,
         gtid_executed: gtid_executed(dialect, row, replicates)?.map(Arc::new),
-        ansi_quotes: row.text("sql_mode").is_some_and(|modes| modes.split(',').any(|mode| mode == "ANSI_QUOTES")),
+        defaults: question.defaults(row),
     })
 }
 
@@ -178,6 +208,10 @@ pub(super) struct Columns<'a>(pub(super) &'a Row);
 impl Columns<'_> {
     /// The value as text; `None` for NULL, and when there is no such column.
     pub(super) fn text(self, name: &'static str) -> Option<String> {
+        self.text_of(name)
+    }
+
+    fn text_of(self, name: &str) -> Option<String> {
         let columns = self.0.columns_ref();
         self.at(columns.iter().position(|column| column.name_ref().eq_ignore_ascii_case(name.as_bytes()))?)
     }

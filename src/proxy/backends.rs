@@ -7,7 +7,7 @@ use crate::admission::{self, Connection};
 use crate::config::ConnectionIds;
 use crate::conn::{self, ConnectError, TopologyWatch};
 use crate::topology::{Health, ServerId, Topology};
-use crate::wire::ErrPacket;
+use crate::wire::{ErrPacket, Status};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
@@ -170,7 +170,7 @@ async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> 
         None => conn::connect(&address, &tls, &login, deadline).await?,
     };
     driver.topology.heard(server, began);
-    driver.session.connected(server, backend.status, primary);
+    connected(driver, server, backend.status, primary);
     driver.backends.push(BackendLink {
         server,
         stream: backend.stream,
@@ -182,6 +182,14 @@ async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> 
     });
     driver.show_backends();
     Ok(())
+}
+
+fn connected(driver: &mut Driver, server: ServerId, status: Status, primary: bool) {
+    driver.session.connected(server, status, primary);
+    let topology = driver.topology.load();
+    if let Some(seen) = topology.server(server) {
+        driver.session.begun_with(server, &seen.defaults, status);
+    }
 }
 
 /// Logs in anew on the connection that the client was greeted for, after COM_CHANGE_USER: it keeps its id. Nothing but a server's
@@ -196,7 +204,7 @@ pub(super) async fn open_again(driver: &mut Driver, kept: BackendLink) -> Result
     match conn::log_in_again(before, &address, &tls, &login, deadline).await {
         Ok((stream, status)) => {
             driver.topology.heard(server, began);
-            driver.session.connected(server, status, primary);
+            connected(driver, server, status, primary);
             driver.backends.push(BackendLink { stream, ..kept });
             driver.show_backends();
             Ok(())

@@ -151,6 +151,10 @@ impl Driver {
         match stop {
             Stop::Done => {
                 self.topology.heard(server, started);
+                if run.sets_globals() {
+                    // New sessions begin with something else now.
+                    self.topology.hint(server);
+                }
                 let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
                 self.session.finished(run, payload);
                 self.client.consume(incoming.buffered);

@@ -122,7 +122,7 @@ impl Driver {
         if !need_structure(&self.shared.live.load().routing.policy.rules) {
             return None;
         }
-        let text = if complete { self.session.text_of(payload, &self.topology.load()) } else { None };
+        let text = if complete { self.session.text_of(payload) } else { None };
         // What cannot be read may be about any table.
         let Some((text, lexis)) = text else { return Some(Arc::new(Structure::unknown())) };
         Some(self.shared.structures.of(text, lexis).await)

@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 /// Longest wait for an answer to a command of the proxy's own that a server has no reason to be slow with.
-const OWN_COMMAND_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const OWN_COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest wait for, and most bytes of, an answer that nobody wants any more: else a new connection is cheaper.
 const THROW_AWAY_DEADLINE: Duration = Duration::from_secs(1);
 const THROW_AWAY_MAX: usize = 1 << 20;

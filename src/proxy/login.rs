@@ -3,14 +3,15 @@
 use super::Shared;
 use super::backends::Early;
 use super::client::{Driver, End};
+use super::inject::{OWN_COMMAND_DEADLINE, inject};
 use super::link::ClientLink;
 use crate::admission;
 use crate::config::ConnectionIds;
 use crate::conn::{self, Identity, LoginError};
 use crate::route::Moment;
-use crate::session::{self, Failure, Session};
+use crate::session::{self, Answer, Failure, Prelude, Session};
 use crate::telemetry::Refusal;
-use crate::topology::{Flavor, Hello, Topology};
+use crate::topology::{Defaults, Flavor, Hello, ServerId, Topology};
 use crate::wire::{ErrPacket, HEADER_LEN, OkPacket, Status};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -63,7 +64,7 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>, entry: &Arc<conn::Sessio
     let topology = shared.topology.clone();
     let greeted = greeting(&topology.load());
     let hello = match greeted {
-        Ok((hello, flavor)) => (hello, flavor),
+        Ok(hello) => hello,
         Err(why) => {
             shared.metrics.client_refused(Refusal::NoServer);
             let err = ErrPacket::new(1105, *b"HY000", format!("dbproxy: {why}"));
@@ -77,7 +78,7 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>, entry: &Arc<conn::Sessio
     };
     let id = early.as_ref().map_or(entry.id, Early::thread_id);
     let authenticated =
-        conn::greet_and_authenticate(stream, &shared.frontend, &hello.0, id, Instant::now() + timeout).await;
+        conn::greet_and_authenticate(stream, &shared.frontend, &hello.hello, id, Instant::now() + timeout).await;
     let client = match authenticated {
         Ok(client) => client,
         Err(error) => return refused(shared, entry, &error),
@@ -95,7 +96,7 @@ fn refused(shared: &Shared, entry: &conn::Session, error: &LoginError) {
     tracing::info!(session = entry.id, client = %entry.client, error = %error, "login refused");
 }
 
-fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client, hello: &(Hello, Flavor)) -> Driver {
+fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client, hello: &Begins) -> Driver {
     let conn::Client { stream, identity, next_seq } = client;
     let session = new_session(shared, &identity, entry.client, hello);
     Driver {
@@ -116,7 +117,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
     }
 }
 
-fn new_session(shared: &Shared, identity: &Identity, client: SocketAddr, hello: &(Hello, Flavor)) -> Session {
+fn new_session(shared: &Shared, identity: &Identity, client: SocketAddr, hello: &Begins) -> Session {
     let login = session::Login {
         user: identity.user.name.clone(),
         client: match client.ip() {
@@ -126,8 +127,9 @@ fn new_session(shared: &Shared, identity: &Identity, client: SocketAddr, hello: 
         capabilities: identity.capabilities,
         collation: u16::from(identity.collation),
         schema: identity.schema.clone(),
-        status: Status(hello.0.status),
-        flavor: hello.1,
+        status: Status(hello.hello.status),
+        defaults: hello.defaults.clone(),
+        flavor: hello.flavor,
     };
     let config = shared.live.load();
     let policy = session::Policy {
@@ -139,8 +141,16 @@ fn new_session(shared: &Shared, identity: &Identity, client: SocketAddr, hello: 
     Session::new(policy, login)
 }
 
-/// What a client is greeted with: what all servers can do, and the lowest version among them.
-fn greeting(topology: &Topology) -> Result<(Hello, Flavor), String> {
+/// What a client's session begins with.
+struct Begins {
+    hello: Hello,
+    flavor: Flavor,
+    defaults: Arc<Defaults>,
+}
+
+/// What a client is greeted with: what all servers can do, the lowest version among them, and the status of a new session of the
+/// primary's.
+fn greeting(topology: &Topology) -> Result<Begins, String> {
     let mut seen = topology.servers.iter().filter_map(|server| Some((server.hello.as_deref()?, server.flavor?)));
     let Some((first, flavor)) = seen.next() else {
         return Err(format!("no server of cluster {} has answered yet", topology.cluster));
@@ -152,7 +162,9 @@ fn greeting(topology: &Topology) -> Result<(Hello, Flavor), String> {
             hello.version.clone_from(&other.version);
         }
     }
-    Ok((hello, flavor))
+    let defaults = session::defaults_of(topology);
+    hello.status = session::status_of(Status(hello.status), &defaults, flavor).0;
+    Ok(Begins { hello, flavor, defaults })
 }
 
 /// Numbers of a version, for comparing; MariaDB's prefix for old replicas is no part of it.
@@ -181,14 +193,47 @@ impl Driver {
             let _ = self.client.flush().await;
             return Err(End::Broken);
         }
+        // As the servers have it: `init_connect` runs after this.
+        let status = self.session.status();
+        self.learn_at_login().await;
         let seq = self.login_seq;
         // Both products tell a client that tracks its session where its login has brought it.
         let told = self.session.schema().map(crate::wire::schema_change);
-        let ok = OkPacket { session_state: told.as_deref(), ..OkPacket::new(self.session.status()) };
+        let ok = OkPacket { session_state: told.as_deref(), ..OkPacket::new(status) };
         let mut payload = Vec::new();
         ok.encode(self.identity.capabilities, &mut payload);
         self.client.queue_packet(seq, &payload);
         self.client.flush().await.map_err(|_| End::ClientLeft)
+    }
+
+    /// Asks what the servers' `init_connect` has made of the session, if they have one. Without an answer nothing is taken for known.
+    async fn learn_at_login(&mut self) {
+        let Some((question, server)) = ({
+            let topology = self.topology.load();
+            let server = topology.primary().map(|primary| primary.id);
+            self.session.asks_at_login(&topology).map(|question| (question, server))
+        }) else {
+            return;
+        };
+        let Some(server) = server.or_else(|| self.backends.first().map(|backend| backend.server)) else {
+            return self.session.learnt_at_login(ServerId(0), None);
+        };
+        let open = self.backends.iter().any(|backend| backend.server == server);
+        let opened = open || super::backends::open(self, server).await.is_ok();
+        let backend = self.backends.iter_mut().find(|backend| backend.server == server).filter(|_| opened);
+        let answer = match backend {
+            Some(backend) => inject(backend, Prelude::LearnVariables, &question, OWN_COMMAND_DEADLINE).await.ok(),
+            None => None,
+        };
+        match answer {
+            Some(Answer::Row(row)) => self.session.learnt_at_login(server, Some(&row)),
+            _ => {
+                self.drop_backend(server);
+                // Nothing was done there yet.
+                let _ = self.session.backend_closed(server);
+                self.session.learnt_at_login(server, None);
+            }
+        }
     }
 
     async fn check_login(&mut self) -> Result<(), ErrPacket> {

@@ -332,10 +332,7 @@ impl Session {
 
     fn reset_done(&mut self, run: &Run) {
         self.reset();
-        let resets = self.state.resets;
-        if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
-            backend.reset(resets);
-        }
+        self.reset_at(run.route.server);
     }
 
     /// A write of which no position is known makes every replica unfit for this session's reads, until a look at the primary

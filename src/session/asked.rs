@@ -2,7 +2,7 @@
 
 use super::{Failure, Plan, Run, Session};
 use crate::route::{Consistency, Demand, Moment, Origin, Place, Reason, Route, Target, first_match};
-use crate::sql::{self, Effect, Facts, HintConsistency, HintTarget};
+use crate::sql::{self, Effect, Facts, HintConsistency, HintTarget, StatementKind};
 use crate::topology::{Flavor, ServerId, Topology};
 use crate::wire::ErrPacket;
 
@@ -104,6 +104,11 @@ impl Run {
     /// Whether it is a proven read.
     pub fn is_read(&self) -> bool {
         self.facts.is_some_and(|facts| facts.effect == Effect::Read)
+    }
+
+    /// Whether it set, or may have set, global variables.
+    pub fn sets_globals(&self) -> bool {
+        self.facts.is_some_and(|facts| facts.kind == StatementKind::Set && facts.effect == Effect::Admin)
     }
 
     /// It ran longer than its rule allows: it is not run again, and the server's word for its end becomes the rule's.

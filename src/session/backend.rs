@@ -5,8 +5,12 @@ use super::state::CharsetVariables;
 use super::{Answer, Failure, Next, Run, Session};
 use crate::route::{Reason, Target};
 use crate::sql::{CharsetFamily, Hold};
-use crate::topology::{Flavor, GtidSet, ServerId, Topology};
+use crate::topology::{Defaults, Flavor, GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Status};
+use std::sync::Arc;
+
+/// No version of a character set: the backend has another one than the session.
+pub(super) const OF_ANOTHER: u32 = u32::MAX;
 
 /// One open backend: how far it has been brought.
 #[derive(Clone, Debug)]
@@ -25,6 +29,12 @@ pub(super) struct Backend {
     pub(super) resets: u32,
     /// It has what this statement was prepared under, and not what the session has.
     pub(super) under: Option<u32>,
+    /// What its server gave it to begin with, as last seen.
+    pub(super) begun: Option<Arc<Defaults>>,
+    /// It may have begun with something else.
+    pub(super) surprising: bool,
+    /// It has what the session began with.
+    pub(super) level: bool,
     /// It reports changes of session state.
     pub(super) tracks: bool,
     pub(super) autocommit: bool,
@@ -74,6 +84,8 @@ pub enum Prelude {
     Untrack,
     /// Set `autocommit`.
     Autocommit,
+    /// Set what the session began with, where the server has other defaults.
+    Defaults,
     /// Ask which character set the session has.
     LearnCharset,
     /// Set it.
@@ -143,14 +155,17 @@ impl Session {
             leftover: None,
             resets: 0,
             under: None,
+            begun: None,
+            surprising: false,
+            level: true,
             tracks: false,
             autocommit,
         };
         self.backends.push(fresh);
         if primary && self.state.transactions.on_replica.is_none() {
-            // The session's own choice outlives a backend.
-            let kept = self.state.status.0 & Status::AUTOCOMMIT.0;
-            self.state.status = Status(status.0 & !Status::AUTOCOMMIT.0 | kept);
+            // What the session has outlives a backend.
+            let own = Status::AUTOCOMMIT.0 | Status::NO_BACKSLASH_ESCAPES.0 | Status::MARIADB_ANSI_QUOTES.0;
+            self.state.status = Status(status.0 & !own | self.state.status.0 & own);
         }
     }
 
@@ -191,6 +206,11 @@ impl Session {
         }
         if let Some(text) = self.autocommit_statement(backend) {
             return inject(Prelude::Autocommit, self.query(text));
+        }
+        if !backend.level
+            && let Some(text) = self.defaults_statement(backend)
+        {
+            return inject(Prelude::Defaults, self.query(&text));
         }
         if let Some(role) = self.state.role.as_deref().filter(|_| backend.roles != self.state.roles) {
             return inject(Prelude::Role, self.query(&format!("SET ROLE {role}")));
@@ -414,6 +434,8 @@ impl Session {
         self.state.charset.known = None;
         // The servers' own default from here on, which may be any.
         self.state.charset.family = CharsetFamily::Unknown;
+        self.begin();
+        self.begin_charset();
     }
 
     /// COM_SET_OPTION succeeded.

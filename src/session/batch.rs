@@ -64,7 +64,11 @@ impl Session {
     pub(super) fn brought(&self, backend: &mut Backend, run: &Run, what: Prelude) {
         let state = &self.state;
         match what {
-            Prelude::Reset => backend.reset(state.resets),
+            Prelude::Reset => {
+                backend.reset(state.resets);
+                self.begun_again(backend);
+            }
+            Prelude::Defaults => backend.level = true,
             Prelude::Track => backend.tracks = true,
             Prelude::Untrack => backend.tracks = false,
             Prelude::Autocommit => backend.autocommit = state.status.has(Status::AUTOCOMMIT),

@@ -77,7 +77,7 @@ pub struct Standing<'a> {
 impl Session {
     /// What a statement would come to now. A twin plans it, so the session stays as it is.
     pub fn explain(&self, text: &str, moment: &Moment<'_>) -> Explained {
-        let facts = self.classify(text.as_bytes(), true, moment.topology);
+        let facts = self.classify(text.as_bytes(), true);
         let payload = wire::query_payload(text, self.capabilities);
         let mut twin = self.clone();
         let plan = match twin.plan(&payload, true, moment) {

@@ -6,12 +6,12 @@ use crate::sql::{self, Access, CharsetFamily};
 use crate::sql::{
     Assigned, AssignedValue, Assignment, Effect, Facts, Hold, Isolation, Lexis, Transaction, TransactionVerb,
 };
-use crate::topology::{Flavor, Topology};
+use crate::topology::Flavor;
 
 impl Session {
     /// The facts of a statement's text, in whatever `sql_mode` it will be read.
-    pub(super) fn facts_of(&self, topology: &Topology, text: &[u8], read: impl Fn(sql::Lexis) -> Facts) -> Facts {
-        let ansi_quotes = self.ansi_quotes(topology);
+    pub(super) fn facts_of(&self, text: &[u8], read: impl Fn(sql::Lexis) -> Facts) -> Facts {
+        let ansi_quotes = self.ansi_quotes();
         let facts = read(self.lexis(ansi_quotes.unwrap_or_default()));
         if ansi_quotes.is_some() || memchr::memchr(b'"', text).is_none() {
             return facts;

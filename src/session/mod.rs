@@ -17,6 +17,7 @@ mod answer;
 mod asked;
 mod backend;
 mod batch;
+mod begin;
 mod explain;
 mod follow;
 mod kill;
@@ -38,6 +39,7 @@ pub use answer::{Acknowledged, Answer, Next};
 pub use asked::Hinted;
 pub use backend::{Prelude, Step};
 pub use batch::Batch;
+pub use begin::{defaults_of, status_of};
 pub use explain::{Explained, Outcome, Standing};
 pub use not_run::NotRun;
 pub use plan::{Edit, Plan, Run};
@@ -45,7 +47,7 @@ pub use reply::{Failure, Fault};
 
 use crate::route::{Consistency, Frontier, Moment, Needs, Reason, Refusal, Route, SessionView, Target};
 use crate::sql::{CharsetFamily, Effect, Hold, Lexis};
-use crate::topology::{Flavor, GtidSet, ServerId, Topology};
+use crate::topology::{Defaults, Flavor, GtidSet, ServerId};
 use crate::wire::{Capabilities, Command, Expect, Status};
 use backend::Backend;
 use pins::Pins;
@@ -84,6 +86,8 @@ pub struct Login {
     pub schema: Option<Vec<u8>>,
     /// Status flags of a new connection.
     pub status: Status,
+    /// What new sessions begin with.
+    pub defaults: Arc<Defaults>,
     /// Which product is behind.
     pub flavor: Flavor,
 }
@@ -116,6 +120,10 @@ pub struct Session {
     flavor: Flavor,
     /// Status flags of its login.
     initial: Status,
+    /// What it began with, and every backend of it.
+    defaults: Arc<Defaults>,
+    /// What it begins with when it is reset.
+    begins_next: Arc<Defaults>,
     state: State,
     statements: Statements,
     backends: Vec<Backend>,
@@ -126,8 +134,9 @@ pub struct Session {
 impl Session {
     /// Begins behind a client's login.
     pub fn new(policy: Policy, login: Login) -> Self {
+        let initial = status_of(login.status, &login.defaults, login.flavor);
         let state = State {
-            status: login.status,
+            status: initial,
             schema: login.schema,
             charset: Charset {
                 version: 0,
@@ -153,18 +162,22 @@ impl Session {
             refused: None,
             consistency: None,
         };
-        Self {
+        let mut session = Self {
             policy,
             user: login.user,
             client: login.client,
             capabilities: login.capabilities,
             flavor: login.flavor,
-            initial: login.status,
+            initial,
+            defaults: Arc::default(),
+            begins_next: login.defaults,
             state,
             statements: Statements::default(),
             backends: Vec::new(),
             preparing: None,
-        }
+        };
+        session.begin();
+        session
     }
 
     /// Capabilities that a new backend of this session must be logged in with.
@@ -288,19 +301,17 @@ impl Session {
         self.schema().is_some_and(|schema| own.iter().any(|name| schema.eq_ignore_ascii_case(name)))
     }
 
-    /// Whether double quotes are those of names: as the session chose, else as the servers have it. `None`: not known.
-    fn ansi_quotes(&self, topology: &Topology) -> Option<bool> {
-        if let Some(mode) = self.state.variables.system("sql_mode") {
-            return mode.map(|mode| mode.contains("ANSI_QUOTES"));
+    /// Whether double quotes are those of names: as the session chose, else as it began. `None`: not known.
+    fn ansi_quotes(&self) -> Option<bool> {
+        match self.state.variables.system("sql_mode") {
+            Some(mode) => mode.map(|mode| mode.contains("ANSI_QUOTES")),
+            None => self.defaults.has_mode("ANSI_QUOTES"),
         }
-        let mut servers = topology.servers.iter().map(|server| server.ansi_quotes);
-        let first = servers.next().unwrap_or_default();
-        servers.all(|other| other == first).then_some(first)
     }
 
     /// How the session's statements are read now; `None`: that is not known.
-    fn lexis_of(&self, topology: &Topology) -> Option<Lexis> {
-        self.ansi_quotes(topology).map(|ansi_quotes| self.lexis(ansi_quotes))
+    fn lexis_of(&self) -> Option<Lexis> {
+        self.ansi_quotes().map(|ansi_quotes| self.lexis(ansi_quotes))
     }
 
     fn lexis(&self, ansi_quotes: bool) -> Lexis {

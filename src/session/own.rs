@@ -3,7 +3,6 @@
 use super::{Failure, Plan, Session};
 use crate::route::{self, Consistency};
 use crate::sql::{self, Effect, Facts, OwnStatement};
-use crate::topology::Topology;
 use crate::wire::{self, Command};
 
 impl Session {
@@ -38,13 +37,13 @@ impl Session {
     }
 
     /// The text that a command is about and how it is read, for whoever takes statements apart.
-    pub fn text_of<'a>(&'a self, payload: &'a [u8], topology: &Topology) -> Option<(&'a [u8], sql::Lexis)> {
+    pub fn text_of<'a>(&'a self, payload: &'a [u8]) -> Option<(&'a [u8], sql::Lexis)> {
         let (text, lexis) = match Command::from_byte(*payload.first()?)? {
             Command::Query => {
                 let offset = wire::query_text_offset(payload, self.capabilities).ok()?;
-                (payload.get(offset..)?, self.lexis_of(topology))
+                (payload.get(offset..)?, self.lexis_of())
             }
-            Command::StmtPrepare => (payload.get(1..)?, self.lexis_of(topology)),
+            Command::StmtPrepare => (payload.get(1..)?, self.lexis_of()),
             Command::StmtExecute | Command::StmtBulkExecute => {
                 let id = self.statements.resolve(wire::statement_id(payload).ok()?);
                 let prepared = self.statements.find(id)?;

@@ -182,10 +182,15 @@ impl Session {
                 Plan::Kill(sql::Kill { id: u64::from(id), own: false, query_only: false })
             }
             Command::ResetConnection if self.backends.is_empty() => {
+                self.begins_again(moment.topology);
                 self.reset();
                 // No server is there to say what a session begins with: no `autocommit` of the session's own is left.
                 self.state.status = self.initial;
                 Plan::Ok
+            }
+            Command::ResetConnection => {
+                self.begins_again(moment.topology);
+                self.plan_on_primary(Run::new(command, Expect::OnePacket), moment.topology)
             }
             other => match expectation(other) {
                 Some(expect) => self.plan_on_primary(Run::new(other, expect), moment.topology),
@@ -196,7 +201,7 @@ impl Session {
 
     fn plan_query(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
-        let facts = self.classify(text, complete, moment.topology);
+        let facts = self.classify(text, complete);
         if let Some(kill) = facts.kill {
             return Ok(Plan::Kill(kill));
         }
@@ -213,14 +218,14 @@ impl Session {
             return refused;
         }
         if complete {
-            self.look_again(&mut run, &facts, text, self.lexis_of(moment.topology));
+            self.look_again(&mut run, &facts, text, self.lexis_of());
         }
         self.plan_routed(run, &facts, moment)
     }
 
-    pub(super) fn classify(&self, text: &[u8], complete: bool, topology: &Topology) -> Facts {
+    pub(super) fn classify(&self, text: &[u8], complete: bool) -> Facts {
         let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
-        self.facts_of(topology, text, |lexis| match complete {
+        self.facts_of(text, |lexis| match complete {
             true => sql::classify(text, lexis),
             false => sql::classify_prefix(text, lexis, may_be_multi),
         })
@@ -297,7 +302,7 @@ impl Session {
             return Plan::Fail(Failure::Limit("the number of prepared statements of a session", limit));
         }
         let text = &payload[1..];
-        let facts = self.classify(text, complete, moment.topology);
+        let facts = self.classify(text, complete);
         let room = self.policy.prepared_text_total_max.saturating_sub(self.statements.text_bytes());
         let keep = complete && text.len() <= self.policy.prepared_text_max.min(room);
         let mut run = Run::new(Command::StmtPrepare, Expect::Prepared);
@@ -305,7 +310,7 @@ impl Session {
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return refused;
         }
-        self.preparing = Some(Preparing { text: keep.then(|| text.into()), under: self.under(moment.topology) });
+        self.preparing = Some(Preparing { text: keep.then(|| text.into()), under: self.under() });
         // A text that is not kept can run only where it is prepared: where anything can.
         if keep { self.plan_routed(run, &facts, moment) } else { self.plan_on_primary(run, moment.topology) }
     }
@@ -473,7 +478,6 @@ fn expectation(command: Command) -> Option<Expect> {
         | Command::Statistics
         | Command::Debug
         | Command::SetOption
-        | Command::ResetConnection
         | Command::RegisterSlave
         | Command::Refresh
         | Command::Shutdown => Some(Expect::OnePacket),

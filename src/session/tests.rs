@@ -1,6 +1,7 @@
 //! Scripts: a command, where it goes, what the server answers, and what that changes for the next command.
 
 mod batch;
+mod begin;
 mod carried;
 mod exact;
 mod leaving;
@@ -11,7 +12,7 @@ mod under;
 
 use super::*;
 use crate::route::Reason;
-use crate::topology::{Epoch, GtidSet, Health, Role, Server, Writes};
+use crate::topology::{Epoch, GtidSet, Health, Role, Server, Topology, Writes};
 use crate::wire::{Command, Kind, Malformed, OkPacket, put_lenenc_bytes};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,6 +58,7 @@ fn session() -> Session {
             collation: 45,
             schema: None,
             status: AUTOCOMMIT,
+            defaults: Arc::new(Defaults::of(|name| (name == "sql_mode").then(String::new))),
             flavor: Flavor::MySql,
         },
     )

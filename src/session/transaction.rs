@@ -106,10 +106,14 @@ impl Session {
         access == Some(Access::ReadOnly) && free && !transactions.stay
     }
 
-    /// What the session's variables say; the servers' default is to write.
+    /// What the session's variables say, else what it began with.
     fn default_access(&self) -> Option<Access> {
         let own = |name| self.state.variables.system(name);
-        let value = own("transaction_read_only").or_else(|| own("tx_read_only"))??;
+        let Some(value) = own("transaction_read_only").or_else(|| own("tx_read_only")) else {
+            let begun = ["transaction_read_only", "tx_read_only"].iter().any(|name| self.defaults.is_on(name));
+            return begun.then_some(Access::ReadOnly);
+        };
+        let value = value?;
         let on = ["1", "'on'", "on", "true"].iter().any(|on| value.eq_ignore_ascii_case(on));
         on.then_some(Access::ReadOnly)
     }

@@ -2,31 +2,25 @@
 //! and operators those of the `sql_mode` of then. So it is prepared again under what the session had then, and the backend is
 //! brought back to what the session has before it does anything else.
 
-use super::backend::{Backend, Prelude, Step};
+use super::backend::{Backend, OF_ANOTHER, Prelude, Step};
 use super::state::CharsetVariables;
 use super::statements::{Prepared, Under};
 use super::{Run, Session};
-use crate::topology::Topology;
 use std::borrow::Cow;
-
-/// No version of a character set: the backend has another one than the session.
-const OF_ANOTHER: u32 = u32::MAX;
 
 impl Session {
     /// What a statement that is prepared now is prepared under.
-    pub(super) fn under(&self, topology: &Topology) -> Under {
-        Under {
-            lexis: self.lexis_of(topology),
-            charset: self.state.charset.version,
-            left: None,
-            sql_mode: self.sql_mode(),
-        }
+    pub(super) fn under(&self) -> Under {
+        Under { lexis: self.lexis_of(), charset: self.state.charset.version, left: None, sql_mode: self.sql_mode() }
     }
 
     /// `sql_mode` as it is written in a SET; `None`: not known.
     fn sql_mode(&self) -> Option<Cow<'static, str>> {
         match self.state.variables.system("sql_mode") {
-            None => Some("DEFAULT".into()),
+            None => match self.defaults.get("sql_mode") {
+                Some(mode) => Some(format!("'{mode}'").into()),
+                None => Some("DEFAULT".into()),
+            },
             Some(mode) => mode.map(|mode| mode.to_owned().into()),
         }
     }

@@ -136,7 +136,7 @@ impl Variables {
 
 /// A value in a server's own words, written as it must be in a SET: numbers bare, for a number in quotes is of the wrong type.
 /// What is not plain text could mean something else in another character set or `sql_mode`.
-fn literal(value: &[u8]) -> Option<Box<str>> {
+pub(super) fn literal(value: &[u8]) -> Option<Box<str>> {
     let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= VALUE_MAX)?;
     let digits = text.strip_prefix('-').unwrap_or(text);
     let number = digits.starts_with(|c: char| c.is_ascii_digit())

@@ -137,7 +137,7 @@ impl<'a> Cluster<'a> {
                 server_uuid: seen.server_uuid.clone(),
                 server_id: Some(seen.server_id),
                 hello: seen.hello.clone().or(before.hello),
-                ansi_quotes: seen.ansi_quotes,
+                defaults: seen.defaults.clone(),
                 lag_ms: if role == Role::Replica { lag_ms(seen) } else { None },
                 gtid_executed: seen.gtid_executed.clone(),
                 ..before

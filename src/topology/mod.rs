@@ -4,12 +4,14 @@
 //! hold two primaries.
 
 mod assemble;
+mod defaults;
 mod gtid;
 mod lag;
 mod observation;
 mod stamp;
 
 pub use assemble::assemble;
+pub use defaults::Defaults;
 pub use gtid::{
     GTID_TEXT_LEN_MAX, GtidError, GtidHistory, GtidSet, MariaDbGtidPosition, MariaDbGtidState, MySqlGtidSet, Origin,
 };
@@ -96,8 +98,8 @@ pub struct Server {
     pub server_id: Option<u32>,
     /// Its greeting; `None` if never seen.
     pub hello: Option<Arc<Hello>>,
-    /// Global `sql_mode` has `ANSI_QUOTES`: `"x"` is an identifier in new sessions.
-    pub ansi_quotes: bool,
+    /// What new sessions there begin with; empty if never seen.
+    pub defaults: Arc<Defaults>,
     /// Replication lag in milliseconds: measured by position, else the server's own value in whole seconds; `None` for
     /// a primary or if not known.
     pub lag_ms: Option<u64>,
@@ -125,7 +127,7 @@ impl Server {
             server_uuid: None,
             server_id: None,
             hello: None,
-            ansi_quotes: false,
+            defaults: Arc::default(),
             lag_ms: None,
             gtid_executed: None,
             looked: None,

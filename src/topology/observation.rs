@@ -1,6 +1,6 @@
 //! What one look at one server saw. Plain values: `control` makes them, [`assemble`](super::assemble()) judges them.
 
-use super::{Behind, Flavor, GtidSet, Hello, ServerId};
+use super::{Behind, Defaults, Flavor, GtidSet, Hello, ServerId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -110,8 +110,8 @@ pub struct Seen {
     pub behind: Option<Behind>,
     /// Transactions that a new session there sees; `None` when GTIDs are off or unreadable.
     pub gtid_executed: Option<Arc<GtidSet>>,
-    /// Global `sql_mode` has `ANSI_QUOTES`.
-    pub ansi_quotes: bool,
+    /// What new sessions there begin with.
+    pub defaults: Arc<Defaults>,
 }
 
 /// Where a server replicates from.

@@ -112,16 +112,6 @@ fn while_sql_mode_is_not_known_a_statement_must_be_a_read_in_both() {
     assert_eq!(reason(&mut session, hidden), Reason::NotRead(crate::sql::Why::NotUnderstood));
 }
 
-#[test]
-fn servers_that_differ_in_ansi_quotes_leave_it_unknown() {
-    let (mut session, mut topology) = (session(), topology(""));
-    let mut other = Server::clone(&topology.servers[1]);
-    other.ansi_quotes = true;
-    topology.servers[1] = Arc::new(other);
-    let run = planned(&mut session, &query("SELECT \"a\\\" FROM t FOR UPDATE -- \""), &topology);
-    assert_eq!(run.route.target, Target::Primary);
-}
-
 /// MariaDB reports nothing of `SET @@name = value`.
 #[test]
 fn a_character_set_that_is_not_reported_is_asked_for_however_it_was_set() {

@@ -70,7 +70,7 @@ fn a_statement_means_elsewhere_what_it_meant_where_it_was_prepared() {
         (
             PRIMARY,
             Prelude::Under,
-            text("SET character_set_client=utf8mb4, collation_connection=utf8mb4_bin, sql_mode=DEFAULT"),
+            text("SET character_set_client=utf8mb4, collation_connection=utf8mb4_bin, sql_mode=''"),
         ),
         (PRIMARY, Prelude::Prepare, text("SELECT a FROM t WHERE a = ?")),
         (PRIMARY, Prelude::Charset, text("SET NAMES gbk COLLATE gbk_bin")),

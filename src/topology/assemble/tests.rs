@@ -1,5 +1,5 @@
 use super::*;
-use crate::topology::{Flavor, GtidSet};
+use crate::topology::{Defaults, Flavor, GtidSet};
 
 const ADDRESSES: [&str; 3] = ["a:1", "b:2", "c:3"];
 const A: ServerId = ServerId(0);
@@ -22,7 +22,7 @@ fn seen(id: ServerId) -> Seen {
         replication: Replication::From(vec![]),
         behind: None,
         gtid_executed: None,
-        ansi_quotes: false,
+        defaults: Arc::default(),
     }
 }
 
@@ -384,12 +384,16 @@ fn a_replica_without_gtids_is_fit() {
 #[test]
 fn what_was_seen_is_published_and_what_did_not_change_is_shared() {
     let gtid = Arc::new(GtidSet::parse(Flavor::MariaDb, "0-1-5").unwrap());
-    let seen = Seen { gtid_executed: Some(gtid.clone()), ansi_quotes: true, ..seen(A) };
+    let defaults = Arc::new(Defaults::of(|name| Some(name.to_owned())));
+    let seen = Seen { gtid_executed: Some(gtid.clone()), defaults: defaults.clone(), ..seen(A) };
     let observations = [Observation { server: A, result: Ok(seen) }, replica(B, A), replica(C, A)];
     let before = usual();
     let topology = judge(&before, &observations);
     let server = topology.server(A).unwrap();
-    assert_eq!((server.gtid_executed.as_ref(), server.ansi_quotes, server.writable), (Some(&gtid), true, Some(true)));
+    assert_eq!(
+        (server.gtid_executed.as_ref(), &server.defaults, server.writable),
+        (Some(&gtid), &defaults, Some(true))
+    );
     assert!(Arc::ptr_eq(topology.server(B).unwrap(), before.server(B).unwrap()));
 }
 
