@@ -40,6 +40,8 @@ mod same;
 mod session_state;
 #[path = "traffic/state.rs"]
 mod state;
+#[path = "traffic/statements.rs"]
+mod statements;
 mod support;
 #[path = "traffic/tools.rs"]
 mod tools;

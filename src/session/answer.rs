@@ -308,7 +308,7 @@ impl Session {
         if payload.first() != Some(&(Command::StmtSendLongData as u8)) {
             return true;
         }
-        let id = crate::wire::statement_id(payload).map(|id| self.statements.resolve(id));
+        let id = crate::wire::statement_id(payload).map(|id| self.statements.resolve(id, self.flavor));
         if let Some(prepared) = id.ok().and_then(|id| self.statements.find_mut(id)) {
             prepared.long_data_failed.get_or_insert_with(|| failure.clone());
         }

@@ -45,7 +45,7 @@ impl Session {
             }
             Command::StmtPrepare => (payload.get(1..)?, self.lexis_of()),
             Command::StmtExecute | Command::StmtBulkExecute => {
-                let id = self.statements.resolve(wire::statement_id(payload).ok()?);
+                let id = self.statements.resolve(wire::statement_id(payload).ok()?, self.flavor);
                 let prepared = self.statements.find(id)?;
                 (prepared.text.as_deref()?, prepared.under.lexis)
             }

@@ -160,6 +160,9 @@ impl Session {
         let Some(command) = payload.first().and_then(|byte| Command::from_byte(*byte)) else {
             return Ok(Plan::Fail(Failure::UnknownCommand));
         };
+        if command == Command::StmtPrepare {
+            self.statements.forget_last();
+        }
         let quiet = [Command::Quit, Command::Ping, Command::ChangeUser, Command::ResetConnection, Command::StmtClose];
         if !quiet.contains(&command)
             && let Some(failure) = self.take_lost_transaction()
@@ -323,7 +326,7 @@ impl Session {
         moment: &Moment<'_>,
     ) -> Result<Plan, Malformed> {
         let named = wire::statement_id(payload)?;
-        let id = self.statements.resolve(named);
+        let id = self.statements.resolve(named, self.flavor);
         let Some(prepared) = self.statements.find(id) else {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
@@ -351,7 +354,7 @@ impl Session {
     /// COM_STMT_FETCH and COM_STMT_RESET: where the cursor or the long data is, or where the statement is at all.
     fn plan_on_bound(&mut self, command: Command, payload: &[u8], topology: &Topology) -> Result<Plan, Malformed> {
         let named = wire::statement_id(payload)?;
-        let id = self.statements.resolve(named);
+        let id = self.statements.resolve(named, self.flavor);
         let (function, expect) = match command {
             Command::StmtFetch => ("mysqld_stmt_fetch", Expect::Rows),
             _ => ("mysqld_stmt_reset", Expect::OnePacket),
@@ -371,7 +374,7 @@ impl Session {
 
     /// Long data goes to the primary, and the execute after it too: where that will run is not known yet.
     fn plan_long_data(&mut self, payload: &[u8], topology: &Topology) -> Result<Plan, Malformed> {
-        let id = self.statements.resolve(wire::statement_id(payload)?);
+        let id = self.statements.resolve(wire::statement_id(payload)?, self.flavor);
         if self.statements.find(id).is_none() {
             return Ok(Plan::Nothing);
         }
@@ -380,7 +383,7 @@ impl Session {
     }
 
     fn plan_close(&mut self, payload: &[u8]) -> Result<Plan, Malformed> {
-        let id = self.statements.resolve(wire::statement_id(payload)?);
+        let id = self.statements.resolve(wire::statement_id(payload)?, self.flavor);
         Ok(match self.statements.remove(id) {
             Some(prepared) => Plan::CloseStatement(prepared.on.iter().map(|on| (on.server, on.id)).collect()),
             None => Plan::Nothing,

@@ -3,7 +3,7 @@
 use super::state::CharsetVariables;
 use super::{Edit, Failure};
 use crate::sql::{Facts, Lexis};
-use crate::topology::ServerId;
+use crate::topology::{Flavor, ServerId};
 use crate::wire;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -69,7 +69,10 @@ pub(super) struct PreparedOn {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Statements {
     by_id: HashMap<u32, Prepared, foldhash::fast::RandomState>,
-    last: u32,
+    /// The id given last.
+    counter: u32,
+    /// MariaDB: the statement that [`wire::LAST_PREPARED`] names. None after a COM_STMT_PREPARE that failed.
+    last: Option<u32>,
     text_bytes: usize,
 }
 
@@ -77,20 +80,29 @@ impl Statements {
     /// Adds one and returns its id for the client.
     pub(super) fn insert(&mut self, prepared: Prepared) -> u32 {
         loop {
-            self.last = self.last.wrapping_add(1);
-            let usable = self.last != 0 && self.last != crate::wire::LAST_PREPARED;
-            if usable && !self.by_id.contains_key(&self.last) {
+            self.counter = self.counter.wrapping_add(1);
+            let usable = self.counter != 0 && self.counter != wire::LAST_PREPARED;
+            if usable && !self.by_id.contains_key(&self.counter) {
                 break;
             }
         }
         self.text_bytes += prepared.text.as_ref().map_or(0, |text| text.len());
-        self.by_id.insert(self.last, prepared);
-        self.last
+        self.by_id.insert(self.counter, prepared);
+        self.last = Some(self.counter);
+        self.counter
     }
 
-    /// The id that the client means.
-    pub(super) fn resolve(&self, id: u32) -> u32 {
-        if id == crate::wire::LAST_PREPARED { self.last } else { id }
+    /// A COM_STMT_PREPARE arrived: until it succeeds, no statement is the one prepared last.
+    pub(super) fn forget_last(&mut self) {
+        self.last = None;
+    }
+
+    /// The id that the client means. [`wire::LAST_PREPARED`] itself is never the id of a statement.
+    pub(super) fn resolve(&self, id: u32, flavor: Flavor) -> u32 {
+        match self.last {
+            Some(last) if id == wire::LAST_PREPARED && flavor == Flavor::MariaDb => last,
+            _ => id,
+        }
     }
 
     pub(super) fn find(&self, id: u32) -> Option<&Prepared> {
@@ -104,6 +116,7 @@ impl Statements {
     pub(super) fn remove(&mut self, id: u32) -> Option<Prepared> {
         let removed = self.by_id.remove(&id)?;
         self.text_bytes -= removed.text.as_ref().map_or(0, |text| text.len());
+        self.last.take_if(|last| *last == id);
         Some(removed)
     }
 
@@ -118,6 +131,7 @@ impl Statements {
 
     pub(super) fn clear(&mut self) {
         self.by_id.clear();
+        self.last = None;
         self.text_bytes = 0;
     }
 

@@ -4,6 +4,7 @@ mod batch;
 mod begin;
 mod carried;
 mod exact;
+mod last;
 mod leaving;
 mod pins;
 mod refused;
