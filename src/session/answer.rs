@@ -56,9 +56,14 @@ impl Session {
     /// # Errors
     /// When the packet cannot be read: that backend must be closed.
     pub fn on_packet(&mut self, run: &mut Run, kind: Kind, payload: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
+        if let Kind::Ok(status) | Kind::Eof(status) = kind {
+            run.saw_result = true;
+            run.saw_more |= status.has(Status::MORE_RESULTS_EXISTS);
+        }
         match kind {
             Kind::Ok(status) => {
                 self.on_status(run, status);
+                self.note_insert_id(run, payload);
                 run.saw_eof = false;
                 let changed = status.has(Status::SESSION_STATE_CHANGED);
                 let shown = match changed {
@@ -76,7 +81,7 @@ impl Session {
             }
             Kind::Err => {
                 run.saw_error = true;
-                self.follow_failed_write(run);
+                run.keep_error(payload);
                 let shown = self.refused_in_transaction(run, payload);
                 run.saw_refused = shown.is_some();
                 Ok(shown.or_else(|| run.limit_error(self.flavor)))
@@ -267,9 +272,11 @@ impl Session {
     /// The run's answer is over (or its command has none).
     pub fn finished(&mut self, run: &Run, payload: &[u8]) {
         let server = run.route.server;
+        self.follow_failed_write(run, payload);
         if !run.leaves_diagnostics() {
             self.state.last = Some(server);
             self.state.warned = Some(server);
+            self.state.diagnostics_lost = false;
         } else if run.command == Command::StmtPrepare && self.clears_warnings(run) {
             self.state.warned = Some(server);
         }
@@ -282,6 +289,7 @@ impl Session {
             _ => {}
         }
         self.has_read(run);
+        self.insert_id_selected(run, payload);
         if super::moves(&run.route, run) || (run.begins_on_replica && run.route.target == Target::Replica) {
             self.state.replica = Some(server);
         }
@@ -290,7 +298,7 @@ impl Session {
             return;
         }
         if !matches!(run.command, Command::StmtPrepare | Command::ResetConnection) {
-            self.hold_on(run);
+            self.hold_on(run, payload);
         }
         self.transaction_moved(run);
         self.state.holder = if !self.state.pins.is_empty() || self.in_transaction() { Some(server) } else { None };
@@ -359,9 +367,14 @@ impl Session {
 
     /// A write that failed may have done a part of its work (a DROP of several tables, a table without transactions), and an error
     /// tells no position. Other sessions need not wait for what was never acknowledged.
-    fn follow_failed_write(&mut self, run: &Run) {
-        let runs = !matches!(run.command, Command::StmtPrepare | Command::ResetConnection);
-        if runs && run.route.target == Target::Primary && run.may_write() && !self.in_transaction() {
+    fn follow_failed_write(&mut self, run: &Run, payload: &[u8]) {
+        let runs = run.saw_error && !matches!(run.command, Command::StmtPrepare | Command::ResetConnection);
+        if runs
+            && run.route.target == Target::Primary
+            && run.may_write()
+            && !self.in_transaction()
+            && !self.ran_nothing(run, payload)
+        {
             self.state.frontier.note_untracked(Reason::OwnWriteUntracked);
         }
     }
@@ -373,7 +386,7 @@ impl Session {
 }
 
 impl Run {
-    fn may_write(&self) -> bool {
+    pub(super) fn may_write(&self) -> bool {
         self.facts.is_some_and(|facts| {
             matches!(facts.effect, Effect::Write | Effect::Unknown)
                 || matches!(facts.why, Why::SideEffectFunction | Why::Admin)

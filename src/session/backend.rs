@@ -1,5 +1,6 @@
 //! The session's backends as the machine sees them, and what must be done to one before a command can run there.
 
+use super::lost_values::InsertId;
 use super::not_run::was_ended;
 use super::state::CharsetVariables;
 use super::{Answer, Failure, Next, Run, Session};
@@ -424,6 +425,8 @@ impl Session {
         self.statements.clear();
         self.state.resets = self.state.resets.wrapping_add(1);
         self.state.consistency = None;
+        self.state.insert_id = InsertId::None;
+        self.state.diagnostics_lost = false;
         self.state.pins.clear();
         self.state.holder = None;
         self.state.transactions.reset();

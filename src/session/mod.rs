@@ -22,10 +22,12 @@ mod explain;
 mod follow;
 mod kill;
 mod leaving;
+mod lost_values;
 mod not_run;
 mod own;
 mod pins;
 mod plan;
+mod refused;
 mod reply;
 mod state;
 mod statements;
@@ -153,6 +155,8 @@ impl Session {
             holder: None,
             last: None,
             warned: None,
+            diagnostics_lost: false,
+            insert_id: lost_values::InsertId::default(),
             replica: None,
             read_at: None,
             transactions: Transactions::default(),
@@ -333,6 +337,7 @@ impl Session {
     /// When an open transaction, or state that cannot be given to another backend, is lost.
     pub fn backend_closed(&mut self, server: ServerId) -> Result<(), &'static str> {
         self.backends.retain(|backend| backend.server != server);
+        self.values_lost(server);
         // It may come back as another server, or with less than it had.
         self.state.proven.take_if(|(proven, _)| *proven == server);
         let cursor = self.statements.backend_closed(server);

@@ -1,5 +1,6 @@
 //! What keeps a session on one backend, each with what lets it go.
 
+use super::refused::DESPITE_ERROR;
 use super::{Run, Session};
 use crate::sql::{self, Effect, Facts, Hold, HoldChange, Lexis, Why};
 
@@ -106,14 +107,18 @@ impl Session {
     }
 
     /// What the statement leaves behind: what other backends can be given, and what they cannot.
-    pub(super) fn hold_on(&mut self, run: &Run) {
+    pub(super) fn hold_on(&mut self, run: &Run, payload: &[u8]) {
         if run.chooses_tracking {
             self.pin(Hold::SessionTracking);
         }
         if run.saw_refused || self.follow(run) {
             return;
         }
-        let Some(facts) = run.facts else {
+        if self.ran_nothing(run, payload) {
+            return self.unknown_texts(run);
+        }
+        // More than one statement would have had more than one result.
+        let Some(facts) = run.alone.filter(|_| !run.saw_more).or(run.facts) else {
             if run.saw_state_change && run.command != crate::wire::Command::InitDb {
                 self.pin(Hold::Unclassified);
             }
@@ -122,15 +127,23 @@ impl Session {
         for change in &run.leaves.changes {
             self.change_hold(run, change);
         }
-        // These may have done part of their work before an error.
-        let despite_error = [Hold::Routine, Hold::MultiStatement, Hold::Unclassified, Hold::TextPrepared];
         match facts.hold {
             Some(hold) if run.leaves.explains(hold) => {}
-            Some(hold) if !run.saw_error || despite_error.contains(&hold) => self.pin(hold),
+            Some(hold) if !run.saw_error || DESPITE_ERROR.contains(&hold) => self.pin(hold),
             Some(_) => {}
             None if facts.effect == Effect::SessionState || !run.leaves.changes.is_empty() => {}
             None if run.saw_state_change => self.pin(Hold::Unclassified),
             None => {}
+        }
+    }
+
+    /// The server does not know these prepared texts, or does not know them any more: a
+    /// PREPARE of the same name that fails drops the old one.
+    fn unknown_texts(&mut self, run: &Run) {
+        for change in &run.leaves.changes {
+            if let HoldChange::Execute(name) | HoldChange::Release(Hold::TextPrepared, name) = change {
+                self.state.pins.release(Hold::TextPrepared, name);
+            }
         }
     }
 
@@ -184,6 +197,10 @@ pub(super) fn may_choose_tracking(facts: &Facts, text: &[u8]) -> bool {
 }
 
 impl Leaves {
+    pub(super) fn changes(&self) -> &[HoldChange] {
+        &self.changes
+    }
+
     pub(super) fn only_reads_user_variables(&self) -> bool {
         self.only_reads_user_variables
     }

@@ -125,6 +125,14 @@ pub struct Run {
     pub(super) saw_gtid: bool,
     /// The answer ended in an error.
     pub(super) saw_error: bool,
+    /// That error, if it was the first result and what the statement leaves depends on it.
+    pub(super) error: Option<wire::ErrPacket>,
+    /// A result was complete before the end of the answer, or is the end.
+    pub(super) saw_result: bool,
+    /// There was more than one result.
+    pub(super) saw_more: bool,
+    /// What a long statement is if it is the only one of its packet, which its answer tells.
+    pub(super) alone: Option<Facts>,
     /// The answer ended in a packet that cannot carry session state.
     pub(super) saw_eof: bool,
     /// It was a write in a read-only transaction.
@@ -220,8 +228,14 @@ impl Session {
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return refused;
         }
+        if let Some(lost) = self.asks_for_lost(text, &facts, moment.topology) {
+            return Plan::Fail(lost);
+        }
         if complete {
             self.look_again(&mut run, &facts, text, self.lexis_of());
+        } else if self.capabilities.has(Capabilities::MULTI_STATEMENTS) {
+            let alone = self.facts_of(text, |lexis| sql::classify_prefix(text, lexis, false));
+            run.alone = Some(alone).filter(|alone| alone.effect == Effect::Write);
         }
         self.plan_routed(run, &facts, moment)
     }
@@ -342,6 +356,9 @@ impl Session {
             return Ok(refused);
         }
         if let Some(Prepared { text: Some(text), under, .. }) = self.statements.find(id) {
+            if let Some(lost) = self.asks_for_lost(text, &facts, moment.topology) {
+                return Ok(Plan::Fail(lost));
+            }
             self.look_again(&mut run, &facts, text, under.lexis);
         }
         // A command that is not kept cannot be run elsewhere if a replica refuses it.
@@ -465,6 +482,10 @@ impl Run {
             gtids: false,
             saw_gtid: false,
             saw_error: false,
+            error: None,
+            saw_result: false,
+            saw_more: false,
+            alone: None,
             saw_eof: false,
             saw_refused: false,
             saw_cursor: false,

@@ -6,6 +6,7 @@ mod carried;
 mod exact;
 mod last;
 mod leaving;
+mod lost_values;
 mod pins;
 mod refused;
 mod transaction;

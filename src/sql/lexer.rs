@@ -306,8 +306,11 @@ impl<'a> Lexer<'a> {
     /// Optimizer hints have a lexer of their own; only such as end for sure at the first `*/` are read.
     /// <https://dev.mysql.com/doc/refman/8.4/en/optimizer-hints.html>
     fn hint(&mut self, body: &[u8]) {
-        let plain = |b: &u8| is(*b, BLANK) || (is(*b, NAME) && *b < 0x80) || b"@,().`=-+%*".contains(b);
-        if !body.iter().all(plain) || body.iter().filter(|b| **b == b'`').count() % 2 == 1 {
+        let plain = |b: &u8| is(*b, BLANK) || (is(*b, NAME) && *b < 0x80) || b"@,().`'=-+%*".contains(b);
+        // Within a string or a name the end would be none.
+        let pairs = |quote| body.iter().filter(|b| **b == quote).count() % 2 == 0;
+        let mixed = [b'`', b'\''].iter().all(|quote| body.contains(quote));
+        if !body.iter().all(plain) || !pairs(b'`') || !pairs(b'\'') || mixed {
             return self.stop(Hazard::NotUnderstood);
         }
         for word in body.split(|b| !is(*b, NAME)) {

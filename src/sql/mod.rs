@@ -41,6 +41,7 @@ mod charset;
 mod cursor;
 mod describe;
 mod digest;
+mod executable;
 mod hint;
 mod holds;
 mod keywords;
@@ -68,6 +69,7 @@ pub use structure::{STACK_BYTES, Structure, TableUse, Tables, Touch, objection_t
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
 
 use scan::Scan;
+use several::Several;
 use words::Key;
 
 /// How the bytes of a string literal or comment are to be read.
@@ -245,14 +247,21 @@ impl Facts {
     }
 }
 
-/// Classifies one statement (or packet of statements). Never panics, never allocates, one pass over the bytes of one statement.
+/// Classifies one statement (or packet of statements). Never panics; one pass over the bytes of one statement, without
+/// allocation unless there is an executable comment.
 #[must_use]
 pub fn classify(sql: &[u8], lexis: Lexis) -> Facts {
     let facts = classify_one(sql, lexis);
-    if facts.why == Why::MultiStatement && several::leave_nothing(sql, lexis) {
-        return Facts { hold: None, sets_charset: false, ..facts };
+    let all = match facts.why {
+        Why::MultiStatement => several::several(sql, lexis),
+        Why::ExecutableComment => executable::every_reading(sql, lexis),
+        _ => return facts,
+    };
+    match all {
+        Some(Several::Read) => Facts { effect: Effect::Admin, hold: None, sets_charset: false, ..facts },
+        Some(Several::Write) => Facts { hold: None, sets_charset: false, ..facts },
+        None => facts,
     }
-    facts
 }
 
 fn classify_one(sql: &[u8], lexis: Lexis) -> Facts {

@@ -117,6 +117,14 @@ impl<'a> OkPacket<'a> {
     }
 }
 
+/// Whether the payload of an OK packet tells of an `AUTO_INCREMENT` value, or one given to `LAST_INSERT_ID()`.
+pub fn has_insert_id(payload: &[u8]) -> bool {
+    let mut reader = Reader::new(payload);
+    reader.u8("OK header").is_ok_and(|header| header == OK_HEADER)
+        && reader.lenenc_int("affected rows").is_ok()
+        && reader.lenenc_int("last insert id").is_ok_and(|id| id != 0)
+}
+
 /// An EOF packet, as sent to a client without `DEPRECATE_EOF`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EofPacket {

@@ -65,3 +65,82 @@ fn codes_of(peer: &mut Peer, payload: &[u8]) -> Vec<u16> {
     peer.send(payload);
     codes(peer, &[Expect::Results])
 }
+
+/// Statements of which the server runs nothing, or that leave nothing with their session.
+const LEAVE_NOTHING: [&str; 14] = [
+    "SELEC 1",
+    "SELECT 1; SELECT 2",
+    "SELECT n FROM t; SELECT LAST_INSERT_ID()",
+    "INSERT INTO t (n) VALUES (5); SELECT LAST_INSERT_ID() > 0",
+    "BEGIN; UPDATE t SET n = 7; COMMIT",
+    "SELECT nowhere(1)",
+    "SELECT app.nowhere(1)",
+    "CALL nowhere()",
+    "CALL takes_none(1)",
+    "EXECUTE nowhere",
+    "DEALLOCATE PREPARE nowhere",
+    "PREPARE p FROM 'SELEC'",
+    "SELECT /*!40001 SQL_NO_CACHE */ COUNT(*) FROM t",
+    "SELECT /*+ SET_VAR(sql_mode='') */ 1",
+];
+
+#[test]
+fn what_leaves_nothing_does_not_hold_its_session() {
+    each(|cluster, proxy| {
+        cluster.primary().sql("CREATE PROCEDURE app.takes_none() SELECT 1");
+        for more in [Capabilities::default(), Capabilities::MULTI_STATEMENTS] {
+            for capabilities in [more, more | Capabilities::DEPRECATE_EOF] {
+                for sql in LEAVE_NOTHING {
+                    let answer = |port| {
+                        let mut peer = Peer::app(port, capabilities, Some("app"));
+                        let answer = peer.query(sql);
+                        (answer, peer.value("SELECT @@server_id"))
+                    };
+                    let (straight, through) = (answer(cluster.primary().port), answer(proxy.port));
+                    let of = format!("{:?} {capabilities:?} {sql}", cluster.flavor);
+                    if !sql.starts_with("INSERT") && !sql.starts_with("BEGIN") {
+                        assert_eq!(through.0, straight.0, "{of}");
+                    }
+                    assert_ne!(through.1, "1", "on a replica: {of}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_long_statement_of_a_client_that_may_send_several_does_not_hold_its_session() {
+    each(|_, proxy| {
+        let mut peer = Peer::app(proxy.port, Capabilities::MULTI_STATEMENTS | Capabilities::DEPRECATE_EOF, Some("app"));
+        let blanks = " ".repeat(2 << 20);
+        peer.ok(&format!("INSERT INTO t (n){blanks} VALUES (1)"));
+        assert_ne!(peer.value("SELECT @@server_id"), "1", "it was the only one");
+        peer.ok(&format!("INSERT INTO t (n){blanks} VALUES (1); SET @v = 1"));
+        assert_eq!(peer.value("SELECT @@server_id"), "1", "there was another one behind it");
+    });
+}
+
+/// Ends the application's connections at a server.
+fn cut(cluster: &Cluster) {
+    let ids = "SELECT GROUP_CONCAT(id) FROM information_schema.processlist WHERE user = 'app'";
+    for id in cluster.primary().value(ids).split(',') {
+        cluster.primary().sql(&format!("KILL {id}"));
+    }
+}
+
+#[test]
+fn an_insert_id_lost_with_its_connection_is_not_silently_0() {
+    each(|cluster, proxy| {
+        let mut peer = Peer::through(proxy);
+        peer.ok("INSERT INTO t (n) VALUES (1)");
+        assert_eq!(peer.value("SELECT LAST_INSERT_ID()"), "1");
+        cut(cluster);
+        for sql in ["SELECT LAST_INSERT_ID()", "INSERT INTO t (n) VALUES (LAST_INSERT_ID())", "SELECT ROW_COUNT()"] {
+            let err = peer.fails(sql);
+            assert_eq!((err.code, &err.sql_state), (1158, b"08S01"), "{}", String::from_utf8_lossy(&err.message));
+        }
+        peer.ok("INSERT INTO t (n) VALUES (2)");
+        assert_eq!(peer.value("SELECT ROW_COUNT()"), "1");
+        assert_eq!(peer.value("SELECT LAST_INSERT_ID()"), "2", "{:?}", cluster.flavor);
+    });
+}
