@@ -6,6 +6,7 @@ use dbproxy::admission::Admission;
 use dbproxy::config::{BackendTls, Hooks, Replication, Secret, TlsMode, User};
 use dbproxy::control::execute::{Access, Closed, Executor, Fitness, Hand, Held, Means, Source};
 use dbproxy::failover::{Acks, Done, FailedHow, Order, OrderId, Step};
+use dbproxy::tasks::Worker;
 use dbproxy::topology::{Epoch, Flavor, GtidHistory, GtidSet, ServerId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -360,6 +361,7 @@ fn executor(cluster: &Cluster) -> Executor {
         addresses,
         by: "a test".to_owned(),
         lease: Arc::new(AtomicBool::new(true)),
+        disk: Worker::start("disk").unwrap().0,
         reports: None,
     })
 }

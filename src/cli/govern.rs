@@ -1,13 +1,14 @@
 //! The control plane as `run` starts it: probes, topology, failover.
 
 use super::serve::Shared;
+use anyhow::{Context, Result};
 use dbproxy::config::{Config, FailoverMode};
 use dbproxy::conn::{BackendTls, TopologyPublisher};
 use dbproxy::control::doctor::{self, Patient, against_auto, diagnose};
 use dbproxy::control::execute::{Access, Means};
-use dbproxy::control::{self, Depth, Desk, Past, Setup};
+use dbproxy::control::{self, DISK_MAX, Depth, Desk, Past, Setup};
 use dbproxy::failover::{self, Mode};
-use dbproxy::tasks::Supervisor;
+use dbproxy::tasks::{Supervisor, Worker};
 use dbproxy::topology::{self, ServerId, Topology};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,13 +28,13 @@ pub struct Ends {
 }
 
 /// Starts it: it alone publishes. Goes on while the sessions drain, since they still route; ends when the supervisor is dropped.
-pub fn start_control(
+pub async fn start_control(
     file: &Path,
     ends: Ends,
     connector: Arc<BackendTls>,
     shared: &Shared,
     supervisor: &mut Supervisor,
-) {
+) -> Result<()> {
     let config = shared.live.snapshot();
     let Ends { publisher, hints, desk } = ends;
     let policy = control::Policy {
@@ -51,13 +52,22 @@ pub fn start_control(
         let config = live.load();
         topology::Policy { down_after: config.monitor.down_after, lag_limit: config.routing.lag_limit }
     };
-    let setup = setup(file, &config, desk, shared, supervisor);
+    let (disk, thread) = Worker::start("dbproxy-disk").context("the thread that writes files")?;
+    supervisor.spawn("disk", thread.ended());
+    let setup = setup(file, &config, desk, shared, (supervisor, disk)).await;
     let control = control::govern(first, policy, judging, publisher, hints, setup, std::future::pending());
     supervisor.spawn("control", control);
+    Ok(())
 }
 
-fn setup(file: &Path, config: &Config, desk: Desk, shared: &Shared, supervisor: &mut Supervisor) -> Setup {
-    let folder = data_folder(file, config);
+async fn setup(
+    file: &Path,
+    config: &Config,
+    desk: Desk,
+    shared: &Shared,
+    (supervisor, disk): (&mut Supervisor, Worker),
+) -> Setup {
+    let folder = data_folder(file, config, &disk).await;
     let access = Access {
         user: config.monitor.user.clone(),
         tls: config.backend.tls.clone(),
@@ -74,14 +84,17 @@ fn setup(file: &Path, config: &Config, desk: Desk, shared: &Shared, supervisor: 
         addresses: config.cluster.servers.clone(),
         by: format!("dbproxy {} pid {}", env!("CARGO_PKG_VERSION"), std::process::id()),
         lease: Arc::new(AtomicBool::new(true)),
+        disk: disk.clone(),
         reports: folder.clone(),
     };
     let (sender, modes) = mpsc::channel(1);
     // A change that a restart interrupted goes on at once, whatever state it left the servers in.
-    let past = control::past(folder.as_deref(), &config.cluster.name);
+    let (place, cluster) = (folder.clone(), config.cluster.name.clone());
+    let past = disk.run(DISK_MAX, move || control::past(place.as_deref(), &cluster)).await.unwrap_or(Past::Nothing);
     let policy = match policy.mode {
         Mode::Auto if past != Past::Changing => {
-            supervisor.spawn_until_done("doctor", ask_the_doctor(config.clone(), folder.clone(), past, sender));
+            let asking = ask_the_doctor(config.clone(), folder.clone(), past, sender, disk.clone());
+            supervisor.spawn_until_done("doctor", asking);
             mode_reason = Some("`dbproxy doctor` has not looked at the cluster yet".to_owned());
             failover::Policy { mode: Mode::Observe, ..policy }
         }
@@ -93,6 +106,7 @@ fn setup(file: &Path, config: &Config, desk: Desk, shared: &Shared, supervisor: 
         means,
         hooks: config.hooks.clone(),
         journal: folder,
+        disk,
         desk,
         metrics: Some(shared.metrics.clone()),
         modes,
@@ -106,6 +120,7 @@ async fn ask_the_doctor(
     folder: Option<PathBuf>,
     past: Past,
     modes: mpsc::Sender<(Mode, Option<String>)>,
+    disk: Worker,
 ) {
     let patient = Patient { config };
     let mut told = None;
@@ -119,12 +134,12 @@ async fn ask_the_doctor(
             (None, true) => None,
         };
         let Some(why) = against else {
-            if let Some(folder) = &folder
-                && let Err(error) = control::note_fit(folder, &patient.config.cluster.name)
-            {
+            let _ = modes.send((Mode::Auto, None)).await;
+            let (Some(folder), cluster) = (folder, patient.config.cluster.name.clone()) else { return };
+            let noted = disk.run(DISK_MAX, move || control::note_fit(&folder, &cluster)).await.flatten();
+            if let Err(error) = noted {
                 warn!(%error, "that the cluster is fit for a failover is not remembered");
             }
-            let _ = modes.send((Mode::Auto, None)).await;
             return;
         };
         if told.as_ref() != Some(&why) {
@@ -151,14 +166,15 @@ fn policy(config: &Config) -> (failover::Policy, Option<String>) {
 
 /// Where the journal is kept: `data_dir`, else beside the configuration, where that can be written to. Not kept where there is
 /// nothing to act on.
-fn data_folder(file: &Path, config: &Config) -> Option<PathBuf> {
+async fn data_folder(file: &Path, config: &Config, disk: &Worker) -> Option<PathBuf> {
     config.replication.as_ref()?;
     if let Some(folder) = &config.data_dir {
         return Some(folder.clone());
     }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let probe = folder.join(format!(".dbproxy-{}", std::process::id()));
-    match std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)) {
+    let try_it = move || std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
+    match disk.run(DISK_MAX, try_it).await.flatten() {
         Ok(()) => Some(folder),
         Err(error) => {
             warn!(%error, "no data_dir is configured: a failover that a restart of dbproxy interrupts is not resumed");

@@ -2,14 +2,14 @@
 
 use super::drain::{Request, Signals};
 use super::govern::{Ends, start_control};
-use super::reload::reload;
+use super::reload::{READ_MAX, reload};
 use super::{Exit, load, operator};
 use anyhow::{Context, Result};
 use dbproxy::admission::Admission;
 use dbproxy::config::{Config, Live};
 use dbproxy::conn::{Accounts, BackendTls, Frontend, Registry, TopologyWatch, topology_channel};
 use dbproxy::control::Operator;
-use dbproxy::tasks::{Ended, Supervisor};
+use dbproxy::tasks::{self, Ended, Supervisor};
 use dbproxy::telemetry::{LABELS, LogHandle, Metrics};
 use dbproxy::topology::Topology;
 use dbproxy::{control, proxy};
@@ -94,7 +94,7 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
     let plane = data_plane(&shared, &mut supervisor)?;
     plane.count_rules();
     let ends = Ends { publisher, hints, desk };
-    start_control(path, ends, plane.backend_tls.load_full(), &shared, &mut supervisor);
+    start_control(path, ends, plane.backend_tls.load_full(), &shared, &mut supervisor).await?;
     supervisor.spawn(LISTENER, proxy::serve(listener, plane.clone(), drains(&shared)));
     let config = shared.live.snapshot();
     info!(address = %config.listen.address, version = env!("CARGO_PKG_VERSION"), cluster = %config.cluster.name, "serving");
@@ -106,8 +106,12 @@ async fn run(path: &Path, config: Config, log: &LogHandle, workers: usize) -> Re
             _ = second.tick() => shared.metrics.tick(Instant::now()),
             request = signals.next() => match request {
                 Request::Reload => {
-                    if reload(path, &shared.live, log, &shared.metrics).is_some() {
-                        plane.reload();
+                    if reload(path, &shared.live, log, &shared.metrics).await.is_some() {
+                        let plane = plane.clone();
+                        let read = tasks::compute(move || plane.reload());
+                        if tokio::time::timeout(READ_MAX, read).await.is_err() {
+                            error!("certificates not read within {} s", READ_MAX.as_secs());
+                        }
                     }
                 }
                 Request::Drain => {

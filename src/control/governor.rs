@@ -1,29 +1,35 @@
 //! The owner of `failover`'s state: feeds it events, and does what it says.
 //!
-//! Effects are done in their order. What must survive is on the disk before anything that rests on it is done; a journal that
-//! cannot be written takes the right to act away.
+//! Effects are done in their order. What must survive is on the disk before anything that rests on it is done. The disk is not waited
+//! for here: events go on being taken in, and what follows from them waits in line. A journal that cannot be written, or not in time,
+//! takes the right to act away.
 
 use super::ask::{Answer, Ask, Request, Standing};
 use super::clock::Clock;
 use super::execute::{Executor, run_hook};
-use super::journal::Journal;
+use super::journal::{Journal, Writing};
 use super::keeper::Target;
 use super::names::named;
 use super::tell;
 use crate::config::Hooks;
 use crate::failover::{
     Command, CommandId, Done, Effect, Event, Failed, FailedHow, Gate, Lease, Mode, Moment, Notice, NoticeKind, Order,
-    OrderId, Outcome, Policy, Record, Stage, State, Step, Withdrawn, step,
+    OrderId, Outcome, Policy, Stage, State, Step, Withdrawn, step,
 };
 use crate::tasks::Group;
 use crate::telemetry::Metrics;
 use crate::topology::ServerId;
 use arc_swap::ArcSwap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{Error, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// How long an entry of the journal may take to be on the disk. Longer, and it counts as one that cannot be written.
+const SYNC_MAX: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(3) };
 
 /// All that a governor is made of.
 pub(super) struct Parts {
@@ -49,6 +55,10 @@ pub(super) struct Governor {
     gate: Gate,
     answers: BTreeMap<CommandId, oneshot::Sender<Answer>>,
     next_command: u64,
+    /// What was decided and is not done yet, oldest first: it waits until the journal's entry before it is on the disk.
+    effects: VecDeque<Effect>,
+    /// That entry, and when it is given up.
+    writing: Option<(Writing, Instant)>,
     /// Orders that are being carried out. One that panics has no outcome, and runs out of its time.
     orders: Group,
     /// The operator's programs.
@@ -64,6 +74,13 @@ pub(super) struct Wish {
     pub(super) gate_changed: bool,
 }
 
+impl Wish {
+    pub(super) fn add(&mut self, other: Self) {
+        self.look.extend(other.look);
+        self.gate_changed |= other.gate_changed;
+    }
+}
+
 impl Governor {
     /// Begins where the journal ends.
     pub(super) fn new(parts: Parts, executor: Executor, clock: Clock) -> (Self, Wish) {
@@ -76,6 +93,8 @@ impl Governor {
             gate: Gate::default(),
             answers: BTreeMap::new(),
             next_command: 1,
+            effects: VecDeque::new(),
+            writing: None,
             orders: Group::new("order"),
             running: Group::new("hook"),
             change_began: None,
@@ -90,9 +109,7 @@ impl Governor {
             wish = self.feed(Event::Restored(durable));
         }
         let lease = if self.acts() { Lease::Held } else { Lease::NotHeld };
-        let after = self.feed(Event::Lease(lease));
-        wish.look.extend(after.look);
-        wish.gate_changed |= after.gate_changed;
+        wish.add(self.feed(Event::Lease(lease)));
         wish
     }
 
@@ -158,19 +175,29 @@ impl Governor {
         self.parts.no_lease.as_ref().or(self.parts.mode_reason.as_ref())
     }
 
-    /// Takes an event in, and does what follows from it.
+    /// Takes an event in, and does what follows from it, as far as the journal lets it.
     pub(super) fn feed(&mut self, event: Event) -> Wish {
         let now = self.clock.now();
-        let effects = step(&mut self.state, &self.parts.policy, event, now);
+        self.effects.extend(step(&mut self.state, &self.parts.policy, event, now));
+        let wish = self.go_on();
+        self.running.reap();
+        self.orders.reap();
+        self.show(now);
+        wish
+    }
+
+    /// Does what was decided, in its order, up to what must be on the disk first.
+    fn go_on(&mut self) -> Wish {
         let mut wish = Wish::default();
-        let mut unwritten = false;
-        for effect in effects {
+        while self.writing.is_none()
+            && let Some(effect) = self.effects.pop_front()
+        {
             match effect {
                 Effect::Journal(record) => {
-                    unwritten = !self.write(&record);
-                    if unwritten {
-                        // Nothing that rests on it may be done.
-                        break;
+                    tell::record(record.durable.epoch, &named(&record.what, &self.parts.addresses));
+                    match self.parts.journal.write(&record) {
+                        Ok(writing) => self.writing = writing.map(|writing| (writing, Instant::now() + SYNC_MAX)),
+                        Err(error) => wish.add(self.not_written(&error)),
                     }
                 }
                 Effect::Publish(gate) => {
@@ -189,19 +216,47 @@ impl Governor {
                 }
             }
         }
-        self.running.reap();
-        self.orders.reap();
-        if unwritten {
-            let after = self.look_on();
-            wish.look.extend(after.look);
-            wish.gate_changed |= after.gate_changed;
-        }
-        self.show(now);
         wish
+    }
+
+    /// Waits until the entry that is being written is on the disk, or will not be; then does what waited for it. Pending while none
+    /// is written. Cancel-safe.
+    pub(super) async fn written(&mut self) -> Wish {
+        let Some((writing, until)) = &mut self.writing else { return std::future::pending().await };
+        let written = writing.within(until.saturating_duration_since(Instant::now())).await;
+        self.writing = None;
+        let wish = match written.flatten() {
+            Ok(()) => self.go_on(),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                let text = format!("the disk has not taken an entry within {} ms", SYNC_MAX.as_millis());
+                self.not_written(&Error::new(ErrorKind::TimedOut, text))
+            }
+            Err(error) => self.not_written(&error),
+        };
+        self.show(self.clock.now());
+        wish
+    }
+
+    /// Waits until nothing that was decided waits for the disk.
+    pub(super) async fn settled(&mut self) -> Wish {
+        let mut wish = Wish::default();
+        while self.writing.is_some() {
+            wish.add(self.written().await);
+        }
+        wish
+    }
+
+    /// An entry is not on the disk: the right to act is gone, and so is all that rests on the entry.
+    fn not_written(&mut self, error: &Error) -> Wish {
+        tell::journal_failed(self.parts.journal.path(), error);
+        self.parts.lease.store(false, Ordering::Release);
+        self.parts.no_lease = Some(format!("the journal can't be written: {error}"));
+        self.look_on()
     }
 
     /// Decides nothing more, as one that waits for another's journal: what was decided and is not on the disk counts for nothing.
     fn look_on(&mut self) -> Wish {
+        self.effects.clear();
         self.orders.abort_all();
         self.state = self.state.forgotten();
         self.parts.journal.let_go();
@@ -210,20 +265,6 @@ impl Governor {
             let _ = answer.send(Err(why.clone()));
         }
         self.feed(Event::Lease(Lease::NotHeld))
-    }
-
-    /// `false`: it is not on the disk, and the right to act is gone.
-    fn write(&mut self, record: &Record) -> bool {
-        tell::record(record.durable.epoch, &named(&record.what, &self.parts.addresses));
-        match self.parts.journal.append(record) {
-            Ok(()) => true,
-            Err(error) => {
-                tell::journal_failed(self.parts.journal.path(), &error);
-                self.parts.lease.store(false, Ordering::Release);
-                self.parts.no_lease = Some(format!("the journal can't be written: {error}"));
-                false
-            }
-        }
     }
 
     fn execute(&mut self, order: Order) {
@@ -411,5 +452,116 @@ impl Governor {
         if **self.parts.standing.load() != standing {
             self.parts.standing.store(Arc::new(standing));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::desk;
+    use super::super::execute::{Access, Means};
+    use super::super::journal::Opened;
+    use super::*;
+    use crate::admission::Admission;
+    use crate::config::{BackendTls, Secret, TlsMode, User};
+    use crate::failover::GateWrites;
+    use crate::tasks::Worker;
+    use std::path::Path;
+
+    fn hooks() -> Hooks {
+        let timeout = Duration::from_secs(1);
+        Hooks { before: None, before_blocks_failover: false, after: None, fence: None, timeout }
+    }
+
+    fn governor(folder: &Path, disk: &Worker) -> Governor {
+        let Ok(Opened::Ours(journal)) = Journal::open(folder, "c") else { panic!("a journal") };
+        let addresses: Vec<Arc<str>> = vec!["a:1".into(), "b:2".into(), "c:3".into()];
+        let lease = Arc::new(AtomicBool::new(true));
+        let access = Access {
+            user: User { name: "m".into(), password: Secret::new("") },
+            tls: BackendTls { mode: TlsMode::Disabled, ca: None, identity: None },
+            step_timeout: Duration::from_secs(1),
+        };
+        let means = Means {
+            access,
+            replication: None,
+            heartbeat: Duration::from_secs(1),
+            hooks: hooks(),
+            registry: Arc::default(),
+            admission: Arc::new(Admission::new(addresses.len())),
+            addresses: addresses.clone(),
+            by: "a test".to_owned(),
+            lease: lease.clone(),
+            disk: disk.clone(),
+            reports: None,
+        };
+        let parts = Parts {
+            policy: Policy::default(),
+            mode_reason: None,
+            no_lease: None,
+            addresses,
+            cluster: "c".into(),
+            journal: journal.written_by(disk.clone()),
+            lease,
+            hooks: hooks(),
+            outcomes: mpsc::channel(8).0,
+            standing: desk().1.standing,
+            metrics: None,
+        };
+        Governor::new(parts, Executor::new(means), Clock::start()).0
+    }
+
+    /// Keeps the disk busy until the sender is dropped.
+    fn hang(disk: &Worker) -> std::sync::mpsc::Sender<()> {
+        let (release, hangs) = std::sync::mpsc::channel::<()>();
+        disk.submit(move || hangs.recv().is_ok(), |_| ()).map(drop).unwrap();
+        release
+    }
+
+    fn pause(governor: &mut Governor) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        governor.answer(Request { ask: Ask::Act(Command::Pause), answer });
+        answered
+    }
+
+    /// Whether what the journal says last is that dbproxy is paused.
+    fn is_written(folder: &Path) -> bool {
+        let journal = std::fs::read_to_string(folder.join("failover-c.journal")).unwrap();
+        journal.lines().last().is_some_and(|line| line.contains("\"paused\":true"))
+    }
+
+    #[tokio::test]
+    async fn what_is_decided_waits_for_the_disk_and_nothing_else_does() {
+        let (disk, _thread) = Worker::start("disk").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut governor = governor(folder.path(), &disk);
+        governor.settled().await;
+        let release = hang(&disk);
+        let mut answered = pause(&mut governor);
+        // Events go on being taken in.
+        governor.feed(Event::Tick);
+        governor.feed(Event::OwnLag { ms: 10 });
+        assert!(answered.try_recv().is_err(), "it is not on the disk");
+        assert!(governor.acts());
+        drop(release);
+        governor.settled().await;
+        assert!(answered.try_recv().unwrap().is_ok() && is_written(folder.path()));
+    }
+
+    #[tokio::test]
+    async fn what_the_disk_does_not_take_in_time_is_as_what_cannot_be_written() {
+        let (disk, _thread) = Worker::start("disk").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut governor = governor(folder.path(), &disk);
+        governor.settled().await;
+        let release = hang(&disk);
+        let mut answered = pause(&mut governor);
+        governor.settled().await;
+        let refused = answered.try_recv().unwrap().unwrap_err();
+        assert!(refused.contains("the disk has not taken an entry within 300 ms"), "{refused}");
+        assert!(!governor.acts() && !governor.state.durable().paused);
+        assert_eq!(governor.gate().writes, GateWrites::Ungoverned);
+        drop(release);
+        disk.run(Duration::from_secs(10), || ()).await.unwrap();
+        assert!(!is_written(folder.path()), "nobody acted on it");
     }
 }

@@ -5,24 +5,35 @@
 
 use super::tell;
 use crate::failover::Record;
+use crate::tasks::{Pending, Worker};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufRead, BufReader, Error, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A journal beyond this is begun anew with its last entry; the old one is kept beside it.
 const BYTES_MOST: u64 = 16 << 20;
 /// Room for some hundred entries.
 const ROOM_BYTES: usize = 1 << 18;
+/// How long the disk is waited for where there is no limit of another kind.
+pub const DISK_MAX: Duration = Duration::from_secs(1);
 /// Entries that are kept in memory, to be shown.
 const SHOWN_MOST: usize = 1000;
 
-/// The journal of one cluster.
+/// The journal of one cluster. Its file is written by a [`Worker`]: a disk may hang, and no task may wait for it without a limit.
 pub(super) struct Journal {
-    place: Option<Place>,
+    path: Option<PathBuf>,
+    /// Used by the worker alone, but for opening.
+    place: Option<Arc<Mutex<Place>>>,
+    disk: Option<Worker>,
     /// The latest entries, oldest first.
     shown: VecDeque<Record>,
 }
+
+/// An entry that is being written.
+pub(super) type Writing = Pending<Result<(), Error>>;
 
 struct Place {
     path: PathBuf,
@@ -30,6 +41,8 @@ struct Place {
     bytes: u64,
     /// Beyond that it is begun anew.
     most: u64,
+    /// The last entry, as it was written.
+    last: Vec<u8>,
     // Held for as long as this lives.
     _lock: File,
 }
@@ -45,17 +58,17 @@ pub(super) enum Opened {
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Journal").field("path", &self.path()).finish_non_exhaustive()
+        f.debug_struct("Journal").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
 impl Journal {
     /// Keeps what it is told in memory only.
     pub(super) fn in_memory() -> Self {
-        Self { place: None, shown: VecDeque::new() }
+        Self { path: None, place: None, disk: None, shown: VecDeque::new() }
     }
 
-    /// Opens the journal of a cluster in a folder, made if need be.
+    /// Opens the journal of a cluster in a folder, made if need be. Blocks.
     pub(super) fn open(folder: &Path, cluster: &str) -> Result<Opened, Error> {
         std::fs::create_dir_all(folder)?;
         let lock_path = folder.join(format!("failover-{cluster}.lock"));
@@ -75,22 +88,34 @@ impl Journal {
             bytes += 1;
         }
         sync_folder(&path)?;
-        Ok(Opened::Ours(Self { place: Some(Place { path, file, bytes, most: BYTES_MOST, _lock: lock }), shown }))
+        let last = shown.back().map(line_of).transpose()?.unwrap_or_default();
+        let place = Place { path: path.clone(), file, bytes, most: BYTES_MOST, last, _lock: lock };
+        Ok(Opened::Ours(Self { path: Some(path), place: Some(Arc::new(Mutex::new(place))), disk: None, shown }))
+    }
+
+    /// Lets `disk` write.
+    #[must_use]
+    pub(super) fn written_by(self, disk: Worker) -> Self {
+        Self { disk: Some(disk), ..self }
     }
 
     pub(super) fn path(&self) -> Option<&Path> {
-        self.place.as_ref().map(|place| place.path.as_path())
+        self.path.as_deref()
     }
 
-    /// Leaves the file to whoever wants it: from now on it is one in memory.
+    /// Leaves the file to whoever wants it: from now on this is a journal in memory.
     pub(super) fn let_go(&mut self) {
-        self.place = None;
+        self.path = None;
+        // Behind what is being written, since closing the file may block as well.
+        if let (Some(place), Some(disk)) = (self.place.take(), &self.disk) {
+            let _ = disk.submit(move || drop(place), drop);
+        }
     }
 
-    /// Whether there is room for some entries more, as one that could not be written wants to know before it goes on.
+    /// Whether there is room for some entries more, as one that could not be written wants to know before it goes on. Blocks.
     pub(super) fn has_room(&self) -> Result<(), Error> {
-        let Some(place) = &self.place else { return Ok(()) };
-        let trial = place.path.with_extension("room");
+        let Some(path) = &self.path else { return Ok(()) };
+        let trial = path.with_extension("room");
         let tried = File::create(&trial).and_then(|mut file| {
             file.write_all(&vec![b'\n'; ROOM_BYTES])?;
             file.sync_all()
@@ -109,40 +134,73 @@ impl Journal {
         self.shown.iter()
     }
 
-    /// Writes an entry; when this returns it is on the disk.
-    pub(super) fn append(&mut self, record: &Record) -> Result<(), Error> {
+    /// Begins to write an entry. It is on the disk when the result says so; `None`: there is no disk to wait for. An entry whose
+    /// result is given up is taken back when it is written after all.
+    ///
+    /// # Errors
+    /// It cannot even be begun.
+    pub(super) fn write(&mut self, record: &Record) -> Result<Option<Writing>, Error> {
         self.shown.push_back(record.clone());
         if self.shown.len() > SHOWN_MOST {
             self.shown.pop_front();
         }
-        let Some(place) = &mut self.place else { return Ok(()) };
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        if let Err(error) = place.file.write_all(&line).and_then(|()| place.file.sync_data()) {
-            // What is not said to be written must not be found there later.
-            place.file.set_len(place.bytes)?;
-            return Err(error);
-        }
-        place.bytes += line.len() as u64;
-        if place.bytes > place.most
-            && let Err(error) = place.begin_anew(&line)
-        {
-            // The entry is there all the same.
-            tell::journal_not_begun_anew(&place.path, &error);
-            place.most = place.bytes + BYTES_MOST;
-        }
-        Ok(())
+        let (Some(place), Some(disk)) = (&self.place, &self.disk) else { return Ok(None) };
+        let (line, place, same) = (line_of(record)?, place.clone(), place.clone());
+        let write = move || lock(&place).append(line);
+        let take_back = move |written: Result<(), Error>| {
+            if written.is_ok() {
+                lock(&same).take_back();
+            }
+        };
+        disk.submit(write, take_back).map(Some)
     }
 }
 
+fn line_of(record: &Record) -> Result<Vec<u8>, Error> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Place {
-    fn begin_anew(&mut self, last: &[u8]) -> Result<(), Error> {
+    /// Writes an entry; when this returns it is on the disk.
+    fn append(&mut self, line: Vec<u8>) -> Result<(), Error> {
+        if self.bytes > self.most
+            && let Err(error) = self.begin_anew()
+        {
+            tell::journal_not_begun_anew(&self.path, &error);
+            self.most = self.bytes + BYTES_MOST;
+        }
+        if let Err(error) = self.file.write_all(&line).and_then(|()| self.file.sync_data()) {
+            // What is not said to be written must not be found there later.
+            self.file.set_len(self.bytes)?;
+            return Err(error);
+        }
+        self.bytes += line.len() as u64;
+        self.last = line;
+        Ok(())
+    }
+
+    /// Takes the last entry back: nobody acted on it.
+    fn take_back(&mut self) {
+        self.bytes -= self.last.len() as u64;
+        if let Err(error) = self.file.set_len(self.bytes).and_then(|()| self.file.sync_data()) {
+            tell::journal_failed(Some(&self.path), &error);
+        }
+    }
+
+    /// Goes on in a file that has the last entry alone.
+    fn begin_anew(&mut self) -> Result<(), Error> {
         let old = self.path.with_extension("journal.1");
         let _ = std::fs::remove_file(&old);
         std::fs::hard_link(&self.path, &old)?;
-        write_file(&self.path, last)?;
+        write_file(&self.path, &self.last)?;
         self.file = OpenOptions::new().append(true).open(&self.path)?;
-        (self.bytes, self.most) = (last.len() as u64, BYTES_MOST);
+        (self.bytes, self.most) = (self.last.len() as u64, BYTES_MOST);
         Ok(())
     }
 }
@@ -242,6 +300,33 @@ mod tests {
             Opened::Ours(journal) => journal,
             Opened::Taken(path) => panic!("{} is taken", path.display()),
         }
+    }
+
+    impl Journal {
+        /// Writes without a worker.
+        fn append(&mut self, record: &Record) -> Result<(), Error> {
+            self.write(record)?;
+            let line = line_of(record)?;
+            self.place.as_ref().map_or(Ok(()), |place| lock(place).append(line))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_a_slow_disk_writes_after_it_was_given_up_is_not_there() {
+        let (disk, _thread) = Worker::start("disk").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = open(folder.path()).written_by(disk.clone());
+        let long = Duration::from_secs(10);
+        let mut first = journal.write(&record(1)).unwrap().unwrap();
+        first.within(long).await.unwrap().unwrap();
+        let (release, hangs) = std::sync::mpsc::channel::<()>();
+        let _hung = disk.submit(move || hangs.recv().is_ok(), |_| ()).unwrap();
+        let mut second = journal.write(&record(2)).unwrap().unwrap();
+        assert!(second.within(Duration::from_millis(20)).await.is_err());
+        journal.let_go();
+        release.send(()).unwrap();
+        disk.run(long, || ()).await.unwrap();
+        assert_eq!(open(folder.path()).last(), Some(&record(1)), "and the file is free");
     }
 
     #[test]

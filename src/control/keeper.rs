@@ -5,9 +5,10 @@
 //! and the one before it ran, is enabled there. All of this is beside the failover: it never waits for it.
 
 use super::execute::{Access, Altered, Hand, Runs, Scheduled, StepError};
-use super::journal::write_file;
+use super::journal::{DISK_MAX, write_file};
 use super::tell;
 use crate::failover::Event;
+use crate::tasks::Worker;
 use crate::topology::ServerId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub(super) struct Keeper {
     pub(super) access: Access,
     /// Whether this process may act for the cluster.
     pub(super) lease: Arc<AtomicBool>,
+    /// What reads and writes the file.
+    pub(super) disk: Worker,
     /// Where what the primary runs is remembered; `None`: in memory.
     pub(super) file: Option<PathBuf>,
     pub(super) events: mpsc::Sender<Event>,
@@ -112,7 +115,7 @@ impl Keeper {
                 continue;
             };
             // Another process may have written it since.
-            known = self.remembered().unwrap_or(known);
+            known = self.remembered().await.unwrap_or(known);
             let mut told = None;
             loop {
                 let pause = tokio::select! {
@@ -161,7 +164,7 @@ impl Keeper {
         }
         if *known != plan.next {
             *known = plan.next;
-            self.remember(known);
+            self.remember(known).await;
         }
         Ok(())
     }
@@ -189,14 +192,22 @@ impl Keeper {
         let _ = self.events.send(Event::Told { text }).await;
     }
 
-    fn remembered(&self) -> Option<Known> {
-        serde_json::from_slice(&std::fs::read(self.file.as_ref()?).ok()?).ok()
+    /// `None` also where the disk hangs: then what is in memory counts.
+    async fn remembered(&self) -> Option<Known> {
+        let file = self.file.clone()?;
+        let read = self.disk.run(DISK_MAX, move || std::fs::read(file)).await;
+        serde_json::from_slice(&read.flatten().ok()?).ok()
     }
 
-    fn remember(&self, known: &Known) {
+    async fn remember(&self, known: &Known) {
         let Some(file) = &self.file else { return };
-        let written =
-            serde_json::to_vec(known).map_err(std::io::Error::from).and_then(|bytes| write_file(file, &bytes));
+        let written = match serde_json::to_vec(known) {
+            Ok(bytes) => {
+                let file = file.clone();
+                self.disk.run(DISK_MAX, move || write_file(&file, &bytes)).await.flatten()
+            }
+            Err(error) => Err(error.into()),
+        };
         if let Err(error) = written {
             tell::events_forgotten(file, &error);
         }

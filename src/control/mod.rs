@@ -44,6 +44,6 @@ mod tell;
 mod write_probe;
 
 pub use ask::{Answer, Ask, Desk, Operator, Standing, desk};
-pub use journal::{Past, note_fit, past};
+pub use journal::{DISK_MAX, Past, note_fit, past};
 pub use monitor::{Depth, Policy};
 pub use reconcile::{Setup, govern, run};

@@ -4,7 +4,7 @@ use super::ask::{Desk, Request};
 use super::clock::{Clock, millis};
 use super::execute::{Executor, Means};
 use super::governor::{Governor, Parts, Wish};
-use super::journal::{Journal, Opened};
+use super::journal::{DISK_MAX, Journal, Opened};
 use super::keeper::{Keeper, Target};
 use super::monitor::{Depth, Monitor, Policy};
 use super::probe::{Probe, Report};
@@ -12,7 +12,7 @@ use super::{greeting, tell, write_probe};
 use crate::config::Hooks;
 use crate::conn::TopologyPublisher;
 use crate::failover::{self, Event, Mode, Observation, Outcome, Seen};
-use crate::tasks::Supervisor;
+use crate::tasks::{Pending, Supervisor, Worker};
 use crate::telemetry::Metrics;
 use crate::topology::{self, Failure, ServerId, Source, Topology};
 use std::path::PathBuf;
@@ -43,6 +43,8 @@ pub struct Setup {
     pub hooks: Hooks,
     /// Where the journal is kept; `None`: in memory.
     pub journal: Option<PathBuf>,
+    /// What writes it.
+    pub disk: Worker,
     /// Where operators ask.
     pub desk: Desk,
     /// What is counted.
@@ -124,7 +126,7 @@ impl Watched {
     ) -> String {
         let (mut governor, mut ears) = match setup {
             Some((setup, cluster)) => {
-                let (governor, ears) = self.establish(setup, &cluster);
+                let (governor, ears) = self.establish(setup, &cluster).await;
                 (Some(governor), ears)
             }
             None => (None, Ears::deaf()),
@@ -148,6 +150,13 @@ impl Watched {
                     self.take_over(&mut governor, &mut ears.stand_by);
                     self.tell_answers(&mut governor);
                     Event::Tick
+                }
+                wish = written(&mut governor) => {
+                    if let Some(governor) = &governor {
+                        self.fulfil(wish, governor);
+                    }
+                    ears.retarget(governor.as_ref());
+                    continue;
                 }
                 Some(outcome) = ears.outcomes.recv() => Event::Outcome(outcome),
                 Some(event) = ears.events.recv() => event,
@@ -263,20 +272,21 @@ impl Watched {
     }
 
     /// Makes the governor, and the tasks that only it listens to.
-    fn establish(&mut self, setup: Setup, cluster: &Arc<str>) -> (Governor, Ears) {
-        let Setup { policy, mode_reason, means, hooks, journal, desk, metrics, modes } = setup;
+    async fn establish(&mut self, setup: Setup, cluster: &Arc<str>) -> (Governor, Ears) {
+        let Setup { policy, mode_reason, means, hooks, journal, disk, desk, metrics, modes } = setup;
         let clock = Clock::start();
         let (outcome_sender, outcomes) = mpsc::channel(64);
         let (event_sender, events) = mpsc::channel(64);
         let (target, targets) = watch::channel(None);
         let lease = means.lease.clone();
-        let (journal, no_lease, stand_by) = opened(journal, cluster, &lease);
+        let (journal, no_lease, stand_by) = opened(journal, cluster, &lease, &disk).await;
         let addresses = means.addresses.clone();
         let access = means.access.clone();
         let keeper = Keeper {
             addresses: addresses.clone(),
             access: access.clone(),
             lease: lease.clone(),
+            disk,
             file: means.reports.as_ref().map(|folder| folder.join(format!("events-{cluster}.json"))),
             events: event_sender.clone(),
         };
@@ -303,9 +313,18 @@ impl Watched {
             standing: desk.standing,
             metrics,
         };
-        let (governor, wish) = Governor::new(parts, Executor::new(means), clock);
+        let (mut governor, mut wish) = Governor::new(parts, Executor::new(means), clock);
+        // Nothing may be published before the gate of the last run holds.
+        wish.add(governor.settled().await);
         self.fulfil(wish, &governor);
         (governor, Ears { outcomes, events, requests: desk.requests, modes, target, stand_by })
+    }
+}
+
+async fn written(governor: &mut Option<Governor>) -> Wish {
+    match governor {
+        Some(governor) => governor.written().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -322,35 +341,58 @@ fn credited(heard_ms: u64, heartbeat_ms: Option<u64>, deaf: Duration) -> u64 {
 struct StandBy {
     folder: PathBuf,
     cluster: Arc<str>,
+    disk: Worker,
     asked: Instant,
+    opening: Option<Pending<Result<Opened, std::io::Error>>>,
 }
 
 impl StandBy {
-    /// The journal, once it is free.
+    /// The journal, once it is free and can be written. Does not wait: on a disk that hangs the answer comes when it goes on.
     fn journal(&mut self) -> Option<Journal> {
-        if self.asked.elapsed() < STAND_BY {
-            return None;
+        if let Some(opening) = &mut self.opening {
+            let opened = opening.now()?;
+            self.opening = None;
+            return match opened.flatten() {
+                Ok(Opened::Ours(journal)) => Some(journal.written_by(self.disk.clone())),
+                Ok(Opened::Taken(_)) | Err(_) => None,
+            };
         }
-        self.asked = Instant::now();
-        match Journal::open(&self.folder, &self.cluster) {
-            Ok(Opened::Ours(journal)) => journal.has_room().is_ok().then_some(journal),
-            Ok(Opened::Taken(_)) | Err(_) => None,
+        if self.asked.elapsed() >= STAND_BY {
+            self.asked = Instant::now();
+            let (folder, cluster) = (self.folder.clone(), self.cluster.clone());
+            let open = move || {
+                let opened = Journal::open(&folder, &cluster)?;
+                if let Opened::Ours(journal) = &opened {
+                    journal.has_room()?;
+                }
+                Ok(opened)
+            };
+            self.opening = self.disk.submit(open, drop).ok();
         }
+        None
     }
 }
 
 /// The journal, or one in memory where there is none to be had, and why that takes the right to act.
-fn opened(
+async fn opened(
     folder: Option<PathBuf>,
     cluster: &Arc<str>,
     lease: &AtomicBool,
+    disk: &Worker,
 ) -> (Journal, Option<String>, Option<StandBy>) {
     let Some(folder) = folder else { return (Journal::in_memory(), None, None) };
-    let stand_by = Some(StandBy { folder: folder.clone(), cluster: cluster.clone(), asked: Instant::now() });
-    let taken = match Journal::open(&folder, cluster) {
+    let stand_by = Some(StandBy {
+        folder: folder.clone(),
+        cluster: cluster.clone(),
+        disk: disk.clone(),
+        asked: Instant::now(),
+        opening: None,
+    });
+    let (place, name) = (folder.clone(), cluster.clone());
+    let taken = match disk.run(DISK_MAX, move || Journal::open(&place, &name)).await.flatten() {
         Ok(Opened::Ours(journal)) => {
             lease.store(true, Ordering::Release);
-            return (journal, None, stand_by);
+            return (journal.written_by(disk.clone()), None, stand_by);
         }
         Ok(Opened::Taken(lock)) => format!("another dbproxy acts for this cluster: it holds {}", lock.display()),
         Err(error) => format!("the journal in {} can't be opened: {error}", folder.display()),

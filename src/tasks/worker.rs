@@ -4,7 +4,7 @@ use super::Thread;
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// Jobs that wait at most. The owner waits for each of its jobs, so there are few unless the disk hangs.
 const WAITING: usize = 16;
@@ -65,6 +65,15 @@ impl Worker {
 }
 
 impl<T> Pending<T> {
+    /// The result, if it is there; `None` while the job is not done.
+    pub fn now(&mut self) -> Option<io::Result<T>> {
+        match self.0.try_recv() {
+            Ok(answer) => Some(Ok(answer)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Closed) => Some(Err(io::Error::other("the thread that does it has ended"))),
+        }
+    }
+
     /// Waits for the result at most for `limit`. Cancel-safe, if it is called again with what is left of the limit.
     ///
     /// # Errors

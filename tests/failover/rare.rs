@@ -306,3 +306,49 @@ fn without_room_for_its_journal_the_proxy_serves_and_decides_nothing_until_there
     assert_eq!(proxy.status()["failover"]["epoch"], 2);
     super::nothing_lost(&load.end(), next);
 }
+
+#[test]
+fn a_disk_that_hangs_stops_neither_clients_nor_probes() {
+    let flavor = flavors()[0];
+    let cluster = cluster(flavor);
+    let folder = cluster.dir.join("data");
+    std::fs::create_dir(&folder).unwrap();
+    // Whoever opens it waits until somebody opens the other end.
+    let (journal, other_end) = (folder.join("failover-main.journal"), folder.join("other-end"));
+    assert!(Command::new("mkfifo").arg(&journal).status().unwrap().success());
+    std::fs::hard_link(&journal, &other_end).unwrap();
+    let (user, password) = accounts::REPLICATION;
+    let proxy = Proxy::start_edited(&cluster.addresses(), |config| {
+        format!(
+            "data_dir = {folder:?}\n{config}\n[replication]\nuser = \"{user}\"\npassword = \"{password}\"\n\n\
+             [failover]\nloop_lag_limit_ms = 2000\n"
+        )
+    });
+    let reason = || proxy.status()["failover"]["mode_reason"].as_str().unwrap_or_default().to_owned();
+    let mut client = proxy.client();
+    client.query("CREATE TABLE app.hung (a INT)");
+    client.query("INSERT INTO app.hung VALUES (1)");
+    assert_eq!(proxy.status()["failover"]["mode"], "observe");
+    assert!(reason().contains("can't be opened"), "{}", reason());
+    let replica = &cluster.replicas()[0];
+    replica.stop();
+    let state = || {
+        let status = proxy.status();
+        let servers = status["servers"].as_array().unwrap().clone();
+        let server = servers.into_iter().find(|server| server["address"] == replica.address().as_str());
+        server.unwrap()["state"].clone()
+    };
+    wait_for("the probes to see that a replica is down", || (state() == "down").then_some(()));
+    replica.start();
+    wait_for("the probes to see that it is up", || (state() == "up").then_some(()));
+    client.query("INSERT INTO app.hung VALUES (2)");
+
+    // The disk answers again.
+    std::fs::remove_file(&journal).unwrap();
+    drop(std::fs::OpenOptions::new().write(true).open(&other_end).unwrap());
+    wait_for("the journal to be taken over", || {
+        (proxy.status()["failover"]["mode"] == "auto" && journal.metadata().is_ok_and(|file| file.len() > 0))
+            .then_some(())
+    });
+    client.query("INSERT INTO app.hung VALUES (3)");
+}

@@ -1,6 +1,6 @@
 //! One order of `failover`'s to its outcome.
 
-use super::super::journal::write_file;
+use super::super::journal::{DISK_MAX, write_file};
 use super::dump::{self, Dump};
 use super::hand::{Access, Hand, StepError};
 use super::hook::run_hook;
@@ -11,7 +11,7 @@ use crate::admission::Admission;
 use crate::config::{Hooks, Replication};
 use crate::conn::Registry;
 use crate::failover::{Acks, Done, Failed, FailedHow, LeaseCheck, Order, Outcome, Sets, Step};
-use crate::tasks::isolated;
+use crate::tasks::{Worker, isolated};
 use crate::topology::{Failure, GtidHistory, ServerId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +54,8 @@ pub struct Means {
     pub by: String,
     /// Whether this process may act for the cluster.
     pub lease: Arc<AtomicBool>,
+    /// What writes them.
+    pub disk: Worker,
     /// Where reports for the operator are written.
     pub reports: Option<PathBuf>,
 }
@@ -337,21 +339,25 @@ impl Executor {
         let address = self.address(server);
         let name = format!("errant-{}", address.replace([':', '[', ']', '/'], "_"));
         let (report, file) = (folder.join(format!("{name}.txt")), folder.join(format!("{name}.binlog")));
-        let write = |path: &Path, bytes: &[u8]| {
-            write_file(path, bytes).map_err(|error| failed(FailedHow::Refused, error.to_string()))
-        };
         let text = dump::report(&address, errant);
         // What is known already, first: the rest may take too long.
-        write(&report, text.as_bytes())?;
+        self.write(&report, text.clone().into_bytes()).await?;
         let dumped = match self.events_of(&address, errant, known, limit).await {
-            Ok(events) => write(&file, &events.bytes)
-                .map(|()| events.told(&format!("{name}.binlog"), errant.flavor()))
-                .map_err(|failed| failed.text),
+            Ok(events) => {
+                let told = events.told(&format!("{name}.binlog"), errant.flavor());
+                self.write(&file, events.bytes).await.map(|()| told).map_err(|failed| failed.text)
+            }
             Err(why) => Err(why),
         };
         let dumped = dumped.unwrap_or_else(|why| format!("the events themselves could not be written down: {why}\n"));
-        write(&report, (text + &dumped).as_bytes())?;
+        self.write(&report, (text + &dumped).into_bytes()).await?;
         Ok(Done::Plain)
+    }
+
+    async fn write(&self, path: &Path, bytes: Vec<u8>) -> Result<(), Failed> {
+        let path = path.to_owned();
+        let written = self.means.disk.run(DISK_MAX, move || write_file(&path, &bytes)).await.flatten();
+        written.map_err(|error| failed(FailedHow::Refused, error.to_string()))
     }
 
     /// The events of these transactions, within a limit in time.
