@@ -7,6 +7,7 @@
 //!
 //! `start` also writes `DIR/dbproxy.toml`: a configuration for a proxy in front, on BASEPORT+10 (admin +11, HTTP +12). With `failover`
 //! the replication is semi-synchronous, and that proxy replaces a primary that is lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! Prints one line; ends with status 1 when a client was lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! The admin interface behind its front: what a client sees, however it sends.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 use dbproxy::admin::View;

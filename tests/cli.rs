@@ -1,4 +1,5 @@
 //! The program from the outside: exit codes, messages, signals, and what it shows of itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 

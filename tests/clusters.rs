@@ -1,4 +1,5 @@
 //! The harness itself: clusters come up, replicate, and leave nothing behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![cfg(feature = "shell")]
 
 mod support;

@@ -4,6 +4,7 @@
 //! The suites are fetched when the test runs (`scripts/fetch-corpus.sh`). MariaDB's is small and always wanted; MySQL's is
 //! looked at when it is in the cache, which `make corpus` sees to. `DBPROXY_CORPUS=full` parses every statement and fetches
 //! both; else every tenth is parsed. A suite that cannot be had is named, with the reason.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "corpus/mysqltest.rs"]
 mod mysqltest;

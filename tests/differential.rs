@@ -6,6 +6,7 @@
 //! - `DBPROXY_DIFFERENTIAL_SCRIPT`: play this file only, and show every answer.
 //! - `DBPROXY_DIFFERENTIAL_SECONDS`: how long random scripts are played for each product (default 20).
 //! - `DBPROXY_DIFFERENTIAL_SEED`: the first seed (default 1; `random` takes one from the clock).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![cfg(feature = "shell")]
 #![allow(clippy::disallowed_methods, reason = "a test may read the clock, sleep, and run threads as it likes")]
 

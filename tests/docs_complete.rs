@@ -1,4 +1,5 @@
 //! The reference pages say what the program says: `BLESS=1 cargo test --test docs_complete` rewrites their tables.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 use dbproxy::admission::Admission;
 use dbproxy::config::{Effect, KEYS};

@@ -1,4 +1,5 @@
 //! The proxy against the loss of its primary: real servers that replicate semi-synchronously, clients that go on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "failover/events.rs"]
 mod events;
@@ -409,7 +410,9 @@ fn a_switchover_that_a_crash_of_the_proxy_interrupts_leaves_one_server_writable(
                 .args(["--to", &to])
                 .output()
         });
-        wait_for("the old primary to be closed", || proxy.log().contains("making the old primary read-only").then_some(()));
+        wait_for("the old primary to be closed", || {
+            proxy.log().contains("making the old primary read-only").then_some(())
+        });
         proxy.crash_and_restart();
         let _told_that_it_is_gone = asking.join();
         wait_for("writes to go on", || {

@@ -3,6 +3,7 @@
 //! difference.
 //!
 //! The servers are those of the simulation, with nothing left to chance: what happens to them stands in the story.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![allow(dead_code, reason = "of the simulation's parts not all are needed here")]
 
 #[path = "failover_sim/check.rs"]

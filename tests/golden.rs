@@ -1,6 +1,7 @@
 //! The golden table of `sql`: `fixtures/sql/*.toml`, one row a statement, with what is made of it.
 //!
 //! `BLESS=1 cargo test --test golden` writes the expectations anew; review the diff.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "golden/differential.rs"]
 mod differential;

@@ -2,6 +2,7 @@
 //!
 //! MySQL has functions for it. MariaDB has none; there the server is given a position or a state, and asked what it makes of it and whether it
 //! has reached another. A fixed seed; `GTID_SEED=17` plays another, `GTID_ROUNDS=10000` more of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![cfg(feature = "shell")]
 
 #[path = "failover_sim/dice.rs"]

@@ -1,4 +1,5 @@
 //! The connection phase on both sides: logging in to real servers, real clients logging in to us, and peers that lie.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![cfg(feature = "shell")]
 #![allow(clippy::disallowed_methods, reason = "a test may read the clock, sleep, and run tasks as it likes")]
 

@@ -1,6 +1,7 @@
 //! The import law: which room may name which, what a pure room may not touch, and which room owns which crate.
 //!
 //! `cargo check --lib --no-default-features` proves half of it again, since then there is no tokio to name.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "support/source.rs"]
 mod source;

@@ -1,5 +1,5 @@
 //! The monitor against real servers: what it finds, and how fast it sees what changes.
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "a test may sleep, and runs its monitor as it likes")]
 
 mod support;

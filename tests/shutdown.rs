@@ -1,5 +1,5 @@
 //! Servers that are shut down in order, under traffic.
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "a test may sleep")]
 
 mod support;

@@ -1,4 +1,5 @@
 //! Each step of a failover by itself, on real servers of both products; and each one done twice.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Traffic through the real binary to real servers: the wire, the sessions, and where statements go.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by a panic")]
 #![cfg(feature = "shell")]
 #![allow(clippy::disallowed_methods, reason = "a test may read the clock, sleep, and run threads as it likes")]
 
