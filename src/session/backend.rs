@@ -38,6 +38,8 @@ pub(super) struct Backend {
     pub(super) level: bool,
     /// It reports changes of session state.
     pub(super) tracks: bool,
+    /// Its transactions, and so its statements, are read-only by [`Prelude::ReadOnly`].
+    pub(super) read_only: bool,
     pub(super) autocommit: bool,
 }
 
@@ -103,6 +105,10 @@ pub enum Prelude {
     NextTransaction,
     /// Begin a read-only transaction again that had begun on a replica.
     Begin,
+    /// Make the server refuse every write of this connection.
+    ReadOnly,
+    /// Undo that, where the replica has become the primary.
+    OwnAccess,
     /// Change the default schema.
     Schema,
     /// Set what the statement that must be prepared was prepared under.
@@ -130,6 +136,7 @@ impl Backend {
     pub(super) fn reset(&mut self, resets: u32) {
         (self.resets, self.tracks, self.leftover, self.asked, self.under) = (resets, false, None, 0, None);
         (self.charset, self.variables, self.user_variables, self.roles) = (0, 0, 0, 0);
+        self.read_only = false;
     }
 }
 
@@ -160,6 +167,7 @@ impl Session {
             surprising: false,
             level: true,
             tracks: false,
+            read_only: false,
             autocommit,
         };
         self.backends.push(fresh);
@@ -188,6 +196,9 @@ impl Session {
         let inject = |what, payload| Step::Inject { server, what, payload };
         if backend.resets != self.state.resets {
             return inject(Prelude::Reset, vec![Command::ResetConnection as u8]);
+        }
+        if run.route.target == Target::Primary && backend.read_only {
+            return inject(Prelude::OwnAccess, self.query(self.own_access()));
         }
         let clients_choice = self.clients_choice_of_tracking(run);
         if clients_choice && backend.tracks {
@@ -220,6 +231,9 @@ impl Session {
             && let Some(step) = self.charset_step(backend).or_else(|| self.variables_step(run, backend))
         {
             return step;
+        }
+        if let Some((what, text)) = self.access_statement(run, backend, topology) {
+            return inject(what, self.query(text));
         }
         if let Some(step) = self.charset_left_step(run, backend).or_else(|| self.under_step(run, backend)) {
             return step;

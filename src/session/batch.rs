@@ -75,11 +75,17 @@ impl Session {
             Prelude::Charset => (backend.charset, backend.under) = (state.charset.version, None),
             Prelude::Variables => {
                 (backend.variables, backend.under) = (state.variables.version(), None);
+                self.variables_given(backend);
                 if run.has_session_state() {
                     backend.user_variables = backend.variables;
                 }
             }
             Prelude::Role => backend.roles = state.roles,
+            Prelude::ReadOnly => backend.read_only = true,
+            Prelude::OwnAccess => {
+                (backend.read_only, backend.variables) = (false, 0);
+                backend.level = self.defaults_statement(backend).is_none();
+            }
             Prelude::Schema => backend.schema = self.schema_for(run).cloned().flatten(),
             Prelude::NextTransaction => backend.asked = state.transactions.asked(),
             Prelude::Settle => backend.leftover = None,
@@ -96,11 +102,12 @@ impl Session {
 }
 
 /// A plain read on a replica changes nothing, so that its answer can be thrown away, and it can be run elsewhere. On the primary it
-/// may follow what it is run after whatever the answer. Whatever else is run must know first that the backend has the session's
+/// may follow what it is run after whatever the answer. A read that could write must know first that it cannot. Whatever else is run must know first that the backend has the session's
 /// state.
 fn may_follow(run: &Run, commands: &[(Prelude, Vec<u8>)]) -> bool {
     let read = run.facts.is_some_and(|facts| facts.effect == Effect::Read);
     let executed = matches!(run.command, Command::Query | Command::StmtExecute);
     let whatever = commands.iter().all(|(what, _)| *what == Prelude::CatchUp);
-    run.repeatable && read && executed && (run.route.target == Target::Replica || whatever)
+    let guards = commands.iter().any(|(what, _)| *what == Prelude::ReadOnly);
+    run.repeatable && read && executed && !guards && (run.route.target == Target::Replica || whatever)
 }

@@ -54,6 +54,7 @@ impl Session {
         let (version, roles) = (self.state.variables.version(), self.state.roles);
         if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
             (backend.variables, backend.user_variables, backend.roles) = (version, version, roles);
+            backend.read_only &= !run.may_set_access();
         }
     }
 

@@ -13,6 +13,7 @@
 //! ```
 //! Imports `wire`, `sql`, `route`, `topology`.
 
+mod access;
 mod answer;
 mod asked;
 mod backend;

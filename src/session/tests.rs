@@ -1,5 +1,6 @@
 //! Scripts: a command, where it goes, what the server answers, and what that changes for the next command.
 
+mod access;
 mod batch;
 mod begin;
 mod carried;
@@ -29,6 +30,7 @@ fn server(id: ServerId, role: Role, executed: &str) -> Arc<Server> {
     let mut server = Server::unseen(id, format!("db{}:3306", id.0).into());
     server.role = role;
     server.health = Health::Up;
+    server.super_read_only = true;
     server.gtid_executed = Some(Arc::new(GtidSet::parse(Flavor::MySql, executed).expect("a GTID set")));
     Arc::new(server)
 }

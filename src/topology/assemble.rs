@@ -133,6 +133,7 @@ impl<'a> Cluster<'a> {
                     Role::Primary | Role::Unknown => Health::Up,
                 },
                 writable: Some(!seen.read_only),
+                super_read_only: seen.super_read_only,
                 flavor: Some(seen.flavor),
                 server_uuid: seen.server_uuid.clone(),
                 server_id: Some(seen.server_id),

@@ -90,6 +90,8 @@ pub struct Server {
     pub health: Health,
     /// Whether it accepts writes (`read_only` off), by its own report; `None` if not known: never seen, or down.
     pub writable: Option<bool>,
+    /// `super_read_only` is on: no account may write, whatever its privileges. Never so on MariaDB, which has no such variable.
+    pub super_read_only: bool,
     /// Product; `None` when never seen.
     pub flavor: Option<Flavor>,
     /// MySQL's `server_uuid` in lower case; `None` for MariaDB, which has none, and when never seen.
@@ -123,6 +125,7 @@ impl Server {
             role: Role::Unknown,
             health: Self::not_looked_at(),
             writable: None,
+            super_read_only: false,
             flavor: None,
             server_uuid: None,
             server_id: None,

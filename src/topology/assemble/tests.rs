@@ -385,7 +385,7 @@ fn a_replica_without_gtids_is_fit() {
 fn what_was_seen_is_published_and_what_did_not_change_is_shared() {
     let gtid = Arc::new(GtidSet::parse(Flavor::MariaDb, "0-1-5").unwrap());
     let defaults = Arc::new(Defaults::of(|name| Some(name.to_owned())));
-    let seen = Seen { gtid_executed: Some(gtid.clone()), defaults: defaults.clone(), ..seen(A) };
+    let seen = Seen { gtid_executed: Some(gtid.clone()), defaults: defaults.clone(), super_read_only: true, ..seen(A) };
     let observations = [Observation { server: A, result: Ok(seen) }, replica(B, A), replica(C, A)];
     let before = usual();
     let topology = judge(&before, &observations);
@@ -394,6 +394,7 @@ fn what_was_seen_is_published_and_what_did_not_change_is_shared() {
         (server.gtid_executed.as_ref(), &server.defaults, server.writable),
         (Some(&gtid), &defaults, Some(true))
     );
+    assert!(server.super_read_only);
     assert!(Arc::ptr_eq(topology.server(B).unwrap(), before.server(B).unwrap()));
 }
 
