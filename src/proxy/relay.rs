@@ -8,6 +8,9 @@ use crate::wire::{HEADER_LEN, Header, Kind, Malformed, Tracker, frame};
 use std::io;
 use std::task::{Context, Poll, ready};
 
+/// Most bytes of column definitions that are held back.
+const HELD_MAX: usize = 64 * 1024;
+
 /// How a relay stops.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -35,6 +38,8 @@ pub(super) struct Relay<'a> {
     pub(super) answered: bool,
     /// Its beginning may have come with the answer to a command of our own.
     may_have_begun: bool,
+    /// What was held back so far: column definitions, behind which a replica may still refuse the read. `None`: nothing is.
+    held: Option<Vec<u8>>,
     /// Sequence number for a packet behind the last one passed on; `None` inside a packet.
     pub(super) next_seq: Option<u8>,
 }
@@ -48,6 +53,7 @@ impl<'a> Relay<'a> {
         acknowledgements: &'a Acknowledgements,
     ) -> Self {
         let tracker = Tracker::new(run.expect, backend.capabilities);
+        let held = run.holds_definitions().then(Vec::new);
         Self {
             client,
             backend,
@@ -57,6 +63,7 @@ impl<'a> Relay<'a> {
             tracker,
             answered: false,
             may_have_begun: true,
+            held,
             next_seq: Some(1),
         }
     }
@@ -100,6 +107,7 @@ impl<'a> Relay<'a> {
             acknowledgements: self.acknowledgements,
             tracker: &mut self.tracker,
             answered: self.answered,
+            held: &mut self.held,
             next_seq: &mut self.next_seq,
         };
         let mut take = |cx: &mut Context<'_>, bytes: &[u8]| {
@@ -124,21 +132,24 @@ impl<'a> Relay<'a> {
                 take(cx, bytes)
             }))?
         };
+        let held = matches!(result, Ok(Passed::Held));
         let stop = match result {
             Ok(Passed::Closed) => Some(Stop::BackendLost("it closed the connection".to_owned())),
             Ok(Passed::NotRun(why)) => Some(Stop::NotRun(why)),
             Ok(Passed::LocalInfile) => Some(Stop::LocalInfile),
-            Ok(Passed::Chunk) => None,
+            Ok(Passed::Chunk | Passed::Held) => None,
             Err(Broken::Client) => Some(Stop::ClientGone),
             Err(Broken::Backend(how)) => Some(Stop::BackendLost(how.to_string())),
         };
-        self.answered |= !matches!(stop, Some(Stop::BackendLost(_) | Stop::NotRun(_)));
+        self.answered |= !held && !matches!(stop, Some(Stop::BackendLost(_) | Stop::NotRun(_)));
         Poll::Ready(Ok(stop))
     }
 }
 
 enum Passed {
     Chunk,
+    /// It was judged and kept.
+    Held,
     LocalInfile,
     Closed,
     /// In place of an answer to what may be asked of another server.
@@ -158,6 +169,7 @@ struct Pass<'a> {
     acknowledgements: &'a Acknowledgements,
     tracker: &'a mut Tracker,
     answered: bool,
+    held: &'a mut Option<Vec<u8>>,
     next_seq: &'a mut Option<u8>,
 }
 
@@ -174,7 +186,7 @@ impl Pass<'_> {
             let packet = &bytes[to..to + len];
             let payload = &packet[HEADER_LEN..];
             // It may come behind the column definitions, but then in one write with them.
-            let nothing_sent = from == 0 && !self.answered;
+            let nothing_sent = self.held.is_some() || (from == 0 && !self.answered);
             if nothing_sent
                 && kind == Kind::Err
                 && let Some(why) = self.session.not_run(self.run, payload)
@@ -188,11 +200,11 @@ impl Pass<'_> {
                 self.acknowledgements.note(&acknowledged);
             }
             if let Some(changed) = changed {
-                self.client.queue(&bytes[from..to]);
+                self.queue(&bytes[from..to]);
                 let seq = Header::peek(packet).map_or(0, |header| header.seq);
                 let mut framed = Vec::with_capacity(changed.len() + HEADER_LEN);
                 frame(&mut framed, seq, &changed);
-                self.client.queue(&framed);
+                self.queue(&framed);
                 from = to + len;
             }
             to += len;
@@ -201,8 +213,28 @@ impl Pass<'_> {
                 break;
             }
         }
+        let rest = &bytes[from..to];
+        if let Some(held) = self.held.as_mut()
+            && matches!(passed, Passed::Chunk)
+            && !self.tracker.has_passed_rows()
+            && !self.tracker.is_done()
+            && held.len() + rest.len() <= HELD_MAX
+        {
+            held.extend_from_slice(rest);
+            return Ok((to, Passed::Held));
+        }
+        if let Some(held) = self.held.take().filter(|held| !held.is_empty()) {
+            self.client.queue(&held);
+        }
         *self.next_seq = self.tracker.next_seq();
-        self.client.send(cx, &bytes[from..to]).map_err(|_| Broken::Client)?;
+        self.client.send(cx, rest).map_err(|_| Broken::Client)?;
         Ok((to, passed))
+    }
+
+    fn queue(&mut self, bytes: &[u8]) {
+        match self.held {
+            Some(held) => held.extend_from_slice(bytes),
+            None => self.client.queue(bytes),
+        }
     }
 }

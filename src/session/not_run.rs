@@ -5,7 +5,7 @@ use super::{Run, Session};
 use crate::route::{Reason, Refusal, Target};
 use crate::sql::Effect;
 use crate::topology::{ServerId, Topology};
-use crate::wire::{Command, ErrPacket};
+use crate::wire::{Command, ErrPacket, Expect};
 use std::time::{Duration, Instant};
 
 /// ER_SERVER_SHUTDOWN.
@@ -106,6 +106,11 @@ impl Run {
     /// Whether it is a proven read on a replica, and no part of a transaction there.
     pub(super) fn may_move_to_primary(&self) -> bool {
         self.repeatable && self.route.target == Target::Replica
+    }
+
+    /// Whether the column definitions of its answer are held back until a row follows: an error in place of that is not the answer.
+    pub fn holds_definitions(&self) -> bool {
+        self.may_move_to_primary() && matches!(self.expect, Expect::Results | Expect::ResultsOrCursor)
     }
 
     /// A replica refused it with this error. What turned out to write is not sent twice from now on, and is followed as a write.

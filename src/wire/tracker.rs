@@ -96,6 +96,8 @@ pub struct Tracker {
     out_params: bool,
     /// A prepared statement's columns are not described, and yet an EOF stands behind them.
     eofs_only: bool,
+    /// A row was passed on.
+    rows_passed: bool,
 }
 
 impl Tracker {
@@ -119,6 +121,7 @@ impl Tracker {
             cursor,
             out_params: false,
             eofs_only: false,
+            rows_passed: false,
         }
     }
 
@@ -131,6 +134,11 @@ impl Tracker {
     /// Whether the answer is over.
     pub fn is_done(&self) -> bool {
         self.state == State::Done && self.skip == 0 && !self.continued
+    }
+
+    /// Whether a row, or its beginning, was among what may be passed on.
+    pub fn has_passed_rows(&self) -> bool {
+        self.rows_passed
     }
 
     /// Looks at the next bytes of the answer; `bytes` starts where the last look's `pass` and event ended.
@@ -354,7 +362,10 @@ impl Tracker {
                     told
                 }
             },
-            _ => Ok(None),
+            _ => {
+                self.rows_passed = true;
+                Ok(None)
+            }
         }
     }
 

@@ -13,7 +13,8 @@ const LATE: (&str, &str) = ("late", "late-secret");
 /// May write to a server with `read_only`.
 const BOSS: (&str, &str) = ("boss", "boss-secret");
 
-fn start(flavor: Flavor) -> (Cluster, Proxy) {
+/// `open`: the replicas have `read_only` alone, which some accounts need not respect.
+fn start(flavor: Flavor, open: bool) -> (Cluster, Proxy) {
     let server_options = "log_bin_trust_function_creators = 1\n".to_owned();
     let cluster = Cluster::start(flavor, Options { server_options, ..Options::default() });
     let primary = cluster.primary();
@@ -43,6 +44,9 @@ fn start(flavor: Flavor) -> (Cluster, Proxy) {
         drop(server.connect(FEW).expect("a login"));
         drop(server.connect(BOSS).expect("a login"));
     }
+    if open && flavor == Flavor::MySql {
+        cluster.replicas().iter().for_each(|replica| drop(replica.sql("SET GLOBAL super_read_only = 0")));
+    }
     let users: String = [FEW, LATE, BOSS]
         .iter()
         .map(|(name, password)| format!("[[user]]\nname = \"{name}\"\npassword = \"{password}\"\n"))
@@ -56,7 +60,7 @@ fn start(flavor: Flavor) -> (Cluster, Proxy) {
 
 fn each(run: impl Fn(&Cluster, &Proxy)) {
     for flavor in flavors() {
-        let (cluster, proxy) = start(flavor);
+        let (cluster, proxy) = start(flavor, false);
         run(&cluster, &proxy);
     }
 }
@@ -280,7 +284,8 @@ fn a_view_that_writes_is_read_at_the_primary_and_writes_there_once() {
         let mut peer = Peer::through(proxy);
         assert_ne!(peer.value("SELECT @@server_id"), PRIMARY);
         writes_once(cluster, &mut peer);
-        assert!(refusals(proxy).contains("1290"), "{:?}", refusals(proxy));
+        let code = if cluster.flavor == Flavor::MySql { "1290" } else { "1792" };
+        assert!(refusals(proxy).contains(code), "{:?} {:?}", cluster.flavor, refusals(proxy));
         assert_ne!(peer.value("SELECT @@server_id"), PRIMARY, "it binds nothing");
         // With EOF packets, which cannot tell the write's position: it is read all the same.
         let mut old = Peer::app(proxy.port, Capabilities::default(), Some("app"));
@@ -291,6 +296,52 @@ fn a_view_that_writes_is_read_at_the_primary_and_writes_there_once() {
             assert_eq!(old.value("SELECT COUNT(*) FROM log"), notes(cluster.primary()).to_string());
         }
     });
+}
+
+#[test]
+fn column_definitions_that_come_long_before_the_error_are_not_passed_on() {
+    each(|cluster, proxy| {
+        let columns: Vec<_> = (0..300).map(|n| format!("a_column_with_quite_a_long_name_{n:03}")).collect();
+        let named: Vec<_> = columns.iter().map(|name| format!("n AS {name}")).collect();
+        let sql = format!("CREATE VIEW app.wide AS SELECT app.note_it(n) AS noted, {} FROM app.t", named.join(", "));
+        cluster.primary().sql(&sql);
+        cluster.wait_for_replicas();
+        // The longer ones are sent in several pieces, which come one after the other.
+        for capabilities in [Capabilities::DEPRECATE_EOF, Capabilities::default()] {
+            let mut straight = Peer::app(cluster.primary().port, capabilities, Some("app"));
+            let mut through = Peer::app(proxy.port, capabilities, Some("app"));
+            assert_ne!(through.value("SELECT @@server_id"), PRIMARY);
+            for count in [1, 20, 100, 300] {
+                let named = columns[..count].join(", ");
+                let read = format!("SELECT noted, {named} FROM wide");
+                assert_eq!(through.query(&read), straight.query(&read), "{:?}: {count} columns", cluster.flavor);
+                let id = prepare(&mut through, &read);
+                assert_eq!(failed(&execute(&mut through, &id, false)), None, "{:?}: {count} columns", cluster.flavor);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_account_that_may_write_to_replicas_writes_to_none() {
+    for flavor in flavors() {
+        let (cluster, proxy) = start(flavor, true);
+        let mut peer = login(proxy.port, BOSS);
+        assert_ne!(peer.value("SELECT @@server_id"), PRIMARY);
+        writes_once(&cluster, &mut peer);
+        assert!(refusals(&proxy).contains("1792"), "{flavor:?} {:?}", refusals(&proxy));
+        // What it is told on a replica is not what the client sees, nor what a new primary keeps.
+        let variable = if flavor == Flavor::MySql { "transaction_read_only" } else { "tx_read_only" };
+        assert_eq!(peer.value(&format!("SELECT @@{variable}")), "0");
+        let replica: usize = peer.value("SELECT @@server_id").parse().expect("a number");
+        cluster.switch_primary(0, replica - 1);
+        // This account's writes do not show it.
+        wait_for("the new primary to be asked", || {
+            let row = peer.row(&format!("SELECT @@{variable}, @@server_id"));
+            (row == ["0", &replica.to_string()]).then_some(())
+        });
+        peer.ok("INSERT INTO app.log VALUES (9)");
+    }
 }
 
 #[test]
