@@ -65,6 +65,9 @@ impl Session {
                 self.on_status(run, status);
                 self.note_insert_id(run, payload);
                 run.saw_eof = false;
+                if self.flavor == Flavor::MariaDb {
+                    run.warnings = OkPacket::decode(payload, self.capabilities()).map_or(0, |ok| ok.warnings);
+                }
                 let changed = status.has(Status::SESSION_STATE_CHANGED);
                 let shown = match changed {
                     true => Some(self.on_changes(run, payload)?),
@@ -76,6 +79,7 @@ impl Session {
             Kind::Eof(status) => {
                 self.on_status(run, status);
                 run.saw_eof = true;
+                run.warnings = EofPacket::decode(payload).map_or(0, |eof| eof.warnings);
                 self.follow_writes(run);
                 Ok(self.eof_shown_to_client(run, status, payload))
             }
@@ -275,8 +279,13 @@ impl Session {
         self.follow_failed_write(run, payload);
         if !run.leaves_diagnostics() {
             self.state.last = Some(server);
-            self.state.warned = Some(server);
-            self.state.diagnostics_lost = false;
+            self.state.traces_lost.last = false;
+            if !self.keeps_warnings(run) {
+                (self.state.warned, self.state.traces_lost.warned) = (Some(server), false);
+            }
+            if !self.keeps_found_rows(run) {
+                (self.state.found, self.state.traces_lost.found) = (Some(server), false);
+            }
         } else if run.command == Command::StmtPrepare && self.clears_warnings(run) {
             self.state.warned = Some(server);
         }
@@ -302,6 +311,33 @@ impl Session {
         }
         self.transaction_moved(run);
         self.state.holder = if !self.state.pins.is_empty() || self.in_transaction() { Some(server) } else { None };
+    }
+
+    /// Whether a statement leaves the warnings of the one before alone, as seen: MariaDB clears them for one that uses a table or a routine,
+    /// and replaces them by new ones.
+    fn keeps_warnings(&self, run: &Run) -> bool {
+        use StatementKind as Kind;
+        let Some(facts) = run.facts.filter(|_| self.flavor == Flavor::MariaDb) else { return false };
+        let tables = match facts.kind {
+            Kind::Select | Kind::Set | Kind::Do => facts.has_from || facts.hold == Some(Hold::Routine),
+            Kind::Begin | Kind::Commit | Kind::Rollback | Kind::Savepoint | Kind::Use => false,
+            _ => true,
+        };
+        !tables && !run.saw_error && run.warnings == 0
+    }
+
+    /// Whether FOUND_ROWS() is still about a statement before this one, as seen on both products.
+    fn keeps_found_rows(&self, run: &Run) -> bool {
+        use StatementKind as Kind;
+        let Some(facts) = run.facts else { return true };
+        let sets = match facts.kind {
+            Kind::Set | Kind::Begin | Kind::Commit | Kind::Rollback | Kind::Savepoint | Kind::Use => false,
+            Kind::Insert | Kind::Replace | Kind::Create | Kind::Drop => facts.has_from,
+            Kind::Update | Kind::Do => self.flavor == Flavor::MySql || facts.has_from,
+            Kind::Show => facts.effect != Effect::Diagnostics,
+            _ => true,
+        };
+        !sets || run.saw_error
     }
 
     /// Whether to prepare a statement clears the warnings, as seen: MySQL 9.7 does so always, MariaDB 10.11 for one that opens a table.

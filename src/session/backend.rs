@@ -440,7 +440,7 @@ impl Session {
         self.state.resets = self.state.resets.wrapping_add(1);
         self.state.consistency = None;
         self.state.insert_id = InsertId::None;
-        self.state.diagnostics_lost = false;
+        self.state.traces_lost = super::lost_values::TracesLost::default();
         self.state.pins.clear();
         self.state.holder = None;
         self.state.transactions.reset();

@@ -4,7 +4,7 @@
 
 use super::{Failure, Run, Session};
 use crate::route::Target;
-use crate::sql::{Effect, Facts, StatementKind, Why};
+use crate::sql::{Asks, Effect, Facts, StatementKind, Why};
 use crate::topology::{ServerId, Topology};
 
 /// `LAST_INSERT_ID()` of a session.
@@ -17,6 +17,17 @@ pub(super) enum InsertId {
     At(ServerId),
     /// It was lost with the connection to that server.
     Lost(ServerId),
+}
+
+/// What statements left on connections that are gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct TracesLost {
+    /// Of the previous statement.
+    pub(super) last: bool,
+    /// Of the last one that sets the warnings.
+    pub(super) warned: bool,
+    /// Of the last one that sets `FOUND_ROWS()`.
+    pub(super) found: bool,
 }
 
 impl Session {
@@ -32,7 +43,20 @@ impl Session {
         if self.state.insert_id == InsertId::At(server) {
             self.state.insert_id = InsertId::Lost(server);
         }
-        self.state.diagnostics_lost |= [self.state.last, self.state.warned].contains(&Some(server));
+        let state = &mut self.state;
+        state.traces_lost.last |= state.last == Some(server);
+        state.traces_lost.warned |= state.warned == Some(server);
+        state.traces_lost.found |= state.found == Some(server);
+    }
+
+    /// The server that ran the statement which left what this one asks for, and whether the connection to it is gone.
+    pub(super) fn left_by(&self, facts: &Facts) -> (Option<ServerId>, bool) {
+        let (state, lost) = (&self.state, self.state.traces_lost);
+        match facts.asks {
+            Asks::Warnings => (state.warned, lost.warned),
+            Asks::FoundRows => (state.found, lost.found),
+            Asks::Counts => (state.last, lost.last),
+        }
     }
 
     /// What a statement asks for that is lost.
@@ -46,10 +70,10 @@ impl Session {
         if let Some(server) = lost.filter(|_| facts.effect != Effect::Read && asks_for_insert_id(text)) {
             return Some(state_lost(server, "last_insert_id", topology));
         }
-        let last = if facts.shows_warnings() { self.state.warned } else { self.state.last };
+        let (left_by, is_lost) = self.left_by(facts);
         let asks = facts.effect == Effect::Diagnostics
             || (facts.why == Why::Diagnostics && facts.kind == StatementKind::Diagnostics);
-        let server = last.filter(|_| asks && self.state.diagnostics_lost)?;
+        let server = left_by.filter(|_| asks && is_lost)?;
         Some(state_lost(server, "diagnostics", topology))
     }
 

@@ -7,7 +7,7 @@ use super::statements::{Prepared, Preparing};
 use super::transaction::Inside;
 use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Demand, Moment, Reason, Refusal, Route, Target};
-use crate::sql::{self, Assignment, Effect, Facts, Lexis, StatementKind, Why};
+use crate::sql::{self, Asks, Assignment, Effect, Facts, Lexis, StatementKind, Why};
 use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub(super) const READ: Facts = Facts {
     has_where: false,
     has_limit: false,
     has_from: false,
+    asks: Asks::Counts,
 };
 
 /// A read of what belongs to one server.
@@ -123,6 +124,8 @@ pub struct Run {
     pub(super) gtids: bool,
     /// A GTID was reported in the answer.
     pub(super) saw_gtid: bool,
+    /// Warnings that the answer counted; known on MariaDB only.
+    pub(super) warnings: u16,
     /// The answer ended in an error.
     pub(super) saw_error: bool,
     /// That error, if it was the first result and what the statement leaves depends on it.
@@ -449,6 +452,7 @@ impl Run {
             statement: None,
             gtids: false,
             saw_gtid: false,
+            warnings: 0,
             saw_error: false,
             error: None,
             saw_result: false,

@@ -1,6 +1,6 @@
 //! What a session's statements left behind, as the servers reported it: typed, so that another backend can be given it.
 
-use super::lost_values::InsertId;
+use super::lost_values::{InsertId, TracesLost};
 use super::not_run::RefusedState;
 use super::pins::Pins;
 use super::transaction::Transactions;
@@ -37,8 +37,10 @@ pub(super) struct State {
     pub(super) last: Option<ServerId>,
     /// The server whose warnings are those of the previous statement: to prepare one elsewhere may leave none.
     pub(super) warned: Option<ServerId>,
-    /// The connection of `last` or `warned` is gone.
-    pub(super) diagnostics_lost: bool,
+    /// The server that ran the last statement which `FOUND_ROWS()` is about.
+    pub(super) found: Option<ServerId>,
+    /// Whose connections of `last`, `warned` and `found` are gone.
+    pub(super) traces_lost: TracesLost,
     /// `LAST_INSERT_ID()`.
     pub(super) insert_id: InsertId,
     /// The replica that the session reads from.

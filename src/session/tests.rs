@@ -4,6 +4,7 @@ mod access;
 mod batch;
 mod begin;
 mod carried;
+mod diagnostics;
 mod exact;
 mod last;
 mod leaving;

@@ -237,14 +237,19 @@ pub struct Facts {
     pub has_limit: bool,
     /// It has a FROM, anywhere.
     pub has_from: bool,
+    /// What it asks about the statement before, if its effect is [`Effect::Diagnostics`].
+    pub asks: Asks,
 }
 
-impl Facts {
-    /// Whether it is a SHOW of the warnings and errors that the previous statement left, and not of its counts of rows.
-    #[must_use]
-    pub fn shows_warnings(&self) -> bool {
-        self.effect == Effect::Diagnostics && self.kind == StatementKind::Show
-    }
+/// What is asked about the statement before. Each is left by another statement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asks {
+    /// ROW_COUNT(), or several of these together.
+    Counts,
+    /// Nothing but FOUND_ROWS().
+    FoundRows,
+    /// Nothing but warnings and errors: SHOW WARNINGS, `@@warning_count`.
+    Warnings,
 }
 
 /// Classifies one statement (or packet of statements). Never panics; one pass over the bytes of one statement, without
@@ -312,5 +317,6 @@ pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
         has_where: false,
         has_limit: false,
         has_from: false,
+        asks: Asks::Counts,
     }
 }

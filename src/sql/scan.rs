@@ -3,7 +3,7 @@
 use super::kind::of_verb;
 use super::lexer::{Hazard, Kind, Lexer, Token};
 use super::words::{Call, Key};
-use super::{Effect, Facts, Hold, Kill, Lexis, StatementKind, Transaction, Why};
+use super::{Asks, Effect, Facts, Hold, Kill, Lexis, StatementKind, Transaction, Why};
 
 /// Whether what is found decides the statement's effect, or only what it leaves behind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +45,8 @@ pub(super) struct Scan<'a> {
     has_where: bool,
     has_limit: bool,
     has_from: bool,
+    /// See [`Facts::asks`]; `None`: nothing so far.
+    asks: Option<Asks>,
 }
 
 impl<'a> Scan<'a> {
@@ -71,6 +73,7 @@ impl<'a> Scan<'a> {
             has_where: false,
             has_limit: false,
             has_from: false,
+            asks: None,
         }
     }
 
@@ -242,11 +245,20 @@ impl<'a> Scan<'a> {
             }
             Call::SideEffect => self.note(Effect::Admin, Why::SideEffectFunction),
             Call::ServerState => self.note(Effect::Admin, Why::ServerState),
-            Call::Diagnostics => self.note(Effect::Diagnostics, Why::Diagnostics),
+            Call::Diagnostics => {
+                let found = self.lexer.is_word(&name, "found_rows");
+                self.ask(if found { Asks::FoundRows } else { Asks::Counts });
+            }
             _ if self.inserting && name.key() == Key::Value => {}
             _ if self.names_columns() => {}
             _ => self.unknown_call(),
         }
+    }
+
+    /// It asks about the statement before.
+    fn ask(&mut self, asks: Asks) {
+        self.note(Effect::Diagnostics, Why::Diagnostics);
+        self.asks = Some(if self.asks.is_none_or(|asked| asked == asks) { asks } else { Asks::Counts });
     }
 
     fn unknown_call(&mut self) {
@@ -317,7 +329,7 @@ impl<'a> Scan<'a> {
         let name = variable_name(self.lexer.text(&self.token)).1;
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("warning_count") || is("error_count") {
-            self.note(Effect::Diagnostics, Why::Diagnostics);
+            self.ask(Asks::Warnings);
         } else if !["server_id", "server_uuid", "hostname", "port"].into_iter().any(is) {
             self.note(Effect::Admin, Why::SystemVariable);
         }
@@ -365,6 +377,7 @@ impl<'a> Scan<'a> {
             has_where: self.has_where,
             has_limit: self.has_limit,
             has_from: self.has_from,
+            asks: self.asks.unwrap_or(if kind == StatementKind::Show { Asks::Warnings } else { Asks::Counts }),
         }
     }
 

@@ -114,6 +114,47 @@ fn dbproxys_own_questions_do_not_depend_on_what_the_session_has_set() {
     });
 }
 
+#[test]
+fn what_is_asked_about_a_statement_before_is_answered_where_that_left_it() {
+    let warns =
+        ["SELECT CAST('12x' AS SIGNED)", "SELECT n FROM t LIMIT 1", "SELECT nonsense FROM t", "SELECT n FROM nowhere"];
+    let between = [
+        "SELECT @@time_zone",
+        "SELECT 1",
+        "SET time_zone = @@time_zone",
+        "BEGIN",
+        "COMMIT",
+        "USE app",
+        "DO 1",
+        "INSERT INTO t (n) VALUES (9)",
+        "SHOW TABLES LIKE 't'",
+        "SELECT COUNT(*) > 0 FROM t",
+        "SELECT @@max_error_count + 'x'",
+        "UPDATE t SET n = 9 WHERE id < 0",
+    ];
+    let asks = ["SHOW WARNINGS", "SELECT @@warning_count, @@error_count", "SELECT ROW_COUNT()", "SELECT FOUND_ROWS()"];
+    each(|cluster, proxy| {
+        for warn in warns {
+            for between in between {
+                for ask in asks {
+                    // In a transaction all is asked at the primary.
+                    if between == "BEGIN" && ask != "SELECT ROW_COUNT()" {
+                        continue;
+                    }
+                    let answer = |port| {
+                        let mut peer = Peer::app(port, Capabilities::default(), Some("app"));
+                        peer.query(warn);
+                        peer.query(between);
+                        peer.query(ask)
+                    };
+                    let (straight, through) = (answer(cluster.primary().port), answer(proxy.port));
+                    assert_eq!(through, straight, "{:?}: {warn}; {between}; {ask}", cluster.flavor);
+                }
+            }
+        }
+    });
+}
+
 /// Variables that follow a session, each with two values and a read that tells them apart.
 const CARRIED: &[(&str, [&str; 2], &str)] = &[
     ("collation_connection", ["'utf8mb4_bin'", "utf8mb4_general_ci"], "SELECT 'a' = 'A', COLLATION('a')"),
