@@ -294,7 +294,9 @@ impl Session {
             None => false,
         };
         let backend = self.backends.iter().find(due)?;
-        Some(Step::Inject { server: backend.server, what: Prelude::Settle, payload: self.query("COMMIT") })
+        // A COMMIT can be refused by a server that is read-only.
+        let text = if backend.leftover == Some(Leftover::Transaction) { "ROLLBACK" } else { "COMMIT" };
+        Some(Step::Inject { server: backend.server, what: Prelude::Settle, payload: self.query(text) })
     }
 
     fn autocommit_statement(&self, backend: &Backend) -> Option<&'static str> {

@@ -77,6 +77,13 @@ impl Session {
         Some(state_lost(server, "diagnostics", topology))
     }
 
+    /// Within a transaction on a replica: whether a statement is about an id that is the primary's connection's.
+    pub(super) fn asks_for_insert_id_elsewhere(&self, text: &[u8], facts: &Facts) -> bool {
+        self.state.transactions.on_replica.is_some()
+            && facts.effect != Effect::Read
+            && (calls_with_argument(text) || (self.state.insert_id != InsertId::None && asks_for_insert_id(text)))
+    }
+
     /// `SELECT LAST_INSERT_ID(7)` sets it, and no packet tells.
     pub(super) fn insert_id_selected(&mut self, run: &Run, payload: &[u8]) {
         let may = run.route.target == Target::Primary && run.facts.is_some_and(|facts| facts.why == Why::ServerState);

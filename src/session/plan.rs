@@ -110,6 +110,8 @@ pub struct Run {
     pub(super) leaves: Leaves,
     /// It begins a read-only transaction, if it comes to run on a replica.
     pub(super) begins_on_replica: bool,
+    /// In a transaction on a replica: it is about an id of `LAST_INSERT_ID()` that another connection has, or shall have.
+    pub(super) asks_insert_id: bool,
     /// Begins the transaction first in which it is to run.
     pub(super) begin_first: Option<&'static str>,
     /// How many changes of variables there were before it.
@@ -221,6 +223,7 @@ impl Session {
         if let Some(lost) = self.asks_for_lost(text, &facts, moment.topology) {
             return Plan::Fail(lost);
         }
+        run.asks_insert_id = self.asks_for_insert_id_elsewhere(text, &facts);
         if complete {
             self.look_again(&mut run, &facts, text, self.lexis_of());
         } else if self.capabilities.has(Capabilities::MULTI_STATEMENTS) {
@@ -269,7 +272,8 @@ impl Session {
                 run.route = route;
                 run.hinted = run.asked.fate(&route, facts.effect == Effect::Read);
                 (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
-                (run.in_flight, run.shows) = (leaving.is_some(), shows && run.command != Command::StmtPrepare);
+                run.in_flight = leaving.is_some() || run.begin_first.is_some();
+                run.shows = shows && run.command != Command::StmtPrepare;
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
@@ -349,6 +353,7 @@ impl Session {
             if let Some(lost) = self.asks_for_lost(text, &facts, moment.topology) {
                 return Ok(Plan::Fail(lost));
             }
+            run.asks_insert_id = self.asks_for_insert_id_elsewhere(text, &facts);
             self.look_again(&mut run, &facts, text, under.lexis);
         }
         // A command that is not kept cannot be run elsewhere if a replica refuses it.
@@ -446,6 +451,7 @@ impl Run {
             leaves: Leaves::default(),
             begins_on_replica: false,
             begin_first: None,
+            asks_insert_id: false,
             variables_before: 0,
             charset_before: 0,
             chooses_tracking: false,

@@ -15,9 +15,11 @@ use super::backend::Leftover;
 use super::not_run::read_only_refusal;
 use super::{Failure, Run, Session};
 use crate::route::{Reason, Route, Target};
-use crate::sql::{Access, Effect, Facts, Hold, Isolation, Transaction, TransactionVerb, Why};
+use crate::sql::{
+    Access, Effect, Facts, Hold, HoldChange, Isolation, StatementKind, Transaction, TransactionVerb, Why,
+};
 use crate::topology::{Flavor, ServerId, Topology};
-use crate::wire::{ErrPacket, Status};
+use crate::wire::{Command, ErrPacket, Status};
 
 /// What SET TRANSACTION asked of the next transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -35,7 +37,7 @@ pub(super) struct Transactions {
     asked: u32,
     /// The replica on which a read-only transaction is open.
     pub(super) on_replica: Option<ServerId>,
-    /// How that one began, as long as nothing else was done in it.
+    /// How that one began, as long as it can begin again on the primary without a difference.
     begun: Option<Begun>,
     /// One of them could not go on on a replica: they run on the primary.
     stay: bool,
@@ -48,6 +50,8 @@ pub(super) struct Transactions {
 struct Begun {
     isolation: Option<Isolation>,
     snapshot: bool,
+    /// Each of its statements reads what is committed then, and there is no savepoint: it can go on elsewhere at any time.
+    movable: bool,
 }
 
 /// What becomes of a statement in a transaction on a replica.
@@ -102,6 +106,10 @@ impl Session {
         let transactions = &self.state.transactions;
         let next = transactions.next.and_then(|next| next.access);
         let access = asked.access.or(next).or_else(|| self.default_access());
+        // MariaDB logs a SAVEPOINT behind WITH CONSISTENT SNAPSHOT, and a server that is read-only then refuses the COMMIT (1290).
+        if asked.snapshot && self.flavor == Flavor::MariaDb {
+            return false;
+        }
         let free = self.state.pins.is_empty() && !self.in_transaction() && self.state.status.has(Status::AUTOCOMMIT);
         access == Some(Access::ReadOnly) && free && !transactions.stay
     }
@@ -208,10 +216,7 @@ impl Session {
         let open = self.in_transaction() && run.route.target == Target::Replica;
         self.state.transactions.on_replica = open.then_some(server);
         let asked = run.facts.and_then(|facts| facts.transaction);
-        self.state.transactions.begun = asked.filter(|_| open && run.begins_on_replica).map(|asked| Begun {
-            isolation: self.state.transactions.next.and_then(|next| next.isolation),
-            snapshot: asked.snapshot,
-        });
+        self.state.transactions.begun = self.begun_now(run).filter(|_| open);
         let verb = asked.map(|asked| asked.verb);
         let ended = !run.saw_error && matches!(verb, Some(TransactionVerb::Commit | TransactionVerb::Rollback));
         if self.state.transactions.next.is_none() || !(self.in_transaction() || ended || run.saw_gtid) {
@@ -222,6 +227,30 @@ impl Session {
         for backend in self.backends.iter_mut().filter(|backend| backend.server != server && backend.asked == asked) {
             backend.leftover = Some(Leftover::Characteristics);
         }
+    }
+
+    /// How the transaction on the replica began, if after this run it can still begin again on the primary.
+    fn begun_now(&self, run: &Run) -> Option<Begun> {
+        let asked = run.facts.and_then(|facts| facts.transaction);
+        if let Some(asked) = asked.filter(|_| run.begins_on_replica) {
+            let isolation = self.state.transactions.next.and_then(|next| next.isolation);
+            let each = matches!(isolation, Some(Isolation::ReadCommitted | Isolation::ReadUncommitted));
+            let movable = each || (isolation.is_none() && self.reads_what_is_committed());
+            return Some(Begun { isolation, snapshot: asked.snapshot, movable });
+        }
+        let begun = self.state.transactions.begun?;
+        let sets = run.facts.is_none_or(|facts| facts.effect == Effect::SessionState);
+        let reads_nothing = sets || run.command == Command::StmtPrepare;
+        let marks = run.facts.is_some_and(|facts| facts.kind == StatementKind::Savepoint) || asked.is_some();
+        (reads_nothing || (begun.movable && !marks)).then_some(begun)
+    }
+
+    /// Whether the session has set READ COMMITTED or READ UNCOMMITTED.
+    fn reads_what_is_committed(&self) -> bool {
+        let own = |name| self.state.variables.system(name);
+        let level = own("transaction_isolation").or_else(|| own("tx_isolation")).flatten();
+        let level = level.map(|level| level.trim_matches('\'').to_ascii_uppercase());
+        level.is_some_and(|level| level == "READ-COMMITTED" || level == "READ-UNCOMMITTED")
     }
 
     /// The replica was lost with a transaction on it: the session goes on, and the client is told so once.
@@ -255,6 +284,9 @@ impl Session {
 
 /// What becomes of a statement in a transaction on a replica.
 fn judge(facts: &Facts, run: &Run) -> Within {
+    if run.asks_insert_id {
+        return Within::Refused;
+    }
     match facts.hold {
         None => {}
         // A SET that other backends can be given.
@@ -265,7 +297,7 @@ fn judge(facts: &Facts, run: &Run) -> Within {
         // Refused by the server for want of a right to write, before anything of it is run.
         Some(Hold::UserVariable | Hold::Routine) if facts.effect == Effect::Write && facts.why == Why::Write => {}
         Some(Hold::SessionVariable | Hold::NextTransaction) if facts.transaction.is_some() => {}
-        Some(_) => return Within::Refused,
+        Some(hold) => return judge_hold(hold, facts, run),
     }
     match (facts.effect, facts.why) {
         (Effect::Read | Effect::Diagnostics | Effect::SessionState, _) => Within::Here,
@@ -275,10 +307,50 @@ fn judge(facts: &Facts, run: &Run) -> Within {
         (Effect::Transaction, _) => Within::Here,
         (Effect::Write, Why::Ddl) => Within::Ends,
         (Effect::Write, _) => Within::Here,
-        (Effect::Admin, Why::SelectInto | Why::Admin | Why::Call) => Within::Refused,
+        // Nothing is locked or open there.
+        (Effect::Admin, Why::Admin) if matches!(facts.kind, StatementKind::Lock | StatementKind::Handler) => {
+            Within::Here
+        }
+        (Effect::Admin, Why::Admin) if matches!(facts.kind, StatementKind::Grant | StatementKind::Revoke) => {
+            Within::Ends
+        }
+        (Effect::Admin, Why::Call) => Within::Here,
+        (Effect::Admin, Why::SelectInto | Why::Admin | Why::ExecutableComment) => Within::Refused,
         (Effect::Admin, _) => Within::Here,
         (Effect::Kill | Effect::Unknown, _) => Within::Refused,
     }
+}
+
+/// The same of a statement that would leave something behind, by what its server says of it in such a transaction.
+fn judge_hold(hold: Hold, facts: &Facts, run: &Run) -> Within {
+    let all = |test: fn(&HoldChange) -> bool| !run.leaves.changes().is_empty() && run.leaves.changes().iter().all(test);
+    match hold {
+        // 1792: the table is not made, and what it would be made from is not run.
+        Hold::TemporaryTable if facts.kind == StatementKind::Create => Within::Here,
+        // 1400: there is a transaction.
+        Hold::Xa => Within::Here,
+        // It holds none there.
+        Hold::UserLock if all(|change| matches!(change, HoldChange::Release(..) | HoldChange::ReleaseAll(_))) => {
+            Within::Here
+        }
+        // 1243: no text is prepared there.
+        Hold::TextPrepared
+            if all(|change| match change {
+                HoldChange::Execute(name) => !name.is_empty(),
+                change => matches!(change, HoldChange::Release(..)),
+            }) =>
+        {
+            Within::Here
+        }
+        // It commits implicitly.
+        Hold::TableLock if facts.kind == StatementKind::Lock && all(locks_tables) => Within::Ends,
+        _ => Within::Refused,
+    }
+}
+
+/// Not the instance.
+fn locks_tables(change: &HoldChange) -> bool {
+    matches!(change, HoldChange::Take(Hold::TableLock, Some(what)) if **what == *b"tables")
 }
 
 /// What a command in a transaction on a replica comes to.

@@ -165,3 +165,80 @@ fn a_transaction_lost_with_its_replica_is_told_and_the_session_goes_on() {
         peer.ok("COMMIT");
     });
 }
+
+/// What a server does or refuses by itself in a transaction that only reads.
+const WITHIN: [&str; 14] = [
+    "CREATE TEMPORARY TABLE tmp (a INT)",
+    "XA START 'x'",
+    "EXECUTE nowhere",
+    "DEALLOCATE PREPARE nowhere",
+    "HANDLER t CLOSE",
+    "UNLOCK TABLES",
+    "DO SLEEP(0)",
+    "DO 1",
+    "SELECT RELEASE_LOCK('none')",
+    "SAVEPOINT s",
+    "ROLLBACK TO s",
+    "SET group_concat_max_len = 7",
+    "SELECT n FROM t FOR UPDATE",
+    "SET TRANSACTION READ WRITE",
+];
+
+#[test]
+fn what_the_server_decides_in_it_is_answered_as_by_the_server() {
+    each(|cluster, proxy| {
+        let play = |port| {
+            let mut peer = Peer::app(port, Capabilities::DEPRECATE_EOF, Some("app"));
+            peer.ok("START TRANSACTION READ ONLY");
+            peer.ok("SELECT n FROM t");
+            let answers = WITHIN.map(|sql| (sql, peer.query(sql)));
+            let where_it_is = peer.value("SELECT @@server_id");
+            (answers, peer.query("COMMIT"), where_it_is)
+        };
+        let (straight, through) = (play(cluster.primary().port), play(proxy.port));
+        assert_eq!(through.0, straight.0, "{:?}", cluster.flavor);
+        assert_eq!(through.1, straight.1, "{:?}", cluster.flavor);
+        assert_ne!(through.2, "1", "on a replica");
+    });
+}
+
+#[test]
+fn a_snapshot_with_a_savepoint_can_be_committed() {
+    each(|cluster, proxy| {
+        for begin in ["START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", "SET TRANSACTION READ ONLY"] {
+            let mut peer = Peer::through(proxy);
+            for sql in [begin, "BEGIN", "SELECT n FROM t", "SAVEPOINT s", "COMMIT"] {
+                if sql != "BEGIN" || begin.starts_with("SET") {
+                    peer.ok(sql);
+                }
+            }
+            assert!(!peer.ping().expect("OK").has(dbproxy::wire::Status::IN_TRANS), "{:?} {begin}", cluster.flavor);
+            peer.ok("INSERT INTO t (n) VALUES (2)");
+        }
+    });
+}
+
+#[test]
+fn an_insert_id_is_asked_of_the_connection_that_has_it() {
+    each(|_, proxy| {
+        let mut peer = Peer::through(proxy);
+        peer.ok("INSERT INTO t (n) VALUES (2)");
+        peer.ok("START TRANSACTION READ ONLY");
+        assert_eq!(peer.value("SELECT LAST_INSERT_ID()"), "2");
+        peer.ok("COMMIT");
+    });
+}
+
+#[test]
+fn it_moves_to_the_primary_where_each_statement_reads_what_is_committed() {
+    each(|_, proxy| {
+        let mut peer = Peer::through(proxy);
+        peer.ok("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED");
+        begin(&mut peer, "START TRANSACTION READ ONLY");
+        peer.ok("SELECT n FROM t");
+        peer.ok("PREPARE p FROM 'SELECT n FROM t'");
+        assert_eq!(peer.value("EXECUTE p"), "1");
+        assert_eq!(peer.fails("INSERT INTO t (n) VALUES (2)").code, 1792);
+        peer.ok("COMMIT");
+    });
+}

@@ -126,17 +126,23 @@ fn a_new_primary_is_asked_for_it_too() {
 #[test]
 fn a_statement_that_commits_ends_it_on_the_replica_and_runs_on_the_primary() {
     let topology = topology("");
-    for text in ["CREATE TABLE t (a INT)", "BEGIN", "START TRANSACTION READ WRITE"] {
+    for text in [
+        "CREATE TABLE t (a INT)",
+        "LOCK TABLES t READ",
+        "GRANT SELECT ON t TO a",
+        "BEGIN",
+        "START TRANSACTION READ WRITE",
+    ] {
         let mut session = session();
         go(&mut session, BEGIN, READ_ONLY, &topology);
         go(&mut session, "SELECT 1", READ_ONLY, &topology);
         let (injected, run) = steps(&mut session, text, &topology);
-        assert_eq!((injected, run.route.server), (vec![(REPLICA, "COMMIT".to_owned())], PRIMARY), "{text}");
+        assert_eq!((injected, run.route.server), (vec![(REPLICA, "ROLLBACK".to_owned())], PRIMARY), "{text}");
     }
     let mut session = session();
     go(&mut session, BEGIN, READ_ONLY, &topology);
     let (injected, run) = steps(&mut session, BEGIN, &topology);
-    assert_eq!((injected, run.route.server), (vec![(REPLICA, "COMMIT".to_owned())], REPLICA), "another one");
+    assert_eq!((injected, run.route.server), (vec![(REPLICA, "ROLLBACK".to_owned())], REPLICA), "another one");
 }
 
 #[test]
@@ -145,10 +151,13 @@ fn what_would_leave_something_on_the_replica_begins_again_on_the_primary() {
     go(&mut session, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", AUTOCOMMIT, &topology);
     go(&mut session, BEGIN, READ_ONLY, &topology);
     let (injected, run) = steps(&mut session, "SELECT GET_LOCK('a', 1)", &topology);
+    // The primary finishes first what it was committing, which the replica may have shown.
+    let (waits, injected): (Vec<_>, Vec<_>) = injected.into_iter().partition(|(_, text)| text.contains("WAIT_FOR"));
+    assert_eq!(waits.len(), 1);
     let texts: Vec<_> = injected.iter().map(|(server, text)| (server.0, text.as_str())).collect();
     let wanted = [
         (PRIMARY.0, "COMMIT"),
-        (REPLICA.0, "COMMIT"),
+        (REPLICA.0, "ROLLBACK"),
         (PRIMARY.0, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"),
         (PRIMARY.0, BEGIN),
     ];
@@ -220,4 +229,68 @@ fn autocommit_switched_off_in_it_is_off_on_the_primary_and_not_in_later_reads() 
     go(&mut session, "SET autocommit = 1", AUTOCOMMIT, &topology);
     let (injected, run) = steps(&mut session, "SELECT 1", &topology);
     assert_eq!((injected, run.route.server), (vec![(REPLICA, "SET autocommit=1".to_owned())], REPLICA));
+}
+
+#[test]
+fn what_its_server_refuses_or_what_leaves_nothing_runs_on_the_replica() {
+    for text in [
+        "CREATE TEMPORARY TABLE t (a INT)",
+        "XA START 'x'",
+        "SELECT RELEASE_LOCK('a')",
+        "EXECUTE nowhere",
+        "DEALLOCATE PREPARE nowhere",
+        "HANDLER t CLOSE",
+        "UNLOCK TABLES",
+        "DO SLEEP(0)",
+        "SELECT 1; SELECT a FROM t",
+        "SELECT LAST_INSERT_ID()",
+    ] {
+        let (mut session, topology) = (session(), topology(""));
+        go(&mut session, BEGIN, READ_ONLY, &topology);
+        go(&mut session, "SELECT a FROM t", READ_ONLY, &topology);
+        assert_eq!(planned(&mut session, &query(text), &topology).route.server, REPLICA, "{text}");
+    }
+}
+
+#[test]
+fn it_moves_as_long_as_nothing_was_read_or_every_statement_reads_what_is_committed() {
+    let read = "SELECT a FROM t";
+    for (before, within, moves) in [
+        (&[][..], &["SET @v = 1", "SET sql_mode = ''"][..], true),
+        (&[], &["SET @v = 1", read], false),
+        (&["SET TRANSACTION ISOLATION LEVEL READ COMMITTED"], &[read, "SET @v = 1", read], true),
+        (&["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"], &[read], true),
+        (&["SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"], &[read], false),
+        (&["SET TRANSACTION ISOLATION LEVEL READ COMMITTED"], &[read, "SAVEPOINT s", read], false),
+    ] {
+        let (mut session, topology) = (session(), topology(""));
+        for text in before {
+            go(&mut session, text, AUTOCOMMIT, &topology);
+        }
+        for text in [&[BEGIN], within].concat() {
+            assert_eq!(go(&mut session, text, READ_ONLY, &topology).0, REPLICA, "{text}");
+        }
+        match plan(&mut session, &query("CALL p()"), true, &topology).expect("a command") {
+            Plan::Run(run) => assert_eq!((run.route.server, moves), (PRIMARY, true), "{before:?} {within:?}"),
+            Plan::Fail(Failure::NotOnReplica) => assert!(!moves, "{before:?} {within:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_insert_id_of_the_primarys_connection_is_not_asked_of_the_replica() {
+    let (mut session, topology) = (session(), topology(""));
+    session.state.insert_id = super::super::lost_values::InsertId::At(PRIMARY);
+    go(&mut session, BEGIN, READ_ONLY, &topology);
+    assert_eq!(go(&mut session, "SELECT LAST_INSERT_ID()", READ_ONLY, &topology).0, PRIMARY);
+}
+
+#[test]
+fn a_snapshot_of_mariadb_is_the_primarys() {
+    let (mut session, topology) = (session(), topology(""));
+    session.flavor = Flavor::MariaDb;
+    let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+    assert_eq!(planned(&mut session, &query(begin), &topology).route.server, PRIMARY);
+    assert_eq!(planned(&mut session, &query(BEGIN), &topology).route.server, REPLICA);
 }
