@@ -254,6 +254,14 @@ fn an_old_primary_with_transactions_of_its_own_serves_nothing() {
             status["servers"].as_array().unwrap().iter().find(|one| one["address"] == old.address()).unwrap().clone();
         assert_eq!(shown["state"], "unfit", "{shown}");
         what_it_has_is_written_down(old, &proxy);
+        // Paused, with the primary gone: it is the only server that accepts writes, and it gets none.
+        assert!(proxy.command(&["pause"]).status.success());
+        primary.stop();
+        old.sql("SET GLOBAL read_only = 0");
+        wait_for("writes to wait", || {
+            let reason = proxy.status()["cluster"]["reason"].as_str().unwrap_or_default().to_owned();
+            reason.contains("the only writable server").then_some(())
+        });
     }
 }
 
