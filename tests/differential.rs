@@ -22,6 +22,7 @@ mod support;
 #[path = "differential/words.rs"]
 mod words;
 
+use dbproxy::wire::Capabilities;
 use play::{Answer, Stage};
 use script::Script;
 use std::fmt::Write as _;
@@ -110,11 +111,20 @@ fn show(stage: &Stage<'_>, script: &Script) {
     }
 }
 
+/// What the proxy's clients ask for under this seed. MariaDB's are offered no zstd, and then go without.
+fn compression(seed: u64) -> Capabilities {
+    match seed % 3 {
+        0 => Capabilities::default(),
+        1 => Capabilities::COMPRESS,
+        _ => Capabilities::ZSTD_COMPRESSION,
+    }
+}
+
 fn play_on(flavor: Flavor) {
     let cluster = Cluster::start(flavor, Options::default());
     peer::warm(&cluster);
     let proxy = Proxy::start(&cluster, "[routing]\ngtid_wait_ms = 30\n");
-    let stage = Stage { cluster: &cluster, proxy: &proxy };
+    let stage = Stage { cluster: &cluster, proxy: &proxy, compression: Capabilities::default() };
     if let Some(path) = std::env::var_os("DBPROXY_DIFFERENTIAL_SCRIPT") {
         return show(&stage, &Script::parse(&std::fs::read_to_string(path).expect("a script")));
     }
@@ -131,6 +141,7 @@ fn play_on(flavor: Flavor) {
     let mut acts = 0;
     while began.elapsed() < seconds() && failures.len() < FAILURES_MAX {
         let script = generate::script(seed, flavor, SESSIONS, ACTS);
+        let stage = Stage { compression: compression(seed), ..stage };
         if let Some(difference) = stage.difference(&script) {
             failures.push(fail(&stage, flavor, seed, &script, &difference));
         }

@@ -139,6 +139,8 @@ const GROUND_BANS: &[(&str, &str)] = &[
 /// Names that only these rooms may use.
 const OWNERS: &[(&str, &[&str])] = &[
     ("sqlparser", &["sql"]),
+    ("zlib_rs", &["wire"]),
+    ("zstd_safe", &["wire"]),
     ("rustls", &["conn"]),
     ("tokio_rustls", &["conn"]),
     ("rcgen", &["conn"]),

@@ -9,6 +9,8 @@ mod backends;
 mod backwards;
 #[path = "traffic/carried.rs"]
 mod carried;
+#[path = "traffic/compressed.rs"]
+mod compressed;
 #[path = "traffic/crowds.rs"]
 mod crowds;
 #[path = "traffic/defaults.rs"]

@@ -37,6 +37,7 @@ const ROWS: &[Row] = rows! {
     "listen.address" Restart listen.address;
     "listen.backlog" Restart listen.backlog;
     "listen.connection_ids" Reload listen.connection_ids;
+    "listen.compression" Reload listen.compression;
     "listen.tls.cert, listen.tls.key" Restart listen.certificate;
     "listen.tls.required" Restart listen.plaintext;
     "http.address" Restart http;

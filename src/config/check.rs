@@ -4,8 +4,8 @@ use super::error::{Complaint, ConfigError, Rule};
 use super::key::{self, PASSWORD_BYTES_MOST, Range, SERVERS_MOST, USER_NAME_BYTES_MOST, USERS_MOST, range};
 use super::raw::{self, Raw};
 use super::{
-    Admin, Backend, BackendTls, Certificate, Cluster, Config, ConnectionIds, KeyPair, Limits, Listen, Log, LogFormat,
-    LogLevel, Monitor, Plaintext, Secret, TlsMode, User, place,
+    Admin, Algorithms, Backend, BackendTls, Certificate, Cluster, Config, ConnectionIds, KeyPair, Limits, Listen, Log,
+    LogFormat, LogLevel, Monitor, Plaintext, Secret, TlsMode, User, place,
 };
 use crate::route::Consistency;
 use std::collections::BTreeMap;
@@ -122,6 +122,7 @@ impl Checker<'_> {
         let ids =
             self.word("listen.connection_ids", &raw.connection_ids, key::CONNECTION_IDS, &ids, ConnectionIds::Proxy);
         let pair = self.key_pair(("listen.tls.cert", raw.tls.cert), ("listen.tls.key", raw.tls.key));
+        let compression = self.algorithms("listen.compression", &raw.compression);
         let plaintext = if raw.tls.required == Some(true) { Plaintext::Refused } else { Plaintext::Allowed };
         Some(Listen {
             address: address?,
@@ -129,6 +130,7 @@ impl Checker<'_> {
             connection_ids: ids?,
             certificate: pair.map_or(Certificate::Generated, Certificate::Given),
             plaintext,
+            compression: compression?,
         })
     }
 
@@ -310,6 +312,16 @@ impl Checker<'_> {
             self.complain_of(key, spanned, Rule::NotAWord(words));
         }
         value
+    }
+
+    fn algorithms(&mut self, key: &str, raw: &raw::Texts) -> Option<Algorithms> {
+        let Some(words) = raw else { return Some(Algorithms::ALL) };
+        let unknown: Vec<_> = words.iter().filter(|word| !key::ALGORITHMS.contains(&word.as_ref().as_str())).collect();
+        for word in &unknown {
+            self.complain_of(key, word, Rule::NotAWord(key::ALGORITHMS));
+        }
+        let names = |name| words.iter().any(|word| word.as_ref() == name);
+        unknown.is_empty().then(|| Algorithms { zlib: names("zlib"), zstd: names("zstd") })
     }
 
     fn socket(&mut self, key: &str, raw: Text) -> Option<SocketAddr> {

@@ -81,6 +81,22 @@ pub struct Listen {
     pub certificate: Certificate,
     /// Whether a client may go without TLS.
     pub plaintext: Plaintext,
+    /// What clients are offered for compression.
+    pub compression: Algorithms,
+}
+
+/// Algorithms of the compressed protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Algorithms {
+    /// `CLIENT_COMPRESS`.
+    pub zlib: bool,
+    /// `CLIENT_ZSTD_COMPRESSION_ALGORITHM`, where the servers are MySQL's.
+    pub zstd: bool,
+}
+
+impl Algorithms {
+    /// All that there are.
+    pub const ALL: Self = Self { zlib: true, zstd: true };
 }
 
 /// Which connection ids clients are greeted with.

@@ -5,7 +5,7 @@ use toml::Spanned;
 
 pub(super) type Text = Option<Spanned<String>>;
 pub(super) type Number = Option<Spanned<i64>>;
-type Texts = Option<Vec<Spanned<String>>>;
+pub(super) type Texts = Option<Vec<Spanned<String>>>;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +43,7 @@ pub(super) struct Listen {
     pub address: Text,
     pub backlog: Number,
     pub connection_ids: Text,
+    pub compression: Texts,
     #[serde(default)]
     pub tls: ListenTls,
 }

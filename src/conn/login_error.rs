@@ -35,6 +35,17 @@ pub enum LoginError {
     /// It speaks a protocol older than 4.1.
     #[error("the client's protocol is too old")]
     OldClient,
+    /// It asks for what it was not offered, or not in this way.
+    #[error("the login asks for {flag}: {why}")]
+    NotOffered {
+        /// The capability flag.
+        flag: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The level that it asks for is none of zstd's.
+    #[error("the login asks for zstd level {0}, which does not exist")]
+    ZstdLevel(u8),
     /// Unknown user or wrong password: which, nobody is told.
     #[error("access denied for user {user}", user = String::from_utf8_lossy(user))]
     Denied {
@@ -66,7 +77,9 @@ impl LoginError {
             Self::Gone(_) => Refusal::Gone,
             Self::Timeout => Refusal::LoginTimeout,
             Self::Tls(_) | Self::PlaintextRefused => Refusal::Tls,
-            Self::Malformed(_) | Self::OutOfOrder | Self::OldClient => Refusal::Protocol,
+            Self::Malformed(_) | Self::OutOfOrder | Self::OldClient | Self::NotOffered { .. } | Self::ZstdLevel(_) => {
+                Refusal::Protocol
+            }
             Self::Denied { .. } | Self::NoRsaKey => Refusal::AccessDenied,
         }
     }
@@ -83,6 +96,10 @@ impl LoginError {
             ),
             Self::Malformed(_) | Self::OldClient => ErrPacket::new(1043, *b"08S01", "Bad handshake"),
             Self::OutOfOrder => ErrPacket::new(1156, *b"08S01", "Got packets out of order"),
+            Self::NotOffered { .. } => ErrPacket::new(1043, *b"08S01", format!("dbproxy: {self}")),
+            Self::ZstdLevel(_) => {
+                ErrPacket::new(3923, *b"HY000", "Invalid zstd compression level for algorithm 'zstd'.")
+            }
             Self::Denied { user, host, password } => ErrPacket::new(1045, *b"28000", denied(user, *host, *password)),
             Self::NoRsaKey => ErrPacket::new(1105, *b"HY000", "dbproxy: no RSA key could be made"),
         };

@@ -3,6 +3,7 @@
 
 mod backend;
 mod collation;
+mod compressed;
 mod connect_error;
 mod exchange;
 mod frontend;
@@ -39,12 +40,10 @@ const MARIADB_KNOWN: Capabilities = Capabilities(
         | Capabilities::MARIADB_CACHE_METADATA.0
         | Capabilities::MARIADB_BULK_UNIT_RESULTS.0,
 );
-/// Changes what packets look like, or how a login goes on, in ways that are not relayed. (Bit 29 announces further flags
+/// Not passed on between a client and its servers. The compressed protocol is spoken with each side by itself; the others
+/// change how a login goes on, or what packets look like, in ways that are not known here. (Bit 29 announces further flags
 /// that nobody has defined yet, `CLIENT_CAPABILITY_EXTENSION`.)
-const NOT_RELAYED: Capabilities = Capabilities(
-    Capabilities::COMPRESS.0
-        | Capabilities::ZSTD_COMPRESSION.0
-        | Capabilities::MULTI_FACTOR.0
-        | 1 << 29
-        | 0xffff_ffff_0000_0000 & !MARIADB_KNOWN.0,
-);
+const NOT_RELAYED: Capabilities =
+    Capabilities(COMPRESSION.0 | Capabilities::MULTI_FACTOR.0 | 1 << 29 | 0xffff_ffff_0000_0000 & !MARIADB_KNOWN.0);
+/// The flags of the compressed protocol.
+const COMPRESSION: Capabilities = Capabilities(Capabilities::COMPRESS.0 | Capabilities::ZSTD_COMPRESSION.0);

@@ -109,6 +109,9 @@ impl Driver {
             (std::mem::take(&mut self.client.bytes_in), std::mem::take(&mut self.client.bytes_out));
         self.meter.bytes_in(bytes_in);
         self.meter.bytes_out(bytes_out);
+        if let Some(compressed) = self.client.stream.take_compressed() {
+            self.shared.metrics.compressed(compressed);
+        }
         result
     }
 

@@ -5,7 +5,7 @@ use super::client::{Attempt, Driver, End, Outcome};
 use super::limit::Limit;
 use super::link::Incoming;
 use super::relay::{Relay, Stop};
-use super::upload::{Broken, Until, upload, whole};
+use super::upload::{Broken, Until, upload, upload_file, whole};
 use crate::conn::TopologyWatch;
 use crate::route::{Reason, Refusal, Target};
 use crate::session::{Edit, Failure, NotRun, Run};
@@ -136,7 +136,7 @@ impl Driver {
                     relay.client.consume(std::mem::take(&mut incoming.buffered));
                     let sent = async {
                         relay.client.flush().await.map_err(|_| Broken::Client)?;
-                        upload(relay.client, Some(relay.backend), Until::EmptyPacket).await
+                        upload_file(relay.client, relay.backend, relay.next_seq).await
                     };
                     match sent.await {
                         Err(Broken::Client) => break Stop::ClientGone,

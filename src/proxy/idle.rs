@@ -1,11 +1,16 @@
 //! Between two commands: the client is waited for, and backends that close meanwhile are noticed.
 
-use super::client::{Driver, End, Outcome};
+use super::client::{Driver, End, Outcome, fault};
 use super::link::{Gone, Incoming};
 use crate::session::Failure;
 use crate::topology::Flavor;
+use crate::wire::ErrPacket;
 use std::task::Poll;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+
+/// How long a client may take to read the error that its connection ends with.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Idle: waits for the client, and notices backends that close meanwhile.
@@ -70,6 +75,23 @@ impl Driver {
             self.client.stream.reset_when_closed();
         }
         Err(End::Broken)
+    }
+
+    /// Tells a client whose compressed packets cannot be read any more why its connection ends. Only where a command or a file
+    /// is read are frames taken apart, so no answer is cut by this.
+    pub(super) async fn explain_broken_frames(&mut self) {
+        let Some((error, seq)) = self.client.stream.broken() else { return };
+        tracing::info!(session = self.entry.id, client = %self.entry.client, %error, "client broke the compressed protocol");
+        let failure = Failure::Frames(error);
+        self.shared.metrics.statement_failed(fault(&failure));
+        self.client.queue_err(seq, &ErrPacket::from(&failure));
+        let told = async {
+            self.client.flush().await?;
+            // A socket closed with bytes unread is reset, and then the error may not arrive.
+            self.client.stream.shutdown().await?;
+            self.client.stream.drain().await
+        };
+        let _ = tokio::time::timeout(FAREWELL, told).await;
     }
 
     /// Ends the client as its server would.

@@ -4,7 +4,7 @@ use crate::admission::Connection;
 use crate::conn::Stream;
 use crate::session::Failure;
 use crate::topology::ServerId;
-use crate::wire::{Capabilities, ErrPacket, HEADER_LEN, Header, MAX_PAYLOAD, OkPacket, frame};
+use crate::wire::{Capabilities, Compression, ErrPacket, HEADER_LEN, Header, MAX_PAYLOAD, OkPacket, frame};
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
@@ -61,6 +61,12 @@ impl ClientLink {
         Self { stream, input: Vec::new(), used: 0, output: Vec::new(), bytes_in: 0, bytes_out: 0 }
     }
 
+    /// Starts the compressed protocol. Nothing is queued.
+    pub(super) fn compressed(self, compression: Compression) -> Self {
+        debug_assert!(!self.has_output());
+        Self { stream: self.stream.compressed(compression), ..self }
+    }
+
     /// Bytes received and not used.
     pub(super) fn received(&self) -> &[u8] {
         &self.input[self.used..]
@@ -102,6 +108,9 @@ impl ClientLink {
 
     /// While a statement runs: notices that the client leaves, and takes a bounded part of what it sends ahead.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(gone) = self.stream.poll_ahead(cx, AHEAD_MAX) {
+            return gone;
+        }
         while self.received().len() < AHEAD_MAX {
             match ready!(self.poll_receive(cx)) {
                 Ok(true) => {}
@@ -169,7 +178,7 @@ impl ClientLink {
     }
 
     pub(super) fn has_output(&self) -> bool {
-        !self.output.is_empty()
+        !self.output.is_empty() || self.stream.has_unsent()
     }
 
     pub(super) async fn flush(&mut self) -> io::Result<()> {
@@ -196,9 +205,9 @@ impl ClientLink {
     }
 }
 
-/// A TLS stream keeps bytes of its own that only a flush sends.
+/// Some streams keep bytes of their own that only a flush sends.
 fn ready_flush(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    if stream.is_tls() { Pin::new(stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
+    if stream.buffers() { Pin::new(stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
 }
 
 /// A server's side.
@@ -235,7 +244,7 @@ impl BackendLink {
             let all = std::mem::take(&mut self.ahead);
             self.stream.write_all(&all).await?;
         }
-        if self.stream.is_tls() { self.stream.flush().await } else { Ok(()) }
+        if self.stream.buffers() { self.stream.flush().await } else { Ok(()) }
     }
 
     /// Whether an idle server closed, or said something unasked (which is always that it closes).

@@ -85,8 +85,12 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>, entry: &Arc<conn::Sessio
     };
     let mut driver = Driver { early, ..driver(shared, entry, client, &hello) };
     if driver.accept_login().await.is_ok() {
+        if let Some(compression) = driver.identity.compression {
+            driver.client = driver.client.compressed(compression);
+        }
         shared.metrics.client_accepted();
         let end = driver.serve().await;
+        driver.explain_broken_frames().await;
         tracing::debug!(session = entry.id, ?end, "client gone");
     }
 }

@@ -26,11 +26,18 @@ pub(super) struct Boundaries {
     skip: usize,
     continued: bool,
     over: bool,
+    /// Number that the next packet gets; `None`: as it comes.
+    number: Option<u8>,
 }
 
 impl Boundaries {
     pub(super) fn new(until: Until) -> Self {
-        Self { until, skip: 0, continued: false, over: false }
+        Self { until, skip: 0, continued: false, over: false, number: None }
+    }
+
+    /// Numbers the packets, beginning with this one.
+    pub(super) fn numbered(self, number: Option<u8>) -> Self {
+        Self { number, ..self }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -38,7 +45,7 @@ impl Boundaries {
     }
 
     /// How many of these bytes belong to it.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.is_over() {
             if self.skip > 0 {
@@ -48,6 +55,10 @@ impl Boundaries {
                 continue;
             }
             let Some(header) = Header::peek(&bytes[at..]) else { break };
+            if let Some(number) = &mut self.number {
+                bytes[at + HEADER_LEN - 1] = *number;
+                *number = number.wrapping_add(1);
+            }
             at += HEADER_LEN;
             self.skip = header.len;
             let last_of_payload = header.len < MAX_PAYLOAD;
@@ -64,12 +75,32 @@ impl Boundaries {
 /// Moves bytes from the client to `sink` until the end of the command or file. With no backend they are dropped.
 pub(super) async fn upload(
     client: &mut ClientLink,
-    mut backend: Option<&mut BackendLink>,
+    backend: Option<&mut BackendLink>,
     until: Until,
 ) -> Result<(), Broken> {
-    let mut boundaries = Boundaries::new(until);
+    follow(client, backend, Boundaries::new(until)).await
+}
+
+/// Moves the client's file, which the server asked for, to the server. `next_seq`: of its first packet.
+///
+/// Under the compressed protocol the C libraries number packets after frames, and no server looks at these numbers: this one
+/// does, since its own connection is not compressed.
+pub(super) async fn upload_file(
+    client: &mut ClientLink,
+    backend: &mut BackendLink,
+    next_seq: Option<u8>,
+) -> Result<(), Broken> {
+    let number = next_seq.filter(|_| client.stream.is_compressed());
+    follow(client, Some(backend), Boundaries::new(Until::EmptyPacket).numbered(number)).await
+}
+
+async fn follow(
+    client: &mut ClientLink,
+    mut backend: Option<&mut BackendLink>,
+    mut boundaries: Boundaries,
+) -> Result<(), Broken> {
     while !boundaries.is_over() {
-        let n = boundaries.take(client.received());
+        let n = boundaries.take(client.received_mut());
         if n == 0 {
             match client.receive().await {
                 Ok(true) => continue,
@@ -110,11 +141,12 @@ mod tests {
     use crate::wire::frame;
 
     fn taken(until: Until, bytes: &[u8], step: usize) -> usize {
+        let mut bytes = bytes.to_vec();
         let mut boundaries = Boundaries::new(until);
         let mut at = 0;
         let mut seen = step.min(bytes.len());
         while !boundaries.is_over() {
-            let n = boundaries.take(&bytes[at..seen]);
+            let n = boundaries.take(&mut bytes[at..seen]);
             at += n;
             if n == 0 {
                 if seen == bytes.len() {

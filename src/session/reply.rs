@@ -4,7 +4,7 @@
 //! said it, it is the server's own number and text.
 
 use crate::topology::Flavor;
-use crate::wire::{ErrPacket, Malformed};
+use crate::wire::{ErrPacket, FrameError, Malformed};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +96,8 @@ pub enum Failure {
     Malformed(Malformed),
     /// A command whose sequence number is not 0.
     OutOfOrder,
+    /// Bytes that are no frame of the compressed protocol.
+    Frames(FrameError),
     /// The proxy has as many clients as it may.
     TooManyClients,
     /// KILL of a connection that is not there.
@@ -141,6 +143,7 @@ impl Failure {
             | Self::UnknownCommand
             | Self::Malformed(_)
             | Self::OutOfOrder
+            | Self::Frames(_)
             | Self::UnknownThread(_)
             | Self::NotOwner(_)
             | Self::Killed
@@ -183,7 +186,9 @@ impl Failure {
             Self::WrongConsistency(_) => (1231, b"42000"),
             Self::UnknownCommand => (1047, b"08S01"),
             Self::Malformed(_) => (1835, b"HY000"),
-            Self::OutOfOrder => (1156, b"08S01"),
+            Self::OutOfOrder | Self::Frames(FrameError::OutOfOrder { .. }) => (1156, b"08S01"),
+            // ER_NET_UNCOMPRESS_ERROR
+            Self::Frames(_) => (1157, b"08S01"),
             Self::TooManyClients => (1040, b"08004"),
             Self::UnknownThread(_) => (1094, b"HY000"),
             Self::NotOwner(_) => (1095, b"HY000"),
@@ -242,6 +247,7 @@ impl Failure {
             }
             Self::UnknownCommand => "Unknown command".to_owned(),
             Self::OutOfOrder => "Got packets out of order".to_owned(),
+            Self::Frames(how) => format!("Couldn't uncompress communication packet: {how}"),
             Self::Malformed(how) => format!("Malformed communication packet: {how}"),
             Self::TooManyClients => "Too many connections".to_owned(),
             Self::UnknownThread(id) => format!("Unknown thread id: {id}"),

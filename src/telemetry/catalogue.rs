@@ -59,6 +59,11 @@ pub(super) const BYTES: Metric = counter(
     &["direction"],
     "Bytes of MySQL packets read from (in) and written to (out) clients, in the command phase.",
 );
+pub(super) const COMPRESSED: Metric = counter(
+    "dbproxy_proxy_client_compression_bytes_total",
+    &["direction", "form"],
+    "Bytes read from (in) and written to (out) clients under the compressed protocol: as on the network, or uncompressed.",
+);
 pub(super) const QUERIES: Metric = counter(
     "dbproxy_proxy_queries_total",
     &["server", "role", "command"],
@@ -148,6 +153,7 @@ pub const METRICS: &[Metric] = &[
     REFUSED,
     PANICKED,
     BYTES,
+    COMPRESSED,
     QUERIES,
     QUERY_SECONDS,
     RUNNING,

@@ -1,6 +1,7 @@
 //! All that is counted, in one owned value.
 
 use super::catalogue as m;
+use super::compressed::{Compressed, CompressedBytes};
 use super::export::{self, Registrar};
 use super::failover::FailoverMetrics;
 use super::labels::{Fault, Label, Labels, Refusal};
@@ -33,6 +34,7 @@ pub struct Metrics {
     refused: Box<[Counter]>,
     hints: [Counter; 3],
     pins: Pins,
+    compressed: CompressedBytes,
     waits: [Counter; 2],
     rules: RuleHits,
     refusals: Refusals,
@@ -91,6 +93,7 @@ impl Metrics {
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
             hints: ["obeyed", "ignored", "unknown"].map(|word| series.counter(&m::HINTS, &[word])),
             pins: Pins::new(&series),
+            compressed: CompressedBytes::new(&series),
             waits: ["reached", "given_up"].map(|word| series.counter(&m::WAITS, &[word])),
             rules: RuleHits::default(),
             refusals: Refusals::new(servers),
@@ -120,6 +123,11 @@ impl Metrics {
     /// A statement could not be run, or not to its end; the client was told.
     pub fn statement_failed(&self, fault: Fault) {
         self.failed[fault.index()].increment(1);
+    }
+
+    /// Bytes of a client under the compressed protocol.
+    pub fn compressed(&self, bytes: Compressed) {
+        self.compressed.add(bytes);
     }
 
     /// What is counted of failovers.

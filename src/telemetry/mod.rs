@@ -8,6 +8,7 @@
 pub mod fields;
 
 mod catalogue;
+mod compressed;
 mod export;
 mod failover;
 mod labels;
@@ -20,6 +21,7 @@ mod refusals;
 mod rules;
 
 pub use catalogue::{METRICS, Metric, Type};
+pub use compressed::Compressed;
 pub use failover::{FailoverMetrics, problem_word};
 pub use labels::{Fault, LABELS, Label, Labels, Refusal, command_label};
 pub use log::{LogError, LogHandle};

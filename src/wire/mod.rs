@@ -8,6 +8,7 @@ mod auth;
 mod auth_packet;
 mod capability;
 mod command;
+mod compress;
 mod err;
 mod greeting;
 mod login;
@@ -26,6 +27,9 @@ pub use auth::{AuthPlugin, ED25519_NONCE_LEN, respond, same_password, scramble_n
 pub use auth_packet::{AUTH_MORE_DATA_HEADER, AUTH_SWITCH_HEADER, AuthMoreData, AuthSwitchRequest, ChangeUser};
 pub use capability::Capabilities;
 pub use command::Command;
+pub use compress::{
+    COMPRESS_MIN, Codecs, Compression, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, Frames, Progress, ZSTD_LEVELS,
+};
 pub use err::{ERR_HEADER, ErrPacket};
 pub use greeting::{FirstPacket, Greeting, NONCE_LEN};
 pub use login::{HandshakeResponse, LOGIN_HEAD_LEN, LoginHead};

@@ -37,6 +37,8 @@ impl Side {
 pub struct Stage<'a> {
     pub cluster: &'a Cluster,
     pub proxy: &'a Proxy,
+    /// The compression that the proxy's clients ask for, if any. The straight ones ask for none.
+    pub compression: Capabilities,
 }
 
 impl Stage<'_> {
@@ -162,7 +164,12 @@ impl Player<'_> {
         };
         let (user, password) = accounts::APP;
         let schema = Some(self.side.name());
-        let login = As { user, password, schema, collation, capabilities: USUAL | offered };
+        let compression = match self.side {
+            Side::Straight => Capabilities::default(),
+            Side::Through => self.stage.compression,
+        };
+        let capabilities = USUAL | offered | compression;
+        let login = As { user, password, schema, collation, capabilities, ..As::default() };
         let peer = Peer::connect(self.port, &login).unwrap_or_else(|err| panic!("{:?}: no login: {err:?}", self.side));
         // How many packets it took is the authentication's business.
         let end = Packet { seq: 0, payload: peer.login.clone() };

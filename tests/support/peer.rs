@@ -2,9 +2,9 @@
 
 use super::{Cluster, Proxy, accounts};
 use dbproxy::wire::{
-    AuthMoreData, AuthPlugin, AuthSwitchRequest, Capabilities, ChangeUser, Command, ErrPacket, Expect, FirstPacket,
-    HEADER_LEN, HandshakeResponse, Header, LoginHead, MAX_PAYLOAD, Malformed, OkPacket, Status, Tracker, frame,
-    query_payload, respond,
+    AuthMoreData, AuthPlugin, AuthSwitchRequest, Capabilities, ChangeUser, Codecs, Command, Compression, ErrPacket,
+    Expect, FirstPacket, Frames, HEADER_LEN, HandshakeResponse, Header, LoginHead, MAX_PAYLOAD, Malformed, OkPacket,
+    Status, Tracker, frame, query_payload, respond,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -63,6 +63,61 @@ pub struct Peer {
     pub login: Vec<u8>,
     /// Bytes behind the last answer.
     pub ahead: Vec<u8>,
+    /// The compressed protocol, once the login is over.
+    pub packed: Option<Packed>,
+}
+
+/// One side of the compressed protocol.
+#[derive(Debug)]
+pub struct Packed {
+    pub frames: Frames,
+    codecs: Codecs,
+    /// Numbers of the frames that came, one behind another.
+    pub seqs: Vec<u8>,
+    /// Most bytes put into a frame.
+    pub frame_max: usize,
+    /// A frame that came in part.
+    part: Vec<u8>,
+}
+
+impl Packed {
+    fn new(compression: Compression) -> Self {
+        let (codecs, seqs, part) = (Codecs::default(), Vec::new(), Vec::new());
+        Self { frames: Frames::new(compression), codecs, seqs, frame_max: 0x00ff_ffff, part }
+    }
+
+    /// A command as frames, numbered from 0 or going on.
+    pub fn pack(&mut self, bytes: &[u8], new: bool) -> Vec<u8> {
+        if new {
+            self.frames.set_next_seq(0);
+        }
+        let mut out = Vec::new();
+        for payload in bytes.chunks(self.frame_max) {
+            self.frames.write(payload, &mut out, &mut self.codecs);
+        }
+        out
+    }
+
+    fn unpack(&mut self, bytes: &[u8], plain: &mut Vec<u8>) {
+        self.part.extend_from_slice(bytes);
+        let mut chunk = vec![0; 1 << 16];
+        // Whole frames only, so that each one's number is seen.
+        while let Some(&[a, b, c, seq, ..]) = self.part.get(..7) {
+            let end = 7 + u32::from_le_bytes([a, b, c, 0]) as usize;
+            if self.part.len() < end {
+                return;
+            }
+            self.seqs.push(seq);
+            self.frames.set_next_seq(seq);
+            let frame: Vec<u8> = self.part.drain(..end).collect();
+            let mut at = 0;
+            while at < frame.len() || self.frames.has_more() {
+                let progress = self.frames.read(&frame[at..], &mut chunk, &mut self.codecs).expect("a frame");
+                at += progress.used;
+                plain.extend_from_slice(&chunk[..progress.made]);
+            }
+        }
+    }
 }
 
 /// A login to make.
@@ -73,12 +128,16 @@ pub struct As<'a> {
     pub schema: Option<&'a str>,
     pub collation: u8,
     pub capabilities: Capabilities,
+    /// Sent as it is, whatever was offered.
+    pub demanded: Capabilities,
+    pub zstd_level: Option<u8>,
 }
 
 impl Default for As<'_> {
     fn default() -> Self {
         let (user, password) = accounts::APP;
-        Self { user, password, schema: None, collation: 45, capabilities: USUAL }
+        let demanded = Capabilities::default();
+        Self { user, password, schema: None, collation: 45, capabilities: USUAL, demanded, zstd_level: Some(3) }
     }
 }
 
@@ -95,7 +154,8 @@ impl Peer {
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
         stream.set_nodelay(true).expect("an option");
         let (login_ok, ahead) = (Vec::new(), Vec::new());
-        let mut peer = Self { stream, capabilities: login.capabilities, id: 0, offered: USUAL, login: login_ok, ahead };
+        let (capabilities, packed) = (login.capabilities, None);
+        let mut peer = Self { stream, capabilities, id: 0, offered: USUAL, login: login_ok, ahead, packed };
         let first = peer.packet().expect("a greeting");
         let greeting = match FirstPacket::decode(&first.payload).expect("a greeting") {
             FirstPacket::Greeting(greeting) => greeting,
@@ -103,7 +163,7 @@ impl Peer {
         };
         (peer.id, peer.offered) = (greeting.thread_id, greeting.capabilities);
         let schema = login.schema.map_or(Capabilities::default(), |_| Capabilities::CONNECT_WITH_DB);
-        peer.capabilities = (login.capabilities | schema) & greeting.capabilities;
+        peer.capabilities = (login.capabilities | schema) & greeting.capabilities | login.demanded;
         let plugin = AuthPlugin::from_name(&greeting.auth_plugin).expect("a known plugin");
         let answer = respond(plugin, login.password.as_bytes(), &greeting.nonce).expect("an answer");
         let head = LoginHead {
@@ -119,7 +179,7 @@ impl Peer {
             schema: login.schema.map(str::as_bytes),
             plugin: Some(&greeting.auth_plugin),
             attributes: None,
-            zstd_level: None,
+            zstd_level: login.zstd_level.filter(|_| peer.capabilities.has(Capabilities::ZSTD_COMPRESSION)),
         };
         let mut payload = Vec::new();
         response.encode(&mut payload);
@@ -127,7 +187,15 @@ impl Peer {
         let end = peer.authenticate(login.password);
         match end.err() {
             Some(err) => Err(err),
-            None => Ok(Self { login: end.payload, ..peer }),
+            None => {
+                let zstd = login.zstd_level.map(Compression::Zstd);
+                let packed = match peer.capabilities {
+                    agreed if agreed.has(Capabilities::COMPRESS) => Some(Compression::Zlib),
+                    agreed if agreed.has(Capabilities::ZSTD_COMPRESSION) => zstd,
+                    _ => None,
+                };
+                Ok(Self { login: end.payload, packed: packed.map(Packed::new), ..peer })
+            }
         }
     }
 
@@ -191,6 +259,9 @@ impl Peer {
     pub fn write(&mut self, seq: u8, payload: &[u8]) {
         let mut bytes = Vec::new();
         frame(&mut bytes, seq, payload);
+        if let Some(packed) = &mut self.packed {
+            bytes = packed.pack(&bytes, seq == 0);
+        }
         self.raw(&bytes);
     }
 
@@ -204,7 +275,10 @@ impl Peer {
         match self.stream.read(&mut chunk) {
             Ok(0) => Err(Lost::Closed),
             Ok(n) => {
-                self.ahead.extend_from_slice(&chunk[..n]);
+                match &mut self.packed {
+                    Some(packed) => packed.unpack(&chunk[..n], &mut self.ahead),
+                    None => self.ahead.extend_from_slice(&chunk[..n]),
+                }
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(Lost::TimedOut),

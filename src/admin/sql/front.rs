@@ -61,6 +61,8 @@ const UNKNOWN_COMMAND: Refusal = Refusal {
 const OUT_OF_ORDER: Refusal = Refusal { code: 1156, state: b"08S01", text: "Got packets out of order" };
 const TOO_LARGE: Refusal =
     Refusal { code: 1153, state: b"08S01", text: "Got a packet bigger than 'max_allowed_packet' bytes" };
+const NOT_COMPRESSED: Refusal =
+    Refusal { code: 1157, state: b"08S01", text: "Couldn't uncompress communication packet" };
 const NOT_UTF8: Refusal = Refusal { code: 1300, state: b"HY000", text: "admin statements are UTF-8" };
 const IDLE: Refusal = Refusal {
     code: 4031,
@@ -86,6 +88,10 @@ pub async fn talk(
                 return Err(FrontError::Idle);
             }
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                send(stream, &self::error(&NOT_COMPRESSED, 1)).await?;
+                return Err(error.into());
+            }
             Ok(Err(error)) => return Err(error.into()),
             Ok(Ok(Some(refusal))) => {
                 send(stream, &error(refusal, 1)).await?;

@@ -43,5 +43,8 @@ pub async fn serve(client: Client, connection_id: u32, view: View) -> Result<(),
     OkPacket::new(Status::AUTOCOMMIT).encode(identity.capabilities, &mut payload);
     frame(&mut packet, next_seq, &payload);
     send(&mut stream, &packet).await?;
+    if let Some(compression) = identity.compression {
+        stream = stream.compressed(compression);
+    }
     talk(&mut stream, engine, &view, idle).await
 }

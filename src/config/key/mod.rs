@@ -36,6 +36,8 @@ pub enum Kind {
     Variable,
     /// One of these words.
     Words(&'static [&'static str]),
+    /// An array of these words, which may be empty.
+    WordList(&'static [&'static str]),
 }
 
 /// A number's bounds, both included, and what it is when it is not given.
@@ -85,13 +87,14 @@ impl Key {
             Kind::Texts => ("array of text".to_owned(), default, String::new()),
             Kind::Path => ("path".to_owned(), default, String::new()),
             Kind::Variable => ("name of a variable".to_owned(), default, String::new()),
-            Kind::Words(words) => (
-                words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
-                default,
-                String::new(),
-            ),
+            Kind::Words(words) => (listed(words), default, String::new()),
+            Kind::WordList(words) => (format!("array of {}", listed(words)), default, String::new()),
         }
     }
+}
+
+fn listed(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Most servers of a cluster.
@@ -114,6 +117,8 @@ pub(in crate::config) const CONSISTENCIES: &[&str] = &["eventual", "session", "g
 pub(in crate::config) const TARGETS: &[&str] = &["primary", "replica"];
 /// Words of `listen.connection_ids`.
 pub(in crate::config) const CONNECTION_IDS: &[&str] = &["proxy", "server"];
+/// Words of `listen.compression`.
+pub(in crate::config) const ALGORITHMS: &[&str] = &["zlib", "zstd"];
 /// Words of `log.format`.
 pub(in crate::config) const LOG_FORMATS: &[&str] = &["text", "json"];
 /// Words of `log.level`.
@@ -167,6 +172,13 @@ const FIRST: &[Key] = &[
         Some("proxy"),
         Effect::Reload,
         "The connection id in a client's greeting. `proxy`: an id of dbproxy's own, above 1073741823. `server`: the id of its connection to the primary, as in `SHOW PROCESSLIST`; that connection is opened before the greeting and kept, also across COM_CHANGE_USER. After a change of the primary the id has no meaning there. `KILL` accepts both kinds in either case.",
+    ),
+    key(
+        "listen.compression",
+        Kind::WordList(ALGORITHMS),
+        Some("[\"zlib\", \"zstd\"]"),
+        Effect::Reload,
+        "Algorithms of the compressed protocol that clients are offered; `[]` is none. A client that asks for both gets zlib, as at a MySQL server. zstd is offered where the servers are MySQL's. Connections to the servers are never compressed.",
     ),
     key(
         "listen.tls.cert",

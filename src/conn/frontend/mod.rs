@@ -1,6 +1,7 @@
 //! A client's connection phase: greeting, TLS, authentication.
 
 mod authenticate;
+mod capabilities;
 
 use super::collation::Collation;
 use super::exchange::Exchange;
@@ -8,13 +9,13 @@ use super::login_error::LoginError;
 use super::rsa::RsaKey;
 use super::stream::Stream;
 use super::tls::{TlsError, acceptor};
-use super::{NOT_RELAYED, nonce};
-use crate::config::{Config, Live, Plaintext, Secret, User};
+use super::{COMPRESSION, NOT_RELAYED, nonce};
+use crate::config::{Algorithms, Config, Live, Plaintext, Secret, User};
 use crate::tasks;
 use crate::topology::Hello;
 use crate::wire::{
-    AuthPlugin, Capabilities, ChangeUser, ErrPacket, Greeting, HandshakeResponse, LoginHead, Malformed, NONCE_LEN,
-    OkPacket, Status,
+    AuthPlugin, Capabilities, ChangeUser, Compression, ErrPacket, Greeting, HandshakeResponse, LoginHead, Malformed,
+    NONCE_LEN, OkPacket, Status,
 };
 use arc_swap::ArcSwap;
 use authenticate::{Attempt, Authenticated};
@@ -71,8 +72,10 @@ pub struct Client {
 pub struct Identity {
     /// Its account.
     pub user: User,
-    /// What it can do of what it was offered.
+    /// What it can do of what it was offered. Compression is not among it: it does not concern the servers.
     pub capabilities: Capabilities,
+    /// How its packets are compressed once the login is over.
+    pub compression: Option<Compression>,
     /// Its collation.
     pub collation: Collation,
     /// The schema that it wants; never an empty one.
@@ -118,6 +121,14 @@ impl Frontend {
         }
     }
 
+    /// What may be offered for compression.
+    fn algorithms(&self) -> Algorithms {
+        match self.accounts {
+            Accounts::Clients => self.live.load().listen.compression,
+            Accounts::Admin => Algorithms::ALL,
+        }
+    }
+
     /// The RSA key for clients without TLS: made when the first of them needs it, beside the traffic.
     async fn rsa_key(&self) -> Result<&RsaKey, LoginError> {
         let made = self.rsa.get_or_try_init(|| async {
@@ -148,7 +159,7 @@ pub async fn greet_and_authenticate(
 async fn log_in(socket: TcpStream, frontend: &Frontend, hello: &Hello, id: u32) -> Result<Client, LoginError> {
     let host = socket.peer_addr().ok().map(|peer| peer.ip());
     let mut exchange = Exchange::new(Stream::plain(socket)?, 0);
-    let greeting = greeting(hello, id);
+    let greeting = greeting(hello, id, frontend.algorithms());
     let mut payload = Vec::new();
     greeting.encode(&mut payload);
     exchange.write(&payload).await?;
@@ -170,7 +181,7 @@ enum Asks {
 
 async fn first_packet(exchange: &mut Exchange<Stream>) -> Result<(Vec<u8>, Asks), LoginError> {
     let payload = exchange.read().await?;
-    let tls = login_head(&payload)?.capabilities.has(Capabilities::SSL);
+    let tls = capabilities::wants_tls(&login_head(&payload)?, &payload)?;
     Ok((payload, if tls { Asks::Tls } else { Asks::Plain }))
 }
 
@@ -188,8 +199,9 @@ fn login_head(payload: &[u8]) -> Result<LoginHead, LoginError> {
 }
 
 /// What a server that says `hello` greets with, as far as dbproxy can keep what is offered.
-fn greeting(hello: &Hello, thread_id: u32) -> Greeting {
-    let offered = Capabilities(hello.capabilities) & !NOT_RELAYED | ALWAYS_OFFERED | Capabilities::SSL;
+fn greeting(hello: &Hello, thread_id: u32, algorithms: Algorithms) -> Greeting {
+    let servers = Capabilities(hello.capabilities);
+    let offered = servers & !NOT_RELAYED | ALWAYS_OFFERED | Capabilities::SSL | compressions(servers, algorithms);
     Greeting {
         version: hello.version.clone(),
         thread_id,
@@ -199,6 +211,13 @@ fn greeting(hello: &Hello, thread_id: u32) -> Greeting {
         status: Status(hello.status),
         auth_plugin: default_plugin(hello).name().as_bytes().to_vec(),
     }
+}
+
+/// The flags of these algorithms. No version of MariaDB has zstd.
+fn compressions(servers: Capabilities, algorithms: Algorithms) -> Capabilities {
+    let zlib = if algorithms.zlib { Capabilities::COMPRESS } else { Capabilities(0) };
+    let zstd = algorithms.zstd && servers.has(Capabilities::LONG_PASSWORD);
+    zlib | if zstd { Capabilities::ZSTD_COMPRESSION } else { Capabilities(0) }
 }
 
 /// The server's own default, if the greeting's nonce is good for it.
@@ -238,6 +257,7 @@ async fn identify(
     if !tls && frontend.plaintext() == Plaintext::Refused {
         return Err(LoginError::PlaintextRefused);
     }
+    let compression = capabilities::compression(login.head.capabilities, greeting.capabilities, login.zstd_level)?;
     let plugin = AuthPlugin::from_name(&greeting.auth_plugin).unwrap_or(AuthPlugin::Native);
     let attempt = Attempt {
         user: login.user,
@@ -253,7 +273,8 @@ async fn identify(
     let Authenticated { user, nonce } = attempt.run(exchange, frontend).await?;
     Ok(Identity {
         user,
-        capabilities: login.head.capabilities & greeting.capabilities,
+        capabilities: login.head.capabilities & greeting.capabilities & !COMPRESSION,
+        compression,
         collation: Collation::of_login(login.head.collation, login.head.filler),
         schema: named(login.schema),
         max_packet: login.head.max_packet,
@@ -307,6 +328,7 @@ async fn identify_anew(
     Ok(Identity {
         user,
         capabilities: before.capabilities,
+        compression: before.compression,
         collation: change.collation.map_or(before.collation, |id| before.collation.with_id(id)),
         schema: named(Some(change.schema)),
         max_packet: before.max_packet,
@@ -379,7 +401,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_relayed_is_not_offered() {
-        let greeting = greeting(&hello("mysql_native_password", Capabilities(u64::MAX)), 7);
+        let none = Algorithms { zlib: false, zstd: false };
+        let greeting = greeting(&hello("mysql_native_password", Capabilities(u64::MAX)), 7, none);
         for never in [
             Capabilities::COMPRESS,
             Capabilities::ZSTD_COMPRESSION,
@@ -389,6 +412,23 @@ mod tests {
             assert!(!greeting.capabilities.has(never), "{never:?}");
         }
         assert!(greeting.capabilities.has(Capabilities::SSL | Capabilities::SESSION_TRACK));
+    }
+
+    #[test]
+    fn compression_is_offered_as_configured_whatever_the_servers_offer() {
+        let (zlib, zstd) = (Capabilities::COMPRESS, Capabilities::ZSTD_COMPRESSION);
+        let (mysql, mariadb) = (Capabilities::LONG_PASSWORD, Capabilities(0));
+        for (servers, algorithms, offered) in [
+            (mysql, Algorithms::ALL, zlib | zstd),
+            (mysql, Algorithms { zlib: true, zstd: false }, zlib),
+            (mysql, Algorithms { zlib: false, zstd: true }, zstd),
+            (mariadb, Algorithms::ALL, zlib),
+            (mariadb, Algorithms { zlib: false, zstd: true }, Capabilities(0)),
+            (mysql | zlib | zstd, Algorithms { zlib: false, zstd: false }, Capabilities(0)),
+        ] {
+            let greeting = greeting(&hello("caching_sha2_password", servers), 7, algorithms);
+            assert_eq!(greeting.capabilities & COMPRESSION, offered, "{servers:?} {algorithms:?}");
+        }
     }
 
     #[test]
