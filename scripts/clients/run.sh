@@ -17,7 +17,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-suites=(pymysql mysqlclient aiomysql connectorc perl go rust node pdo php java sqlalchemy sqlalchemy-autocommit django activerecord activerecord-autocommit)
+suites=(compression pymysql mysqlclient aiomysql connectorc perl go rust node pdo php java sqlalchemy sqlalchemy-autocommit django activerecord activerecord-autocommit)
 
 if [ "${1:-}" = all ]; then
     status=0
