@@ -46,6 +46,7 @@ fn every_row_goes_where_the_table_says() {
         last: Some(replica),
         replica: Some(replica),
         needs: &needs,
+        capabilities: 0,
         proven: None,
         demand: dbproxy::route::Demand::default(),
         demanded_by: dbproxy::route::Reason::Hint,

@@ -29,6 +29,8 @@ pub(super) enum Choice<'t> {
     MayGet(&'t Server),
     /// There are replicas, and none is near enough to be waited for.
     Behind,
+    /// There are replicas, and none has the capabilities that the client has agreed on.
+    Lacking,
     /// There is no replica to read from.
     Nobody,
 }
@@ -56,6 +58,7 @@ pub(super) fn choose_replica<'t>(view: &SessionView<'_>, moment: &Moment<'t>) ->
     match candidates.draw(|server| candidates.is_near(server)) {
         Some(drawn) => Choice::MayGet(drawn.server),
         None if candidates.iter().next().is_some() => Choice::Behind,
+        None if candidates.usable().next().is_some() => Choice::Lacking,
         None => Choice::Nobody,
     }
 }
@@ -94,12 +97,17 @@ impl<'m, 't> Candidates<'m, 't> {
         Self { weighted, ..all }
     }
 
-    fn iter(&self) -> impl Iterator<Item = Candidate<'t>> {
+    /// Those that any session might read from.
+    fn usable(&self) -> impl Iterator<Item = &'t Server> {
         let servers = self.moment.topology.servers.iter().map(|server| &**server);
-        let usable = servers.filter(|server| {
+        servers.filter(|server| {
             server.role == Role::Replica && server.takes_reads() && self.is_within_demanded_lag(server)
-        });
-        usable.map(|server| self.weigh(server)).filter(|candidate| !self.weighted || candidate.weight > 0)
+        })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Candidate<'t>> {
+        let able = self.usable().filter(|server| server.offers(self.view.capabilities));
+        able.map(|server| self.weigh(server)).filter(|candidate| !self.weighted || candidate.weight > 0)
     }
 
     fn weigh(&self, server: &'t Server) -> Candidate<'t> {
@@ -227,6 +235,7 @@ mod tests {
             last: None,
             replica,
             needs,
+            capabilities: 0,
             proven: None,
             demand: crate::route::Demand::default(),
             demanded_by: crate::route::Reason::Hint,

@@ -35,6 +35,7 @@ pub fn decide(facts: &Facts, view: &SessionView<'_>, moment: &Moment<'_>) -> Res
         Choice::Has(server) => Ok(replica(server, reason, false, topology)),
         Choice::MayGet(server) => Ok(replica(server, reason, true, topology)),
         Choice::Behind => primary(topology, Reason::ReplicaBehind),
+        Choice::Lacking => primary(topology, Reason::ReplicaLacksCapability),
         Choice::Nobody if max_lag.is_some() => primary(topology, Reason::NoFreshReplica),
         Choice::Nobody => primary(topology, Reason::NoReplica),
     }
@@ -53,7 +54,7 @@ fn at_server(id: ServerId, view: &SessionView<'_>, moment: &Moment<'_>) -> Optio
     match judge(id, view, moment)? {
         Choice::Has(server) => Some(replica(server, view.demanded_by, false, topology)),
         Choice::MayGet(server) => Some(replica(server, view.demanded_by, true, topology)),
-        Choice::Behind | Choice::Nobody => None,
+        Choice::Behind | Choice::Lacking | Choice::Nobody => None,
     }
 }
 
@@ -107,7 +108,7 @@ fn last_server(view: &SessionView<'_>, topology: &Topology) -> Result<Route, Ref
 mod tests {
     use super::*;
     use crate::route::{Frontier, Load, Needs, Policy};
-    use crate::topology::{Health, Mark};
+    use crate::topology::{Health, Hello, Mark};
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
@@ -134,6 +135,7 @@ mod tests {
             last: None,
             replica: None,
             needs: &needs,
+            capabilities: 0b10,
             proven: None,
             demand,
             demanded_by: Reason::Hint,
@@ -192,6 +194,27 @@ mod tests {
             assert_eq!(goes(at(Place::Server(A)), false, &topology), (2, "plain_read"));
             assert_eq!(goes(at(Place::Server(ServerId(9))), false, &topology), (2, "plain_read"));
         }
+    }
+
+    #[test]
+    fn a_server_that_lacks_what_the_client_agreed_on_is_not_asked() {
+        let greets = |capabilities| {
+            Some(Arc::new(Hello {
+                capabilities,
+                version: Vec::new(),
+                collation: 0,
+                status: 0,
+                auth_plugin: String::new(),
+            }))
+        };
+        let mut topology = topology();
+        Arc::make_mut(&mut topology.servers[1]).hello = greets(0b101);
+        Arc::make_mut(&mut topology.servers[2]).hello = greets(0b111);
+        let anywhere = Demand::default();
+        assert_eq!(goes(anywhere, false, &topology), (2, "plain_read"));
+        assert_eq!(goes(at(Place::Server(A)), false, &topology), (2, "plain_read"));
+        Arc::make_mut(&mut topology.servers[2]).hello = greets(0);
+        assert_eq!(goes(anywhere, false, &topology), (0, "replica_lacks_capability"));
     }
 
     #[test]

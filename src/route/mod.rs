@@ -61,6 +61,8 @@ pub struct SessionView<'a> {
     pub replica: Option<ServerId>,
     /// What the read must see.
     pub needs: &'a Needs,
+    /// Capability flags that a server must have greeted with.
+    pub capabilities: u64,
     /// A replica that is proven to have reached a position.
     pub proven: Option<(ServerId, &'a GtidSet)>,
     /// What is asked of the read, and the reason for going where it asks.
@@ -150,6 +152,8 @@ pub enum Reason {
     NoFreshReplica,
     /// The replica answered with an error, or refuses what the session has.
     ReplicaRefused,
+    /// The replicas that could be read from lack a capability that the client has agreed on.
+    ReplicaLacksCapability,
 }
 
 /// No server can take it now.
@@ -192,6 +196,7 @@ impl Reason {
             Self::Rule => "rule",
             Self::NoFreshReplica => "no_fresh_replica",
             Self::ReplicaRefused => "replica_refused",
+            Self::ReplicaLacksCapability => "replica_lacks_capability",
         }
     }
 }

@@ -193,6 +193,11 @@ impl Session {
         self.capabilities | Capabilities::SESSION_TRACK
     }
 
+    /// Capabilities that its client relies on: a server without one of them cannot serve it.
+    pub fn relied_on(&self) -> Capabilities {
+        self.capabilities & Capabilities::OF_COMMANDS
+    }
+
     /// Default schema.
     pub fn schema(&self) -> Option<&[u8]> {
         self.state.schema.as_deref()
@@ -277,6 +282,7 @@ impl Session {
             last: self.left_by(facts).0,
             replica: self.state.replica,
             needs: &needs,
+            capabilities: self.relied_on().0,
             proven: self.state.proven.as_ref().map(|(server, position)| (*server, position)),
             demand,
             demanded_by,

@@ -92,7 +92,7 @@ impl Label for Fault {
 }
 
 /// The reasons that are no word of `Why`.
-const OWN_REASONS: [&str; 16] = [
+const OWN_REASONS: [&str; 17] = [
     "plain_read",
     "last_server",
     "transaction",
@@ -109,6 +109,7 @@ const OWN_REASONS: [&str; 16] = [
     "rule",
     "no_fresh_replica",
     "replica_refused",
+    "replica_lacks_capability",
 ];
 /// How many there are with the words of `Why` that are not among them.
 const REASON_COUNT: usize = {
@@ -183,6 +184,7 @@ impl Label for Reason {
             Self::Rule => 13,
             Self::NoFreshReplica => 14,
             Self::ReplicaRefused => 15,
+            Self::ReplicaLacksCapability => 16,
             Self::NotRead(why) => REASONS.1.get(why as usize).copied().unwrap_or(usize::MAX),
         }
     }
@@ -245,6 +247,7 @@ mod tests {
             Reason::Rule,
             Reason::NoFreshReplica,
             Reason::ReplicaRefused,
+            Reason::ReplicaLacksCapability,
         ];
         for reason in own.into_iter().chain(Why::ALL.iter().map(|why| Reason::NotRead(*why))) {
             assert_eq!(reason.word(), reason.as_str());

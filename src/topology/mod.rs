@@ -139,6 +139,11 @@ impl Server {
         }
     }
 
+    /// Whether its greeting has all of these capability flags; a server that was never seen has.
+    pub fn offers(&self, capabilities: u64) -> bool {
+        self.hello.as_ref().is_none_or(|hello| hello.capabilities & capabilities == capabilities)
+    }
+
     /// The version as `SELECT VERSION()` has it, without the `5.5.5-` of MariaDB's greeting; `None` when never seen.
     pub fn version(&self) -> Option<String> {
         let version = &self.hello.as_ref()?.version;

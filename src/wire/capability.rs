@@ -48,6 +48,41 @@ impl Capabilities {
     pub const MARIADB_CACHE_METADATA: Self = Self(1 << 36);
     pub const MARIADB_BULK_UNIT_RESULTS: Self = Self(1 << 37);
 
+    /// What changes the packets of commands and their answers, or what a statement means. A client that has agreed on these
+    /// can be served only by a server that has them too.
+    pub const OF_COMMANDS: Self = {
+        let (mut all, mut n) = (0, 0);
+        while n < Self::NAMES.len() {
+            all |= Self::NAMES[n].0.0;
+            n += 1;
+        }
+        Self(all)
+    };
+
+    const NAMES: &[(Self, &str)] = &[
+        (Self::FOUND_ROWS, "CLIENT_FOUND_ROWS"),
+        (Self::IGNORE_SPACE, "CLIENT_IGNORE_SPACE"),
+        (Self::TRANSACTIONS, "CLIENT_TRANSACTIONS"),
+        (Self::MULTI_STATEMENTS, "CLIENT_MULTI_STATEMENTS"),
+        (Self::MULTI_RESULTS, "CLIENT_MULTI_RESULTS"),
+        (Self::PS_MULTI_RESULTS, "CLIENT_PS_MULTI_RESULTS"),
+        (Self::SESSION_TRACK, "CLIENT_SESSION_TRACK"),
+        (Self::DEPRECATE_EOF, "CLIENT_DEPRECATE_EOF"),
+        (Self::OPTIONAL_RESULTSET_METADATA, "CLIENT_OPTIONAL_RESULTSET_METADATA"),
+        (Self::QUERY_ATTRIBUTES, "CLIENT_QUERY_ATTRIBUTES"),
+        (Self::MARIADB_PROGRESS, "MARIADB_CLIENT_PROGRESS"),
+        (Self::MARIADB_STMT_BULK_OPERATIONS, "MARIADB_CLIENT_STMT_BULK_OPERATIONS"),
+        (Self::MARIADB_EXTENDED_METADATA, "MARIADB_CLIENT_EXTENDED_METADATA"),
+        (Self::MARIADB_CACHE_METADATA, "MARIADB_CLIENT_CACHE_METADATA"),
+        (Self::MARIADB_BULK_UNIT_RESULTS, "MARIADB_CLIENT_BULK_UNIT_RESULTS"),
+    ];
+
+    /// Names of the flags of [`Self::OF_COMMANDS`] that are set.
+    pub fn names(self) -> String {
+        let set = Self::NAMES.iter().filter(|(flag, _)| self.has(*flag));
+        set.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether every flag of `other` is set.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
