@@ -447,7 +447,9 @@ fn a_reload_takes_over_what_it_can_and_names_the_rest() {
     }
     assert_eq!(reload.config.users, new.users);
     assert_eq!(reload.config.limits.max_clients, 500);
-    let taken = Listen { connection_ids: new.listen.connection_ids, ..old.listen.clone() };
+    let (connection_ids, compression) = (new.listen.connection_ids, new.listen.compression);
+    assert_eq!(compression, Algorithms { zlib: false, zstd: true });
+    let taken = Listen { connection_ids, compression, ..old.listen.clone() };
     assert_eq!((new.listen.connection_ids, &reload.config.listen), (ConnectionIds::Server, &taken));
     assert_eq!(reload.config.log, Log { format: LogFormat::Text, level: LogLevel::Debug });
     let again = Config::reload(&reload.config, &new);
@@ -462,6 +464,19 @@ fn a_reload_never_empties_the_admin_password_off_loopback() {
     let reload = Config::reload(&open, &fixed());
     assert_eq!(reload.pending, ["admin.address", "admin.user, admin.password"]);
     assert_eq!(reload.config.admin, open.admin);
+}
+
+#[test]
+fn algorithms_are_those_that_are_named() {
+    let parse = |list: &str| {
+        let text = FIXED.replace("[listen]\n", &format!("[listen]\ncompression = {list}\n"));
+        Config::parse(&text, "f").map(|config| config.listen.compression)
+    };
+    assert_eq!(fixed().listen.compression, Algorithms::ALL);
+    assert_eq!(parse("[]").unwrap(), Algorithms { zlib: false, zstd: false });
+    assert_eq!(parse("[\"zlib\"]").unwrap(), Algorithms { zlib: true, zstd: false });
+    let error = parse("[\"zlib\", \"lz4\"]").unwrap_err().to_string();
+    assert!(error.contains("listen.compression") && error.contains("lz4"), "{error}");
 }
 
 proptest! {
