@@ -23,6 +23,8 @@ mod freshness;
 mod hostile;
 #[path = "traffic/kills.rs"]
 mod kills;
+#[path = "traffic/lacking.rs"]
+mod lacking;
 #[path = "traffic/marks.rs"]
 mod marks;
 #[path = "traffic/operations.rs"]
@@ -35,6 +37,8 @@ mod packets;
 mod pins;
 #[path = "traffic/roles.rs"]
 mod roles;
+#[path = "traffic/rotation.rs"]
+mod rotation;
 #[path = "traffic/routing.rs"]
 mod routing;
 #[path = "traffic/same.rs"]

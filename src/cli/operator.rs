@@ -91,7 +91,7 @@ async fn client(stream: TcpStream, id: u32, view: View, frontend: Arc<Frontend>)
         Ok(client) => client,
         Err(error) => return info!(client = peer, %error, "admin login refused"),
     };
-    info!(client = peer, user = &*client.identity.user.name, "admin client");
+    info!(client = peer, user = &*client.identity.user, "admin client");
     if let Err(error) = sql::serve(client, id, view).await {
         debug!(client = peer, %error, "admin client gone");
     }

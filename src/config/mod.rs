@@ -277,6 +277,12 @@ pub enum LogLevel {
 }
 
 impl Config {
+    /// The account of this name.
+    #[must_use]
+    pub fn user(&self, name: &[u8]) -> Option<&User> {
+        self.users.iter().find(|user| user.name.as_bytes() == name)
+    }
+
     /// Checks a text whose passwords stand in it; `password_file` and `password_env` are refused.
     ///
     /// # Errors

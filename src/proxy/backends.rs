@@ -4,10 +4,12 @@ use super::Shared;
 use super::client::Driver;
 use super::link::BackendLink;
 use crate::admission::{self, Connection};
-use crate::config::ConnectionIds;
+use crate::config::{Config, ConnectionIds};
 use crate::conn::{self, ConnectError, TopologyWatch};
+use crate::session::Failure;
 use crate::topology::{Health, ServerId, Topology};
-use crate::wire::{ErrPacket, Status};
+use crate::wire::{Capabilities, ErrPacket, Status};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::SemaphorePermit;
@@ -33,6 +35,17 @@ pub(super) enum OpenError {
     /// It went down while it was waited for.
     #[error("{0} is down")]
     WentDown(String),
+    /// It lacks what the client agreed on with the servers that were there when it logged in.
+    #[error("{server} lacks {missing}, which this client agreed on in its login")]
+    Lacks {
+        /// Its address.
+        server: String,
+        /// Names of the flags.
+        missing: String,
+    },
+    /// The account was taken out of the configuration.
+    #[error("account {0} is not in the configuration any more")]
+    NoAccount(Arc<str>),
 }
 
 impl OpenError {
@@ -40,8 +53,19 @@ impl OpenError {
     pub(super) fn is_of_server(&self) -> bool {
         match self {
             Self::Connect(error) => !error.is_exhaustion(),
-            Self::WentDown(_) => true,
-            Self::Full(_) | Self::NoTurn { .. } => false,
+            Self::WentDown(_) | Self::Lacks { .. } => true,
+            Self::Full(_) | Self::NoTurn { .. } | Self::NoAccount(_) => false,
+        }
+    }
+
+    /// What ends the session: no server could be asked for it later either.
+    pub(super) fn ends_session(&self) -> Option<Failure> {
+        match self {
+            Self::Lacks { server, missing } => {
+                Some(Failure::LacksCapability { server: server.clone(), missing: missing.clone() })
+            }
+            Self::NoAccount(user) => Some(Failure::NoAccount(user.clone())),
+            _ => None,
         }
     }
 
@@ -49,7 +73,7 @@ impl OpenError {
     pub(super) fn refused_by_server(&self) -> Option<ErrPacket> {
         match self {
             Self::Connect(error) => error.refused().cloned(),
-            Self::WentDown(_) | Self::Full(_) | Self::NoTurn { .. } => None,
+            Self::WentDown(_) | Self::Full(_) | Self::NoTurn { .. } | Self::Lacks { .. } | Self::NoAccount(_) => None,
         }
     }
 
@@ -63,7 +87,8 @@ impl OpenError {
                 format!("Too many connections: dbproxy cannot open one to {error}"),
             )),
             Self::Connect(error) => error.refused().cloned(),
-            Self::WentDown(_) => None,
+            Self::WentDown(_) | Self::Lacks { .. } => None,
+            Self::NoAccount(user) => Some(ErrPacket::from(&Failure::NoAccount(user.clone()))),
             Self::Full(_) | Self::NoTurn { .. } => {
                 Some(ErrPacket::new(1040, *b"08004", format!("Too many connections: {self}")))
             }
@@ -142,6 +167,9 @@ async fn down(topology: &mut TopologyWatch, server: ServerId) {
 async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> {
     let shared = driver.shared.clone();
     let limit = shared.live.load().limits.max_connections_per_server;
+    if let Some(hello) = driver.topology.load().server(server).and_then(|server| server.hello.clone()) {
+        driver.lacking(server, Capabilities(hello.capabilities))?;
+    }
     let early = driver.early.take_if(|early| early.server == server);
     let (reached, admitted) = match early {
         Some(early) => (Some(early.reached), early.admitted),
@@ -154,7 +182,8 @@ async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> 
     let primary = driver.topology.load().primary().is_some_and(|primary| primary.id == server);
     let began = Instant::now();
     let deadline = began + shared.live.load().backend.connect_timeout;
-    let login = driver.login();
+    let config = shared.live.snapshot();
+    let login = driver.login(&config)?;
     let address = shared.address(server);
     let tls = shared.backend_tls();
     let early = match reached {
@@ -170,6 +199,8 @@ async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> 
         None => conn::connect(&address, &tls, &login, deadline).await?,
     };
     driver.topology.heard(server, began);
+    // The server may be another version than when it was last looked at.
+    driver.lacking(server, backend.capabilities)?;
     connected(driver, server, backend.status, primary);
     driver.backends.push(BackendLink {
         server,
@@ -199,7 +230,10 @@ pub(super) async fn open_again(driver: &mut Driver, kept: BackendLink) -> Result
     let primary = driver.topology.load().primary().is_some_and(|primary| primary.id == server);
     let began = Instant::now();
     let deadline = began + shared.live.load().backend.connect_timeout;
-    let (address, tls, login) = (shared.address(server), shared.backend_tls(), driver.login());
+    let config = shared.live.snapshot();
+    // It has just logged in, so it has an account.
+    let Ok(login) = driver.login(&config) else { return Ok(()) };
+    let (address, tls) = (shared.address(server), shared.backend_tls());
     let before = (kept.stream, kept.capabilities);
     match conn::log_in_again(before, &address, &tls, &login, deadline).await {
         Ok((stream, status)) => {
@@ -215,17 +249,30 @@ pub(super) async fn open_again(driver: &mut Driver, kept: BackendLink) -> Result
 
 impl Driver {
     /// Who a backend is told that the client is.
-    fn login(&self) -> conn::Login<'_> {
+    ///
+    /// The password is that of the configuration in force, which may have changed since the client logged in.
+    fn login<'a>(&'a self, config: &'a Config) -> Result<conn::Login<'a>, OpenError> {
         let identity = &self.identity;
-        conn::Login {
-            user: &identity.user.name,
-            password: &identity.user.password,
+        let account = config.user(identity.user.as_bytes());
+        let account = account.ok_or_else(|| OpenError::NoAccount(identity.user.clone()))?;
+        Ok(conn::Login {
+            user: &account.name,
+            password: &account.password,
             schema: self.session.schema(),
             capabilities: self.session.capabilities(),
             collation: identity.collation,
             max_packet: identity.max_packet,
             attributes: &identity.attributes,
+        })
+    }
+
+    /// What the session's client relies on that a server with these capabilities lacks.
+    fn lacking(&self, server: ServerId, offered: Capabilities) -> Result<(), OpenError> {
+        let missing = self.session.relied_on() & !offered;
+        if missing == Capabilities::default() {
+            return Ok(());
         }
+        Err(OpenError::Lacks { server: self.shared.address(server), missing: missing.names() })
     }
 
     /// The connection to the primary, at rest, that a client keeps which was greeted with its id there.

@@ -7,7 +7,7 @@ use super::link::{BackendLink, ClientLink, Incoming};
 use super::upload::{Until, upload};
 use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
-use crate::route::{Moment, Refusal};
+use crate::route::{Moment, Reason, Refusal, Target};
 use crate::session::{Failure, Hinted, Next, Plan, Run, Session, Step};
 use crate::sql::{Kill, Structure};
 use crate::telemetry::{Fault, Label};
@@ -326,6 +326,9 @@ impl Driver {
                 Step::ToPrimary(reason) => Next::ToPrimary(reason),
                 Step::Connect => match self.open(run).await {
                     Ok(()) => Next::Continue,
+                    Err(error) if error.ends_session().is_some() && run.route.target == Target::Primary => {
+                        return self.end_session(*incoming, &error).await;
+                    }
                     Err(error) => match self.not_connected(run, &error) {
                         Ok(next) => next,
                         Err(refusal) => return self.look_again(refusal).await,
@@ -379,16 +382,28 @@ impl Driver {
         Ok(Ready::Not(Attempt::Again(Some(refusal))))
     }
 
+    /// Nothing can be run for this session any more: it is told, and its client may connect again.
+    async fn end_session(&mut self, incoming: Incoming, error: &backends::OpenError) -> Outcome<Ready> {
+        if let Some(failure) = error.ends_session() {
+            self.refuse(incoming, &failure).await?;
+        }
+        if error.is_of_server() {
+            tracing::warn!(session = self.entry.id, %error, "session ended");
+        }
+        Err(End::Broken)
+    }
+
     /// A backend could not be opened: the replica's reads go elsewhere, the primary's statements wait.
     fn not_connected(&mut self, run: &Run, error: &backends::OpenError) -> Result<Next, Refusal> {
-        use crate::route::{Reason, Target};
         if error.is_of_server() {
             self.topology.hint(run.route.server);
             self.shared.metrics.server(run.route.server).error(Fault::Backend);
         }
         if run.route.target == Target::Replica {
+            let lacks = matches!(error, backends::OpenError::Lacks { .. });
             return Ok(match error.refused_by_server() {
                 Some(err) => Next::Refused { err, of_session: true },
+                None if lacks => Next::ToPrimary(Reason::ReplicaLacksCapability),
                 None => Next::ToPrimary(Reason::NoReplica),
             });
         }

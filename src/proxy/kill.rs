@@ -47,7 +47,7 @@ pub(super) async fn kill(driver: &mut Driver, kill: Kill, command: Option<Comman
         return Err(End::ClientLeft);
     }
     let row = victim.row();
-    if row.backends.is_empty() && row.user != driver.identity.user.name {
+    if row.backends.is_empty() && row.user != driver.identity.user {
         return answer(driver, Err(Failure::NotOwner(kill.id))).await;
     }
     victim.mark_killed(!kill.query_only);
@@ -92,9 +92,11 @@ pub(super) async fn at_server(
 ) -> Result<(), Failure> {
     let address = shared.address(server);
     let lost = |how: String| Failure::OutcomeUnknown { server: address.clone(), how };
+    let config = shared.live.snapshot();
+    let account = config.user(identity.user.as_bytes()).ok_or_else(|| Failure::NoAccount(identity.user.clone()))?;
     let login = conn::Login {
-        user: &identity.user.name,
-        password: &identity.user.password,
+        user: &account.name,
+        password: &account.password,
         schema: None,
         capabilities: Capabilities::DEPRECATE_EOF,
         collation: identity.collation,

@@ -123,7 +123,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
 
 fn new_session(shared: &Shared, identity: &Identity, client: SocketAddr, hello: &Begins) -> Session {
     let login = session::Login {
-        user: identity.user.name.clone(),
+        user: identity.user.clone(),
         client: match client.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
             IpAddr::V6(ip) => ip.to_bits(),
@@ -186,7 +186,7 @@ impl Driver {
     }
 
     async fn finish_login(&mut self, opened: Result<(), ErrPacket>) -> Result<(), End> {
-        self.entry.show_login(&self.identity.user.name, self.session.schema());
+        self.entry.show_login(&self.identity.user, self.session.schema());
         let checked = match opened {
             Ok(()) => self.check_login().await,
             refused => refused,
@@ -246,7 +246,7 @@ impl Driver {
             return Ok(());
         }
         let Some(schema) = self.session.schema().map(<[u8]>::to_vec) else { return Ok(()) };
-        let user = self.identity.user.name.clone();
+        let user = self.identity.user.clone();
         let now = Instant::now();
         if self.shared.schemas.knows(&user, &schema, now) {
             return Ok(());

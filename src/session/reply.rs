@@ -112,6 +112,15 @@ pub enum Failure {
     Inactive,
     /// The proxy is going away.
     ShuttingDown,
+    /// The session's account was taken out of the configuration, and it needs a connection to a server.
+    NoAccount(Arc<str>),
+    /// The primary lacks a capability that the client agreed on in its login.
+    LacksCapability {
+        /// The server's address.
+        server: String,
+        /// Names of the flags.
+        missing: String,
+    },
     /// A limit of the proxy's: which, and what it is.
     Limit(&'static str, u64),
     /// The server broke the protocol.
@@ -157,11 +166,13 @@ impl Failure {
             | Self::StateLost { .. }
             | Self::PrimaryChanged { .. }
             | Self::ReadOnlyTransactionLost
+            | Self::LacksCapability { .. }
             | Self::ServerMalformed { .. } => Fault::Backend,
             Self::NotOnReplica
             | Self::TooManyClients
             | Self::ShuttingDown
             | Self::Limit(..)
+            | Self::NoAccount(_)
             | Self::Rejected { .. }
             | Self::OverLimit { .. } => Fault::Proxy,
         }
@@ -174,7 +185,12 @@ impl Failure {
             Self::NoPrimary { .. } | Self::HeldTooMany { .. } | Self::Conflict { .. } => (1836, b"HY000"),
             // ER_NET_READ_ERROR, of the class "connection exception". Not CR_SERVER_LOST (2013), which client libraries say of
             // themselves: MariaDB Connector/C takes such a number from a server for a malformed packet, and drops the text.
-            Self::OutcomeUnknown { .. } | Self::StateLost { .. } | Self::ServerMalformed { .. } => (1158, b"08S01"),
+            Self::OutcomeUnknown { .. }
+            | Self::StateLost { .. }
+            | Self::LacksCapability { .. }
+            | Self::ServerMalformed { .. } => (1158, b"08S01"),
+            // ER_ACCESS_DENIED_ERROR
+            Self::NoAccount(_) => (1045, b"28000"),
             // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
             Self::PrimaryChanged { .. } | Self::ReadOnlyTransactionLost | Self::NotOnReplica => (1213, b"40001"),
             Self::UnknownStatement { .. } => (1243, b"HY000"),
@@ -259,6 +275,12 @@ impl Failure {
                 .to_owned(),
             Self::ShuttingDown => "Server shutdown in progress".to_owned(),
             Self::Limit(which, limit) => format!("dbproxy: {which} is limited to {limit}"),
+            Self::NoAccount(user) => {
+                format!("dbproxy: access denied for user '{user}': the account is not in the configuration any more")
+            }
+            Self::LacksCapability { server, missing } => {
+                format!("dbproxy: {server} lacks {missing}, which this client agreed on in its login; connect again")
+            }
             Self::ServerMalformed { server, how } => format!("dbproxy: {server} broke the protocol: {how}"),
         }
     }

@@ -38,7 +38,7 @@ pub async fn serve(client: Client, connection_id: u32, view: View) -> Result<(),
     let deprecated = identity.capabilities.has(Capabilities::DEPRECATE_EOF);
     let eof = if deprecated { Eof::Deprecated } else { Eof::Packet };
     let idle = view.config.load().limits.idle_timeout;
-    let engine = Engine::new(view.clone(), &identity.user.name, connection_id, eof)?;
+    let engine = Engine::new(view.clone(), &identity.user, connection_id, eof)?;
     let (mut payload, mut packet) = (Vec::new(), Vec::new());
     OkPacket::new(Status::AUTOCOMMIT).encode(identity.capabilities, &mut payload);
     frame(&mut packet, next_seq, &payload);

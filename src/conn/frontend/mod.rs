@@ -70,8 +70,8 @@ pub struct Client {
 /// Who a client is, and how it wants to be served.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Its account.
-    pub user: User,
+    /// The name of its account. The password is not kept: it may change.
+    pub user: Arc<str>,
     /// What it can do of what it was offered. Compression is not among it: it does not concern the servers.
     pub capabilities: Capabilities,
     /// How its packets are compressed once the login is over.
@@ -107,10 +107,12 @@ impl Frontend {
     /// The account of this name.
     fn account(&self, name: &[u8]) -> Option<User> {
         let config = self.live.load();
-        let named = |user: &&User| user.name.as_bytes() == name;
         match self.accounts {
-            Accounts::Clients => config.users.iter().find(named).cloned(),
-            Accounts::Admin => config.admin.as_ref().map(|admin| &admin.user).filter(named).cloned(),
+            Accounts::Clients => config.user(name).cloned(),
+            Accounts::Admin => {
+                let admin = config.admin.as_ref().map(|admin| &admin.user);
+                admin.filter(|user| user.name.as_bytes() == name).cloned()
+            }
         }
     }
 
@@ -272,7 +274,7 @@ async fn identify(
     };
     let Authenticated { user, nonce } = attempt.run(exchange, frontend).await?;
     Ok(Identity {
-        user,
+        user: user.name,
         capabilities: login.head.capabilities & greeting.capabilities & !COMPRESSION,
         compression,
         collation: Collation::of_login(login.head.collation, login.head.filler),
@@ -326,7 +328,7 @@ async fn identify_anew(
     };
     let Authenticated { user, nonce } = attempt.run(exchange, frontend).await?;
     Ok(Identity {
-        user,
+        user: user.name,
         capabilities: before.capabilities,
         compression: before.compression,
         collation: change.collation.map_or(before.collation, |id| before.collation.with_id(id)),
