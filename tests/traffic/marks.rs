@@ -15,7 +15,7 @@ fn cluster(flavor: Flavor) -> Cluster {
     cluster.primary().sql("CREATE TABLE app.t (id INT PRIMARY KEY)");
     cluster.primary().sql("INSERT INTO app.t VALUES (1)");
     cluster.primary().sql("CREATE TABLE app.many (id INT PRIMARY KEY)");
-    let rows: Vec<_> = (0..250).map(|n| format!("({n})")).collect();
+    let rows: Vec<_> = (0..400).map(|n| format!("({n})")).collect();
     cluster.primary().sql(&format!("INSERT INTO app.many VALUES {}", rows.join(", ")));
     cluster.wait_for_replicas();
     cluster
@@ -101,6 +101,7 @@ fn a_drained_replica_ends_what_it_runs_and_gets_nothing_new() {
         let proxy = Proxy::start(&cluster, "");
         let (drained, other) = (&cluster.replicas()[0], &cluster.replicas()[1]);
         under_load(&proxy, |seen| {
+            let replicas = decisions(&proxy, "replica", "plain_read");
             assert!(share_of_next(seen, drained, 200) > 0, "it is read from");
             let [mut idle, mut inside, mut busy] = [0; 3].map(|_| session_on(&proxy, drained));
             let mut pinned = Peer::through(&proxy);
@@ -130,8 +131,7 @@ fn a_drained_replica_ends_what_it_runs_and_gets_nothing_new() {
             // The read in the transaction, its COMMIT, and the long one.
             assert_eq!(after - before, 3);
 
-            let (replicas, alone) =
-                (decisions(&proxy, "replica", "plain_read"), decisions(&proxy, "primary", "no_replica"));
+            let alone = decisions(&proxy, "primary", "no_replica");
             command(&proxy, &["drain", &other.address()]);
             std::thread::sleep(Duration::from_millis(500));
             assert_eq!(share_of_next(seen, cluster.primary(), 100), 100, "{flavor:?}: nobody else is left");
