@@ -5,15 +5,32 @@
 
 use std::hash::DefaultHasher;
 use std::hint::black_box;
+use std::sync::LazyLock;
 
-use dbproxy::sql::{CharsetFamily, Flavor, Lexis, classify, digest_key, digest_text, hints, structure};
+use dbproxy::sql::{
+    CharsetFamily, Flavor, Lexis, Verdict, Verdicts, checked, classify, digest_key, digest_text, hints, structure,
+};
 
 const LEXIS: Lexis =
     Lexis { charset: CharsetFamily::Utf8, no_backslash_escapes: false, ansi_quotes: false, flavor: Flavor::MySql };
 
 type Step = (&'static str, fn(&[u8]));
 
-const STEPS: [Step; 5] = [
+/// A table in which the verdicts on all statements of this program are.
+static VERDICTS: LazyLock<Verdicts> = LazyLock::new(|| {
+    let verdicts = Verdicts::new();
+    for name in STATEMENTS {
+        if let Some(pending) = checked(statement(name).as_bytes(), LEXIS, &verdicts).pending {
+            verdicts.record(pending.fingerprint, Verdict::Agrees);
+        }
+    }
+    verdicts
+});
+
+const STEPS: [Step; 6] = [
+    ("checked", |sql| {
+        black_box(checked(black_box(sql), LEXIS, &VERDICTS));
+    }),
     ("classify", |sql| {
         black_box(classify(black_box(sql), LEXIS));
     }),

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 command -v valgrind >/dev/null 2>&1 || { echo "sql-cost: no valgrind on this machine: apt-get install valgrind"; exit 1; }
 steps=("$@")
-if [ "${#steps[@]}" = 0 ]; then steps=(classify hints digest_key digest_text structure); fi
+if [ "${#steps[@]}" = 0 ]; then steps=(classify checked hints digest_key digest_text structure); fi
 built=$(cargo bench --no-default-features --bench sql_cost --no-run --message-format=json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*sql_cost[^"]*\)".*/\1/p')
 [ -x "$built" ] || { echo "sql-cost: the bench cannot be built"; exit 1; }

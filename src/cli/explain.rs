@@ -4,11 +4,12 @@ use super::http::{asked_address, post};
 use super::{ConfigFile, Exit, load, print};
 use clap::{Args, ValueEnum};
 use dbproxy::config::Config;
-use dbproxy::route::{Frontier, Load, Moment, Route};
-use dbproxy::session::{self, Explained, Login, Outcome, Session};
-use dbproxy::sql::{self, CharsetFamily, Facts, Lexis, Structure, TableUse, Tables};
+use dbproxy::proxy::explanation;
+use dbproxy::route::{Frontier, Load, Moment};
+use dbproxy::session::{self, Login, Session};
+use dbproxy::sql::{self, CharsetFamily, Lexis, Structure, Verdicts};
 use dbproxy::tasks;
-use dbproxy::topology::{Defaults, Epoch, Flavor, Health, Role, ServerId, Topology, Writes};
+use dbproxy::topology::{Defaults, Flavor, Health, Role, ServerId, Topology, Writes};
 use dbproxy::wire::{Capabilities, Status};
 use serde_json::Value;
 use std::sync::Arc;
@@ -77,36 +78,75 @@ fn live(arguments: &Arguments, session: u32, statement: Option<&str>) -> Exit {
     }
 }
 
-/// What is there, one line each; the decision comes first.
+/// One word and its value a line, the decision first; what is not so has no line.
 fn lines(answer: &Value) -> String {
-    const FIRST: [&str; 4] = ["outcome", "target", "reason", "server"];
-    let parts = [("facts", ""), ("session", "session.")];
-    let mut out = String::new();
-    let mut line = |name: &str, value: &Value| {
-        let shown = match value {
-            Value::Null | Value::Bool(false) => return,
-            Value::String(text) => text.clone(),
-            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-            other => other.to_string(),
-        };
-        if !shown.is_empty() {
-            out += &format!("{name:<23}{shown}\n");
+    let shown: Vec<_> = words(answer).into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let width = shown.iter().map(|(word, _)| word.len() + 1).max().unwrap_or_default().max(8);
+    shown.iter().map(|(word, value)| format!("{word:<width$}{value}\n")).collect()
+}
+
+fn words(answer: &Value) -> Vec<(String, String)> {
+    const PLAIN: [&str; 6] = ["why", "error", "message", "waits_for", "leaves", "timeout_ms"];
+    let facts = &answer["facts"];
+    let outcome = plain(&answer["outcome"]);
+    let kill = &facts["kill"];
+    let query = if kill["query_only"] == true { "query of " } else { "" };
+    let kills = if kill.is_null() { String::new() } else { format!("{query}{}", kill["id"]) };
+    let clauses = [("has_where", "where"), ("has_limit", "limit")];
+    let clauses: Vec<_> = clauses.into_iter().filter(|(key, _)| facts[key] == true).map(|(_, clause)| clause).collect();
+    let sets = if facts["sets_charset"] == true { "character set" } else { "" };
+    let unparsed = " (not parsed: any of these may be a table)";
+    let names = if answer["names"].is_null() { String::new() } else { plain(&answer["names"]) + unparsed };
+    let parser = &answer["parser"];
+    let parser = format!("{} {}", plain(&parser["verdict"]), plain(&parser["why"]));
+    let mut words: Vec<(String, String)> = [
+        ("outcome", if outcome == "runs" { String::new() } else { outcome }),
+        ("target", plain(&answer["target"])),
+        ("reason", plain(&answer["reason"])),
+        ("server", plain(&answer["server"])),
+        ("effect", plain(&facts["effect"])),
+        ("why", plain(&facts["why"])),
+        ("hold", plain(&facts["hold"])),
+        ("sets", sets.to_owned()),
+        ("kills", kills),
+        ("kind", plain(&facts["kind"])),
+        ("clauses", clauses.join(" ")),
+        ("parser", parser.trim().to_owned()),
+        ("reads", tables(&answer["tables"], "read")),
+        ("writes", tables(&answer["tables"], "written")),
+        ("names", names),
+        ("calls", plain(&answer["functions"])),
+        ("digest", plain(&answer["digest"])),
+        ("rule", plain(&answer["rule"])),
+    ]
+    .map(|(word, value)| (word.to_owned(), value))
+    .into();
+    words.extend(PLAIN.into_iter().map(|key| (key.to_owned(), plain(&answer[key]))));
+    for part in ["hints", "session"] {
+        for (name, value) in answer[part].as_object().into_iter().flatten().filter(|(_, value)| **value != 0) {
+            words.push((format!("{part}.{name}"), plain(value)));
         }
+    }
+    words
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null | Value::Bool(false) => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+/// Names of the tables that are used so.
+fn tables(tables: &Value, used: &str) -> String {
+    let name = |table: &Value| {
+        let parts = [plain(&table["schema"]), plain(&table["name"])];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
     };
-    for name in FIRST {
-        line(name, &answer[name]);
-    }
-    for (name, value) in answer.as_object().into_iter().flatten() {
-        if !FIRST.contains(&name.as_str()) && parts.iter().all(|(part, _)| part != name) {
-            line(name, value);
-        }
-    }
-    for (part, prefix) in parts {
-        for (name, value) in answer[part].as_object().into_iter().flatten() {
-            line(&format!("{prefix}{name}"), value);
-        }
-    }
-    out
+    let used = tables.as_array().into_iter().flatten().filter(|table| table[used] == true);
+    used.map(name).collect::<Vec<_>>().join(" ")
 }
 
 /// Answers for a new session (utf8mb4, no transaction, nothing written) while the whole cluster is up.
@@ -121,24 +161,18 @@ fn offline(arguments: &Arguments, statement: &str) -> Exit {
     };
     let lexis = Lexis { charset: CharsetFamily::AsciiSafe, no_backslash_escapes: false, ansi_quotes: false, flavor };
     let structure = taken_apart(statement.as_bytes(), lexis);
-    let Explained { facts, outcome } = explained(arguments, &config, statement, &structure);
-    match outcome {
-        Outcome::Runs { server, target, reason, rule, .. } => {
-            let route = Route { server, target, epoch: Epoch(0), reason, wait: false };
-            let mut answer = answer(&facts, &structure, &route, arguments.format);
-            if let (Some(rule), Form::Text) = (rule, arguments.format) {
-                answer += &format!("{:<8}{rule}\n", "rule");
-            }
-            print(&answer)
-        }
-        Outcome::Answered => print("answered by dbproxy itself\n"),
-        Outcome::Fails(err) => {
-            print(&format!("refused with error {}: {}\n", err.code, String::from_utf8_lossy(&err.message)))
-        }
-        Outcome::Waits(refusal) => {
-            eprintln!("no server would take it: {refusal:?}");
-            Exit::Bad
-        }
+    let mut answer = explained(arguments, &config, statement, &structure);
+    // Of a session and a cluster that are made up.
+    if let Some(answer) = answer.as_object_mut() {
+        answer.retain(|key, _| key != "session" && key != "server");
+    }
+    if answer["outcome"] == "waits for a primary" {
+        eprintln!("no server would take it: {}", plain(&answer["why"]));
+        return Exit::Bad;
+    }
+    match arguments.format {
+        Form::Json => print(&format!("{answer:#}\n")),
+        Form::Text => print(&lines(&answer)),
     }
 }
 
@@ -149,7 +183,7 @@ fn taken_apart(sql: &[u8], lexis: Lexis) -> Structure {
 }
 
 /// The decision of the data plane itself, for a new session on a cluster in which everything is well.
-fn explained(arguments: &Arguments, config: &Config, statement: &str, structure: &Structure) -> Explained {
+fn explained(arguments: &Arguments, config: &Config, statement: &str, structure: &Structure) -> Value {
     /// utf8mb4_general_ci
     const COLLATION: u16 = 45;
     let login = Login {
@@ -175,6 +209,7 @@ fn explained(arguments: &Arguments, config: &Config, statement: &str, structure:
     let (policy, acknowledged) = (&config.routing.policy, &Frontier::default);
     let moment = Moment {
         structure: Some(structure),
+        verdicts: &Verdicts::small(),
         topology: &topology,
         policy,
         now: Instant::now(),
@@ -182,7 +217,7 @@ fn explained(arguments: &Arguments, config: &Config, statement: &str, structure:
         load: &load,
         acknowledged,
     };
-    Session::new(limits, login).explain(statement, &moment)
+    explanation(&Session::new(limits, login), Some(statement), &moment)
 }
 
 /// The first server is the primary; with a single one, a replica is made up, since the answer is about the statement.
@@ -200,86 +235,4 @@ fn well(config: &Config) -> Topology {
         server.lag_ms = (n > 0).then_some(0);
     }
     topology
-}
-
-fn answer(facts: &Facts, structure: &Structure, route: &Route, form: Form) -> String {
-    match form {
-        Form::Text => text(facts, structure, route),
-        Form::Json => format!("{:#}\n", json(facts, structure, route)),
-    }
-}
-
-/// One word and its value a line; what is not so has no line.
-fn text(facts: &Facts, structure: &Structure, route: &Route) -> String {
-    let clauses = [facts.has_where.then_some("where"), facts.has_limit.then_some("limit")];
-    let kills = facts.kill.map(|kill| format!("{}{}", if kill.query_only { "query of " } else { "" }, kill.id));
-    let lines = [
-        ("target", Some(route.target.as_str().to_owned())),
-        ("reason", Some(route.reason.as_str().to_owned())),
-        ("effect", Some(facts.effect.as_str().to_owned())),
-        ("why", Some(facts.why.as_str().to_owned())),
-        ("hold", facts.hold.map(|hold| hold.as_str().to_owned())),
-        ("sets", facts.sets_charset.then(|| "character set".to_owned())),
-        ("kills", kills),
-        ("kind", Some(facts.kind.as_str().to_owned())),
-        ("clauses", Some(clauses.into_iter().flatten().collect::<Vec<_>>().join(" "))),
-        ("reads", tables(structure, |used| used.read)),
-        ("writes", tables(structure, |used| used.written)),
-        ("names", names(structure)),
-        ("calls", Some(structure.functions.join(" "))),
-        ("digest", structure.digest.clone()),
-    ];
-    let shown = lines.into_iter().filter_map(|(word, value)| Some((word, value.filter(|value| !value.is_empty())?)));
-    shown.map(|(word, value)| format!("{word:<8}{value}\n")).collect()
-}
-
-/// Names of the tables that are used so.
-fn tables(structure: &Structure, is_so: impl Fn(&TableUse) -> bool) -> Option<String> {
-    let Tables::Known(tables) = &structure.tables else { return None };
-    Some(tables.iter().filter(|used| is_so(used)).map(name).collect::<Vec<_>>().join(" "))
-}
-
-fn name(used: &TableUse) -> String {
-    used.schema.iter().chain([&used.name]).cloned().collect::<Vec<_>>().join(".")
-}
-
-/// What may be a table, where the statement was not parsed.
-fn names(structure: &Structure) -> Option<String> {
-    match &structure.tables {
-        Tables::Known(_) => None,
-        Tables::Among(names) => Some(format!("{} (not parsed: any of these may be a table)", names.join(" "))),
-        Tables::Unknown => Some("not known".to_owned()),
-    }
-}
-
-fn json(facts: &Facts, structure: &Structure, route: &Route) -> serde_json::Value {
-    let kill = facts.kill.map(|kill| serde_json::json!({"id": kill.id, "query_only": kill.query_only}));
-    let tables = match &structure.tables {
-        Tables::Known(tables) => {
-            let one = |used: &TableUse| {
-                serde_json::json!({
-                    "schema": used.schema, "name": used.name, "read": used.read, "written": used.written,
-                })
-            };
-            serde_json::Value::Array(tables.iter().map(one).collect())
-        }
-        Tables::Among(_) | Tables::Unknown => serde_json::Value::Null,
-    };
-    serde_json::json!({
-        "target": route.target.as_str(),
-        "reason": route.reason.as_str(),
-        "facts": {
-            "effect": facts.effect.as_str(),
-            "why": facts.why.as_str(),
-            "hold": facts.hold.map(sql::Hold::as_str),
-            "sets_charset": facts.sets_charset,
-            "kill": kill,
-            "kind": facts.kind.as_str(),
-            "has_where": facts.has_where,
-            "has_limit": facts.has_limit,
-        },
-        "tables": tables,
-        "functions": structure.functions,
-        "digest": structure.digest,
-    })
 }

@@ -166,7 +166,7 @@ async fn end_sessions(supervisor: &mut Supervisor, signals: &mut Signals, shared
 
 /// What the sessions share.
 fn data_plane(shared: &Shared, supervisor: &mut Supervisor) -> Result<Arc<proxy::Shared>> {
-    let (structures, parser) = proxy::Structures::start().context("the parser's thread")?;
+    let (structures, parser) = proxy::Structures::start(shared.metrics.clone()).context("the parser's thread")?;
     supervisor.spawn("parser", parser.ended());
     let frontend = Frontend::new(shared.live.clone(), Accounts::Clients).context("listen")?;
     let backend_tls = BackendTls::load(&shared.live.load().backend.tls).context("backend.tls")?;

@@ -198,6 +198,7 @@ impl Driver {
         let config = self.shared.live.load();
         let moment = Moment {
             structure,
+            verdicts: self.shared.structures.verdicts(),
             topology: &topology,
             policy: &config.routing.policy,
             now: started,
@@ -225,7 +226,10 @@ impl Driver {
         let plan = self.plan(*incoming, structure.as_deref(), started);
         match plan {
             Err(malformed) => self.break_off(*incoming, &Failure::Malformed(malformed)).await,
-            Ok(Plan::Run(run)) => self.run(run, incoming, started).await,
+            Ok(Plan::Run(run)) => {
+                self.ask_parser(&run, *incoming);
+                self.run(run, incoming, started).await
+            }
             Ok(Plan::Refuse(refusal)) => Ok(Attempt::Again(Some(refusal))),
             Ok(Plan::Quit) => Err(End::ClientLeft),
             Ok(Plan::Ok) => {

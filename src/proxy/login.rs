@@ -259,6 +259,7 @@ impl Driver {
             let acknowledged = || self.shared.acknowledgements.so_far(&topology);
             let moment = Moment {
                 structure: None,
+                verdicts: self.shared.structures.verdicts(),
                 topology: &topology,
                 policy,
                 now,

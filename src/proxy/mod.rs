@@ -8,6 +8,7 @@ mod backends;
 mod client;
 mod exchange;
 mod explain;
+mod explanation;
 mod idle;
 mod inject;
 mod kill;
@@ -15,13 +16,14 @@ mod limit;
 mod link;
 mod listener;
 mod login;
+mod parser;
 mod relay;
 mod structures;
 mod tunnel;
 mod upload;
 
 pub use acknowledgements::Acknowledgements;
-pub use explain::explanation;
+pub use explanation::explanation;
 pub use listener::serve;
 pub use login::KnownSchemas;
 pub use structures::Structures;
@@ -54,7 +56,7 @@ pub struct Shared {
     pub admission: Arc<Admission>,
     /// Schemas that a login was accepted with a moment ago.
     pub schemas: login::KnownSchemas,
-    /// Statements taken apart, for rules about tables and digests.
+    /// Statements taken apart, and the parser's verdicts on proven reads.
     pub structures: Structures,
     /// What all clients together were told to be written.
     pub acknowledgements: Acknowledgements,

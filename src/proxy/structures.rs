@@ -1,26 +1,21 @@
-//! Statements taken apart, for whoever needs more than facts: rules on tables, functions and digests.
+//! Statements taken apart, for what needs more than facts: rules on tables and digests, and explanations.
 //!
-//! The parser runs on one thread of its own, since it needs a large stack and is too slow for a thread that relays. What it
-//! found is kept by digest, so that it runs once for each kind of statement. A statement is never decided by what is kept: its
-//! facts are its own, and [`sql::Facts::restrained_by`] can only take a proof away.
+//! What the parser found is kept by digest, so that it runs once for each kind of statement.
 
-use crate::sql::{self, DigestKey, Lexis, Structure};
+use super::parser::Parser;
+use crate::sql::{self, DigestKey, Lexis, Pending, Structure, Verdicts};
 use crate::tasks::Thread;
+use crate::telemetry::Metrics;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// Digests that are expected to be in use.
 const DIGESTS: usize = 10_000;
 /// Bytes that are kept at most.
 const KEPT_BYTES: u64 = 32 << 20;
-/// Statements that wait for the parser at most; what comes on top is answered with nothing known.
-const WAITING: usize = 256;
 /// A client's statement waits no longer than this.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -29,17 +24,11 @@ pub struct Structures {
     kept: Cache<Key, Arc<Structure>, Weighter, RandomState>,
     /// Chosen at start, so that nobody outside can aim at a collision of digests.
     hashing: RandomState,
-    work: SyncSender<Job>,
+    parser: Parser,
 }
 
 /// The same bytes may be cut differently under another sql_mode or character set.
 type Key = (DigestKey, Lexis);
-
-struct Job {
-    sql: Vec<u8>,
-    lexis: Lexis,
-    answer: oneshot::Sender<Arc<Structure>>,
-}
 
 #[derive(Clone)]
 struct Weighter;
@@ -55,17 +44,21 @@ impl Structures {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start() -> std::io::Result<(Self, Thread)> {
-        let (work, jobs) = sync_channel(WAITING);
-        let thread = Thread::start("dbproxy-parser", Some(sql::STACK_BYTES), move || take_apart(&jobs))?;
+    pub fn start(metrics: Arc<Metrics>) -> std::io::Result<(Self, Thread)> {
+        let (parser, thread) = Parser::start(metrics)?;
         let lifecycle = DefaultLifecycle::default();
         let kept = Cache::with(DIGESTS, KEPT_BYTES, Weighter, RandomState::new(), lifecycle);
-        Ok((Self { kept, hashing: RandomState::new(), work }, thread))
+        Ok((Self { kept, hashing: RandomState::new(), parser }, thread))
     }
 
-    /// What is known already of such statements: the cost of cutting it into tokens, and no wait.
-    pub fn known(&self, sql: &[u8], lexis: Lexis) -> Option<Arc<Structure>> {
-        self.kept.get(&self.key(sql, lexis)?)
+    /// What the parser said of statements so far.
+    pub fn verdicts(&self) -> &Verdicts {
+        self.parser.verdicts()
+    }
+
+    /// Asks the parser for its verdict on a proven read, and does not wait for it.
+    pub fn ask(&self, pending: Pending, sql: &[u8]) {
+        self.parser.ask(pending, sql);
     }
 
     /// Takes the statement apart, or tells what is known of such statements. Waits for a bounded time; nothing is known of a
@@ -76,10 +69,7 @@ impl Structures {
         if let Some(known) = self.kept.get(&key) {
             return known;
         }
-        let (answer, answered) = oneshot::channel();
-        if self.work.try_send(Job { sql: sql.to_vec(), lexis, answer }).is_err() {
-            return unknown();
-        }
+        let Some(answered) = self.parser.take_apart(sql, lexis) else { return unknown() };
         match tokio::time::timeout(PATIENCE, answered).await {
             Ok(Ok(structure)) => {
                 self.kept.insert(key, structure.clone());
@@ -94,23 +84,6 @@ impl Structures {
     }
 }
 
-/// Until the last sender is gone. Whoever does not wait any more costs nothing.
-fn take_apart(jobs: &Receiver<Job>) {
-    for job in jobs {
-        if job.answer.is_closed() {
-            continue;
-        }
-        let structure = std::panic::catch_unwind(AssertUnwindSafe(|| sql::structure(&job.sql, job.lexis)));
-        let structure = structure.unwrap_or_else(|_| {
-            let digest = sql::digest_text(&job.sql, job.lexis).unwrap_or_default();
-            tracing::error!(digest, "the parser panicked; nothing is known of this statement");
-            Structure::unknown()
-        });
-        // The other end may have lost its patience.
-        let _ = job.answer.send(Arc::new(structure));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,9 +92,21 @@ mod tests {
     const LEXIS: Lexis =
         Lexis { charset: CharsetFamily::Utf8, no_backslash_escapes: false, ansi_quotes: false, flavor: Flavor::MySql };
 
+    fn structures() -> (Structures, Thread) {
+        let labels = crate::telemetry::LABELS;
+        let metrics = Metrics::new("main", &["a:1".into()], labels, 1, std::time::Instant::now());
+        Structures::start(Arc::new(metrics)).expect("a thread")
+    }
+
+    impl Structures {
+        fn known(&self, sql: &[u8], lexis: Lexis) -> Option<Arc<Structure>> {
+            self.kept.get(&self.key(sql, lexis)?)
+        }
+    }
+
     #[tokio::test]
     async fn a_statement_is_parsed_once_for_all_its_literals() {
-        let (structures, _thread) = Structures::start().expect("a thread");
+        let (structures, _thread) = structures();
         assert_eq!(structures.known(b"SELECT * FROM t WHERE a = 1", LEXIS), None);
         let first = structures.of(b"SELECT * FROM t WHERE a = 1", LEXIS).await;
         assert_eq!(first.touches("db", "t", Some("db")), Touch::Reads);
@@ -132,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_bytes_under_another_sql_mode_are_another_statement() {
-        let (structures, _thread) = Structures::start().expect("a thread");
+        let (structures, _thread) = structures();
         let ansi = Lexis { ansi_quotes: true, ..LEXIS };
         assert_eq!(structures.of(b"SELECT * FROM \"t\"", ansi).await.touches("db", "t", Some("db")), Touch::Reads);
         assert_eq!(structures.known(b"SELECT * FROM \"t\"", LEXIS), None);
@@ -140,14 +125,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_cut_is_answered_at_once_and_not_kept() {
-        let (structures, _thread) = Structures::start().expect("a thread");
+        let (structures, _thread) = structures();
         assert_eq!(structures.of(b"SELECT /*! 1 */", LEXIS).await.tables, Tables::Unknown);
         assert_eq!(structures.known(b"SELECT /*! 1 */", LEXIS), None);
     }
 
     #[tokio::test]
     async fn what_is_kept_is_bounded() {
-        let (structures, _thread) = Structures::start().expect("a thread");
+        let (structures, _thread) = structures();
         let columns = "some_column_name, ".repeat(200);
         for n in 0..12_000 {
             let key = structures.key(format!("SELECT {columns} c{n}").as_bytes(), LEXIS).expect("a digest");

@@ -254,8 +254,16 @@ mod tests {
         let mut shares = [0; 2];
         for n in 0..4096_u32 {
             let roll = n.wrapping_mul(0x9e37_79b9);
-            let moment =
-                Moment { structure: None, topology, policy, now, roll, load: &load, acknowledged: &Frontier::default };
+            let moment = Moment {
+                structure: None,
+                verdicts: &crate::sql::Verdicts::small(),
+                topology,
+                policy,
+                now,
+                roll,
+                load: &load,
+                acknowledged: &Frontier::default,
+            };
             match choose_replica(&view(replica, &Needs::default()), &moment) {
                 Choice::Has(server) if server.id == A => shares[0] += 1,
                 Choice::Has(server) if server.id == B => shares[1] += 1,
@@ -341,6 +349,7 @@ mod tests {
         let (load, acknowledged) = (|_| Load::default(), &Frontier::default);
         let moment = Moment {
             structure: None,
+            verdicts: &crate::sql::Verdicts::small(),
             topology,
             policy: &policy,
             now: Instant::now(),

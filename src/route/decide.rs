@@ -151,6 +151,7 @@ mod tests {
         let acknowledged = &Frontier::default;
         let moment = Moment {
             structure: None,
+            verdicts: &crate::sql::Verdicts::small(),
             topology,
             policy: &policy,
             now: Instant::now(),

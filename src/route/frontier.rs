@@ -309,6 +309,7 @@ mod tests {
         };
         let moment = Moment {
             structure: None,
+            verdicts: &crate::sql::Verdicts::small(),
             topology: &topology,
             policy: &policy,
             now: start,

@@ -14,7 +14,7 @@ pub use frontier::{Consistency, Frontier, Needs};
 pub use policy::{Policy, WEIGHT_USUAL};
 pub use rule::{Action, Fault, Kind, Matcher, Network, Origin, Rule, TableName, first_match, need_structure};
 
-use crate::sql::{Hold, Structure, Why};
+use crate::sql::{Hold, Structure, Verdicts, Why};
 use crate::topology::{Epoch, GtidSet, ServerId, Topology};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub struct Moment<'a> {
     pub load: &'a dyn Fn(ServerId) -> Load,
     /// What is known of the statement's tables and digest, where [`need_structure`] says that it is asked for.
     pub structure: Option<&'a Structure>,
+    /// What the parser said of statements so far.
+    pub verdicts: &'a Verdicts,
     /// What this proxy has acknowledged to any client so far.
     pub acknowledged: &'a dyn Fn() -> Frontier,
 }

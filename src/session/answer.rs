@@ -256,6 +256,7 @@ impl Session {
             under,
             schema: self.state.schema.clone(),
             facts: run.facts.unwrap_or(super::plan::READ),
+            pending: run.pending,
             asked: run.asked,
             params: ok.params,
             types: None,

@@ -75,9 +75,16 @@ pub struct Standing<'a> {
 }
 
 impl Session {
-    /// What a statement would come to now. A twin plans it, so the session stays as it is.
+    /// What a statement would come to now. A twin plans it, so the session stays as it is. The parser's verdict in
+    /// `moment.structure` is recorded first, since the statement itself would be seen with it.
     pub fn explain(&self, text: &str, moment: &Moment<'_>) -> Explained {
-        let facts = self.classify(text.as_bytes(), true);
+        if let (Some(pending), Some(verdict)) = (
+            self.classify(text.as_bytes(), true, moment).pending,
+            moment.structure.and_then(|structure| structure.verdict),
+        ) {
+            moment.verdicts.record(pending.fingerprint, verdict);
+        }
+        let facts = self.classify(text.as_bytes(), true, moment).facts;
         let payload = wire::query_payload(text, self.capabilities);
         let mut twin = self.clone();
         let plan = match twin.plan(&payload, true, moment) {

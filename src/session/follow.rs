@@ -9,21 +9,6 @@ use crate::sql::{
 use crate::topology::Flavor;
 
 impl Session {
-    /// The facts of a statement's text, in whatever `sql_mode` it will be read.
-    pub(super) fn facts_of(&self, text: &[u8], read: impl Fn(sql::Lexis) -> Facts) -> Facts {
-        let ansi_quotes = self.ansi_quotes();
-        let facts = read(self.lexis(ansi_quotes.unwrap_or_default()));
-        if ansi_quotes.is_some() || memchr::memchr(b'"', text).is_none() {
-            return facts;
-        }
-        let other = read(self.lexis(true));
-        if facts == other {
-            return facts;
-        }
-        let hold = facts.hold.or(other.hold);
-        Facts { effect: Effect::Unknown, why: sql::Why::NotUnderstood, hold, sets_charset: true, kill: None, ..facts }
-    }
-
     /// Takes over what a SET assigned; `false` if it is not one that is understood.
     pub(super) fn follow(&mut self, run: &Run) -> bool {
         let asked = run.facts.and_then(|facts| facts.transaction);

@@ -27,7 +27,7 @@ impl Session {
             return Ok(self.plan_on_primary(Run::new(Command::ProcessKill, Expect::OnePacket), moment.topology));
         }
         let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
-        let facts = self.classify(text, true);
-        Ok(self.plan_text(text, true, facts, moment))
+        let checked = self.classify(text, true, moment);
+        Ok(self.plan_text(text, true, checked, moment))
     }
 }

@@ -22,6 +22,7 @@ mod begin;
 mod edit;
 mod explain;
 mod follow;
+mod judge;
 mod kill;
 mod leaving;
 mod lost_values;

@@ -7,7 +7,7 @@ use super::statements::{Prepared, Preparing};
 use super::transaction::Inside;
 use super::{Acknowledged, Decided, Failure, Session};
 use crate::route::{self, Demand, Moment, Reason, Refusal, Route, Target};
-use crate::sql::{self, Asks, Assignment, Effect, Facts, Lexis, StatementKind, Why};
+use crate::sql::{self, Asks, Assignment, Checked, Effect, Facts, Lexis, Pending, StatementKind, Why};
 use crate::topology::{GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Expect, Malformed};
 use std::sync::Arc;
@@ -104,6 +104,8 @@ pub struct Run {
     /// Later reads must not be behind this one.
     pub(super) shows: bool,
     pub(super) facts: Option<Facts>,
+    /// It is a proven read to which the parser has not said anything yet.
+    pub(super) pending: Option<Pending>,
     /// What it assigns, if it is a SET that is understood.
     pub(super) assigns: Option<Vec<Assignment>>,
     /// What it leaves behind by name.
@@ -204,18 +206,19 @@ impl Session {
 
     fn plan_query(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
         let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
-        let facts = self.classify(text, complete);
-        if let Some(kill) = facts.kill {
+        let checked = self.classify(text, complete, moment);
+        if let Some(kill) = checked.facts.kill {
             return Ok(Plan::Kill(kill));
         }
-        if let Some(plan) = self.plan_own(text, &facts, moment.policy) {
+        if let Some(plan) = self.plan_own(text, &checked.facts, moment.policy) {
             return Ok(plan);
         }
-        Ok(self.plan_text(text, complete, facts, moment))
+        Ok(self.plan_text(text, complete, checked, moment))
     }
 
-    pub(super) fn plan_text(&mut self, text: &[u8], complete: bool, facts: Facts, moment: &Moment<'_>) -> Plan {
-        let mut run = Run::new(Command::Query, Expect::Results);
+    pub(super) fn plan_text(&mut self, text: &[u8], complete: bool, checked: Checked, moment: &Moment<'_>) -> Plan {
+        let Checked { facts, pending } = checked;
+        let mut run = Run { pending, ..Run::new(Command::Query, Expect::Results) };
         (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return refused;
@@ -231,14 +234,6 @@ impl Session {
             run.alone = Some(alone).filter(|alone| alone.effect == Effect::Write);
         }
         self.plan_routed(run, &facts, moment)
-    }
-
-    pub(super) fn classify(&self, text: &[u8], complete: bool) -> Facts {
-        let may_be_multi = self.capabilities.has(Capabilities::MULTI_STATEMENTS);
-        self.facts_of(text, |lexis| match complete {
-            true => sql::classify(text, lexis),
-            false => sql::classify_prefix(text, lexis, may_be_multi),
-        })
     }
 
     /// What a statement leaves behind is read from its text, if the facts say that it leaves anything.
@@ -313,10 +308,10 @@ impl Session {
             return Plan::Fail(Failure::Limit("the number of prepared statements of a session", limit));
         }
         let text = &payload[1..];
-        let facts = self.classify(text, complete);
+        let Checked { facts, pending } = self.classify(text, complete, moment);
         let room = self.policy.prepared_text_total_max.saturating_sub(self.statements.text_bytes());
         let keep = complete && text.len() <= self.policy.prepared_text_max.min(room);
-        let mut run = Run::new(Command::StmtPrepare, Expect::Prepared);
+        let mut run = Run { pending, ..Run::new(Command::StmtPrepare, Expect::Prepared) };
         (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return refused;
@@ -335,16 +330,17 @@ impl Session {
     ) -> Result<Plan, Malformed> {
         let named = wire::statement_id(payload)?;
         let id = self.statements.resolve(named, self.flavor);
-        let Some(prepared) = self.statements.find(id) else {
+        let known = self.known_of_prepared(id, moment);
+        let (Some(prepared), Some(Checked { facts, pending })) = (self.statements.find(id), known) else {
             return Ok(unknown_statement(named, "mysqld_stmt_execute", self));
         };
         if let Some(failure) = &prepared.long_data_failed {
             return Ok(Plan::Fail(failure.clone()));
         }
-        let (facts, bound) = (prepared.facts, prepared.long_data.is_some() || prepared.text.is_none());
+        let bound = prepared.long_data.is_some() || prepared.text.is_none();
         let cursor = command == Command::StmtExecute && wire::wants_cursor(payload);
         let expect = if cursor { Expect::ResultsOrCursor } else { Expect::Results };
-        let mut run = Run { asked: prepared.asked, ..Run::new(command, expect) };
+        let mut run = Run { asked: prepared.asked, pending, ..Run::new(command, expect) };
         (run.facts, run.statement) = (Some(facts), Some(id));
         if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
             return Ok(refused);
@@ -447,6 +443,7 @@ impl Run {
             in_flight: false,
             shows: false,
             facts: None,
+            pending: None,
             assigns: None,
             leaves: Leaves::default(),
             begins_on_replica: false,

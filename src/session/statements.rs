@@ -2,7 +2,7 @@
 
 use super::state::CharsetVariables;
 use super::{Edit, Failure};
-use crate::sql::{Facts, Lexis};
+use crate::sql::{Facts, Lexis, Pending};
 use crate::topology::{Flavor, ServerId};
 use crate::wire;
 use std::borrow::Cow;
@@ -20,6 +20,8 @@ pub(super) struct Prepared {
     pub(super) under: Under,
     /// What it does when executed.
     pub(super) facts: Facts,
+    /// It is a proven read to which the parser has not said anything yet.
+    pub(super) pending: Option<Pending>,
     /// What its hints ask for.
     pub(super) asked: super::asked::Asked,
     /// Parameters.

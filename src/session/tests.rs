@@ -6,6 +6,7 @@ mod begin;
 mod carried;
 mod diagnostics;
 mod exact;
+mod judge;
 mod last;
 mod leaving;
 mod lost_values;
@@ -16,6 +17,7 @@ mod under;
 
 use super::*;
 use crate::route::Reason;
+use crate::sql::Verdicts;
 use crate::topology::{Epoch, GtidSet, Health, Role, Server, Topology, Writes};
 use crate::wire::{Command, Kind, Malformed, OkPacket, put_lenenc_bytes};
 use std::sync::Arc;
@@ -74,11 +76,29 @@ fn query(text: &str) -> Vec<u8> {
 }
 
 fn plan(session: &mut Session, payload: &[u8], complete: bool, topology: &Topology) -> Result<Plan, Malformed> {
+    judged(session, payload, complete, topology, &Verdicts::small())
+}
+
+fn judged(
+    session: &mut Session,
+    payload: &[u8],
+    complete: bool,
+    topology: &Topology,
+    verdicts: &Verdicts,
+) -> Result<Plan, Malformed> {
     let policy = crate::route::Policy { gtid_wait: Duration::from_millis(100), ..crate::route::Policy::default() };
     let load = |_| crate::route::Load::default();
     let acknowledged = &Frontier::default;
-    let moment =
-        Moment { structure: None, topology, policy: &policy, now: Instant::now(), roll: 0, load: &load, acknowledged };
+    let moment = Moment {
+        structure: None,
+        verdicts,
+        topology,
+        policy: &policy,
+        now: Instant::now(),
+        roll: 0,
+        load: &load,
+        acknowledged,
+    };
     session.plan(payload, complete, &moment)
 }
 

@@ -317,6 +317,8 @@ fn judge(facts: &Facts, run: &Run) -> Within {
         (Effect::Admin, Why::Call) => Within::Here,
         (Effect::Admin, Why::SelectInto | Why::Admin | Why::ExecutableComment) => Within::Refused,
         (Effect::Admin, _) => Within::Here,
+        // To the lexer it is a read that leaves nothing behind, and in a READ ONLY transaction the server refuses writes.
+        (Effect::Unknown, Why::ParserObjects | Why::ParserRefuses) => Within::Here,
         (Effect::Kill | Effect::Unknown, _) => Within::Refused,
     }
 }

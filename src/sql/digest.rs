@@ -77,11 +77,15 @@ pub(super) enum Piece<'a> {
     Literal {
         /// A string, not a number.
         text: bool,
+        /// It has a sign, which is an operator where the keyword before it is a name.
+        signed: bool,
     },
     /// Literals with commas between them.
     Several {
         /// The first one is a string.
         text: bool,
+        /// The first one has a sign.
+        signed: bool,
     },
     /// Literals and nothing else in parentheses.
     List {
@@ -196,9 +200,10 @@ pub(super) fn walk<'a>(mut lexer: Lexer<'a>, mut put: impl FnMut(Piece<'a>)) -> 
             continue;
         }
         if let Some((text, after)) = literal(lexer, token, before) {
+            let signed = matches!(lexer.text(&token), b"-" | b"+");
             let (several, after) = more_literals(after);
             lexer = after;
-            put(if several { Piece::Several { text } } else { Piece::Literal { text } });
+            put(if several { Piece::Several { text, signed } } else { Piece::Literal { text, signed } });
             before = Before::Operand;
             continue;
         }

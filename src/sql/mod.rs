@@ -4,6 +4,9 @@
 //! whatever cannot be proven is [`Effect::Unknown`] or worse. What goes where, and every word that is given as a reason,
 //! is told in `docs/routing.md`.
 //!
+//! A parser has the second word on what is proven: `structure` asks it, `verdict` keeps what it says under the `fingerprint` of a
+//! statement, and `objection` reads its tree. It can take a proof away and never give one.
+//!
 //! `lexer` cuts the bytes as the servers do, `words` knows keywords and functions, `scan` walks the tokens once and keeps
 //! the verdict, `statement`, `describe`, `transaction` and `session_state` know the statements by their first words. `hint`
 //! reads what the client asks of the proxy in a comment; on a `cursor` of their own, `assign` reads what a SET assigns, and
@@ -42,6 +45,7 @@ mod cursor;
 mod describe;
 mod digest;
 mod executable;
+mod fingerprint;
 mod hint;
 mod holds;
 mod keywords;
@@ -49,27 +53,34 @@ mod kind;
 mod lexer;
 mod objection;
 mod own;
+mod reduce;
 mod scan;
+mod server;
 mod session_state;
 mod several;
 mod statement;
 mod structure;
 mod tables;
 mod transaction;
+mod verdict;
 mod words;
 
 pub use assign::{Assigned, AssignedValue, Assignment, assignments};
 pub use charset::CharsetFamily;
 pub use digest::{DigestKey, digest_key, digest_text};
+pub use fingerprint::Fingerprint;
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
 pub use holds::{HoldChange, hold_changes, only_reads_user_variables};
 pub use kind::Kind as StatementKind;
 pub use own::{OwnStatement, own_statement};
-pub use structure::{STACK_BYTES, Structure, TableUse, Tables, Touch, objection_to, structure};
+pub use structure::{Question, STACK_BYTES, Structure, TableUse, Tables, Touch, objection_to, structure};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
+pub use verdict::{Objection, Pending, Refusal, Verdict, Verdicts};
 
+use foldhash::fast::{FixedState, FoldHasher};
 use scan::Scan;
 use several::Several;
+use std::hash::BuildHasher;
 use words::Key;
 
 /// How the bytes of a string literal or comment are to be read.
@@ -199,6 +210,10 @@ spoken! {
         Kill => "kill",
         /// The words are not known.
         NotUnderstood => "not_understood",
+        /// The parser's tree of what was proven to be a read shows something else: [`Objection`].
+        ParserObjects => "parser_objects",
+        /// The parser does not know what was proven to be a read: [`Refusal`].
+        ParserRefuses => "parser_refuses",
     }
 }
 
@@ -256,7 +271,11 @@ pub enum Asks {
 /// allocation unless there is an executable comment.
 #[must_use]
 pub fn classify(sql: &[u8], lexis: Lexis) -> Facts {
-    let facts = classify_one(sql, lexis);
+    with_others(sql, lexis, classify_one(sql, lexis))
+}
+
+/// Of several statements, what all of them leave behind; of an executable comment, what every reading of it is.
+fn with_others(sql: &[u8], lexis: Lexis, facts: Facts) -> Facts {
     let all = match facts.why {
         Why::MultiStatement => several::several(sql, lexis),
         Why::ExecutableComment => executable::every_reading(sql, lexis),
@@ -269,10 +288,38 @@ pub fn classify(sql: &[u8], lexis: Lexis) -> Facts {
     }
 }
 
-fn classify_one(sql: &[u8], lexis: Lexis) -> Facts {
-    let mut scan = Scan::new(sql, lexis);
+/// What is known of one statement, the parser's verdict included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checked {
+    /// What it does.
+    pub facts: Facts,
+    /// It is proven to be a read, and what the parser says to that is not known yet.
+    pub pending: Option<Pending>,
+}
+
+/// As [`classify`], no more trusting than the parser was of such a statement. As cheap, but for a look-up.
+#[must_use]
+pub fn checked(sql: &[u8], lexis: Lexis, verdicts: &Verdicts) -> Checked {
+    let (facts, fingerprint) = scanned(sql, lexis, verdicts.hasher());
+    if facts.effect != Effect::Read {
+        return Checked { facts: with_others(sql, lexis, facts), pending: None };
+    }
+    Pending { fingerprint, lexis, asked: false }.look_up(facts, verdicts)
+}
+
+fn scanned(sql: &[u8], lexis: Lexis, hasher: FoldHasher<'static>) -> (Facts, Fingerprint) {
+    let mut scan = Scan::new(sql, lexis, hasher);
     statement::read(&mut scan);
-    scan.facts()
+    scan.finish()
+}
+
+fn classify_one(sql: &[u8], lexis: Lexis) -> Facts {
+    scanned(sql, lexis, FixedState::default().build_hasher()).0
+}
+
+#[cfg(test)]
+fn fingerprint(sql: &[u8], lexis: Lexis) -> Fingerprint {
+    scanned(sql, lexis, FixedState::default().build_hasher()).1
 }
 
 /// Classifies a statement too long to be held whole by its first bytes. Never [`Effect::Read`].
@@ -282,7 +329,7 @@ fn classify_one(sql: &[u8], lexis: Lexis) -> Facts {
 /// what comes after the head is not seen. Anything else is [`Effect::Unknown`] and held.
 #[must_use]
 pub fn classify_prefix(head: &[u8], lexis: Lexis, may_be_multi: bool) -> Facts {
-    let mut scan = Scan::new(head, lexis);
+    let mut scan = Scan::new(head, lexis, FixedState::default().build_hasher());
     let first = scan.advance().key();
     scan.verb = kind::of_verb(first);
     let known = !may_be_multi

@@ -3,14 +3,18 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArguments, ObjectNamePart, Query, SetExpr, Statement, Visit, Visitor,
+    BinaryOperator, Expr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, SetExpr, Statement, Visit,
+    Visitor,
 };
 
 use super::Lexis;
+use super::scan::names_the_server;
+use super::server::describes_one_server;
+use super::verdict::Objection;
 use super::words::{self, Call};
 
 /// The first objection to taking the statement for a plain read.
-pub(super) fn of_statement(statement: &Statement, lexis: Lexis) -> Option<&'static str> {
+pub(super) fn of_statement(statement: &Statement, lexis: Lexis) -> Option<Objection> {
     let mut found = Found { lexis, objection: None };
     let inner = match statement {
         Statement::Explain { statement, .. } => statement,
@@ -29,7 +33,7 @@ pub(super) fn of_statement(statement: &Statement, lexis: Lexis) -> Option<&'stat
         | Statement::ShowCollation { .. }
         | Statement::ShowCharset(_)
         | Statement::ShowVariable { .. } => {}
-        _ => found.note("another statement"),
+        _ => found.note(Objection::OtherStatement),
     }
     let _ = inner.visit(&mut found);
     found.objection
@@ -38,23 +42,40 @@ pub(super) fn of_statement(statement: &Statement, lexis: Lexis) -> Option<&'stat
 /// Gathers what makes a tree no plain read.
 struct Found {
     lexis: Lexis,
-    objection: Option<&'static str>,
+    objection: Option<Objection>,
 }
 
 impl Found {
-    fn note(&mut self, what: &'static str) {
+    fn note(&mut self, what: Objection) {
         self.objection.get_or_insert(what);
     }
 
     fn look_at_body(&mut self, body: &SetExpr) {
         match body {
-            SetExpr::Select(select) if select.into.is_some() => self.note("INTO"),
-            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => self.note("a write"),
+            SetExpr::Select(select) if select.into.is_some() => self.note(Objection::Into),
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+                self.note(Objection::Write)
+            }
             SetExpr::SetOperation { left, right, .. } => {
                 self.look_at_body(left);
                 self.look_at_body(right);
             }
             _ => {}
+        }
+    }
+
+    /// `@x` and `@@x` are names to the parser.
+    fn look_at_variable(&mut self, names: &[Ident]) {
+        let Some(first) = names.first().filter(|first| first.quote_style.is_none()) else { return };
+        if !first.value.starts_with('@') {
+            return;
+        }
+        if !first.value.starts_with("@@") {
+            return self.note(Objection::UserVariable);
+        }
+        let name: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
+        if !names_the_server(name.join(".").as_bytes()) {
+            self.note(Objection::SystemVariable);
         }
     }
 
@@ -67,10 +88,10 @@ impl Found {
                     Call::Unknown | Call::UserLock | Call::ServerState | Call::SideEffect | Call::Diagnostics
                 );
                 if !harmless {
-                    self.note("a call of what is no harmless built-in");
+                    self.note(Objection::Function);
                 }
             }
-            _ => self.note("a qualified or quoted call"),
+            _ => self.note(Objection::Function),
         }
     }
 }
@@ -80,9 +101,22 @@ impl Visitor for Found {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         if !query.locks.is_empty() || query.for_clause.is_some() {
-            self.note("a lock");
+            self.note(Objection::Lock);
         }
         self.look_at_body(&query.body);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        let part = |part: &ObjectNamePart| part.as_ident().map(|ident| ident.value.clone()).unwrap_or_default();
+        if let [schema, table] = name.0.as_slice()
+            && describes_one_server(
+                |own| part(schema).eq_ignore_ascii_case(own),
+                |own| part(table).eq_ignore_ascii_case(own),
+            )
+        {
+            self.note(Objection::ServerTable);
+        }
         ControlFlow::Continue(())
     }
 
@@ -92,10 +126,9 @@ impl Visitor for Found {
             Expr::Function(function) if !matches!(function.args, FunctionArguments::None) => {
                 self.look_at_function(&function.name.0);
             }
-            Expr::BinaryOp { op: BinaryOperator::Assignment, .. } => self.note("an assignment"),
-            Expr::Identifier(name) if name.value.starts_with('@') && !name.value.starts_with("@@") => {
-                self.note("a user variable");
-            }
+            Expr::BinaryOp { op: BinaryOperator::Assignment, .. } => self.note(Objection::Assignment),
+            Expr::Identifier(name) => self.look_at_variable(std::slice::from_ref(name)),
+            Expr::CompoundIdentifier(names) => self.look_at_variable(names),
             _ => {}
         }
         ControlFlow::Continue(())

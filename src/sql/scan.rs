@@ -1,7 +1,11 @@
 //! One walk over the tokens of a statement, gathering what keeps it from being a plain read.
 
+use foldhash::fast::FoldHasher;
+
+use super::fingerprint::{Fingerprint, Fingerprinter};
 use super::kind::of_verb;
 use super::lexer::{Hazard, Kind, Lexer, Token};
+use super::server::describes_one_server;
 use super::words::{Call, Key};
 use super::{Asks, Effect, Facts, Hold, Kill, Lexis, StatementKind, Transaction, Why};
 
@@ -47,11 +51,14 @@ pub(super) struct Scan<'a> {
     has_from: bool,
     /// See [`Facts::asks`]; `None`: nothing so far.
     asks: Option<Asks>,
+    fingerprinter: Fingerprinter<'a>,
+    /// Only of a read the fingerprint is wanted.
+    settled: bool,
 }
 
 impl<'a> Scan<'a> {
     /// At the start of a statement of which nothing is known.
-    pub(super) fn new(sql: &'a [u8], lexis: Lexis) -> Self {
+    pub(super) fn new(sql: &'a [u8], lexis: Lexis, hasher: FoldHasher<'static>) -> Self {
         Self {
             lexer: Lexer::new(sql, lexis),
             token: Token::NONE,
@@ -74,6 +81,8 @@ impl<'a> Scan<'a> {
             has_limit: false,
             has_from: false,
             asks: None,
+            fingerprinter: Fingerprinter::new(sql, lexis, hasher),
+            settled: false,
         }
     }
 
@@ -93,6 +102,9 @@ impl<'a> Scan<'a> {
         self.before_that = self.before;
         self.before = self.token;
         self.token = next;
+        if !self.settled && next.kind != Kind::End {
+            self.fingerprinter.add(&next);
+        }
         next
     }
 
@@ -105,6 +117,7 @@ impl<'a> Scan<'a> {
 
     /// It is this, whatever is found from now on.
     pub(super) fn settle(&mut self, effect: Effect, why: Why) {
+        self.settled = true;
         self.proof = Proof::Settled;
         self.effect = effect;
         self.why = why;
@@ -330,7 +343,7 @@ impl<'a> Scan<'a> {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("warning_count") || is("error_count") {
             self.ask(Asks::Warnings);
-        } else if !["server_id", "server_uuid", "hostname", "port"].into_iter().any(is) {
+        } else if !names_the_server(self.lexer.text(&self.token)) {
             self.note(Effect::Admin, Why::SystemVariable);
         }
     }
@@ -341,15 +354,18 @@ impl<'a> Scan<'a> {
             return;
         }
         let schema = self.before_that;
-        let own = |name| self.lexer.names(&schema, name);
-        let described = own("information_schema") && REPLICATED.iter().any(|name| self.lexer.names(&self.token, name));
-        if own("performance_schema") || own("mysql") || own("sys") || (own("information_schema") && !described) {
+        if describes_one_server(|own| self.lexer.names(&schema, own), |own| self.lexer.names(&self.token, own)) {
             self.note(Effect::Admin, Why::ServerState);
         }
     }
 
     /// What came of it.
-    pub(super) fn facts(mut self) -> Facts {
+    pub(super) fn facts(self) -> Facts {
+        self.finish().0
+    }
+
+    /// What came of it, and the fingerprint of a statement that is read to its end.
+    pub(super) fn finish(mut self) -> (Facts, Fingerprint) {
         if self.lexer.risky_hint {
             self.note(Effect::Admin, Why::OptimizerHint);
         }
@@ -366,7 +382,7 @@ impl<'a> Scan<'a> {
         let kill = if self.effect == Effect::Kill { self.kill } else { None };
         // Of several statements, or of one that was not read to its end, nothing is told.
         let transaction = if self.effect == Effect::Unknown { None } else { self.transaction };
-        Facts {
+        let facts = Facts {
             effect: self.effect,
             why: self.why,
             hold: self.hold,
@@ -378,7 +394,8 @@ impl<'a> Scan<'a> {
             has_limit: self.has_limit,
             has_from: self.has_from,
             asks: self.asks.unwrap_or(if kind == StatementKind::Show { Asks::Warnings } else { Asks::Counts }),
-        }
+        };
+        (facts, self.fingerprinter.finish())
     }
 
     fn kind(&self) -> StatementKind {
@@ -400,30 +417,12 @@ impl<'a> Scan<'a> {
 /// Tokens between the parentheses of a call whose arguments are counted.
 const ARGUMENT_TOKENS_MAX: usize = 64;
 
-/// Tables of information_schema that say of a replica what they say of its primary. The others describe one server or one
-/// session (PROCESSLIST, INNODB_*, *_STATUS, *_VARIABLES, OPTIMIZER_TRACE, EVENTS, PLUGINS...).
-const REPLICATED: [&str; 20] = [
-    "tables",
-    "columns",
-    "statistics",
-    "schemata",
-    "key_column_usage",
-    "table_constraints",
-    "referential_constraints",
-    "check_constraints",
-    "views",
-    "routines",
-    "parameters",
-    "triggers",
-    "partitions",
-    "character_sets",
-    "collations",
-    "collation_character_set_applicability",
-    "schema_privileges",
-    "table_privileges",
-    "column_privileges",
-    "user_privileges",
-];
+/// Whether `@@[scope.]name` is one of the variables that show where a read went.
+pub(super) fn names_the_server(text: &[u8]) -> bool {
+    let name = variable_name(text).1;
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    ["server_id", "server_uuid", "hostname", "port"].into_iter().any(is)
+}
 
 /// Scope (empty if none is given) and name of `@@[scope.]name`.
 pub(super) fn variable_name(text: &[u8]) -> (&[u8], &[u8]) {

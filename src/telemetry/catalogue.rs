@@ -88,6 +88,11 @@ pub(super) const HINTS: Metric = counter(
     &["outcome"],
     "Hints in statements: obeyed, ignored (following it was impossible or unsafe), unknown (no such hint or server).",
 );
+pub(super) const PARSER: Metric = counter(
+    "dbproxy_route_parser_verdicts_total",
+    &["verdict"],
+    "Proven reads that were new to the parser, by what it said: agrees, objects, refuses; not_asked when it had too much to do.",
+);
 pub(super) const PINS: Metric = counter(
     "dbproxy_route_pins_total",
     &["pin"],
@@ -161,6 +166,7 @@ pub const METRICS: &[Metric] = &[
     DECISIONS,
     RULE_HITS,
     HINTS,
+    PARSER,
     PINS,
     WAITS,
     REFUSALS,

@@ -6,6 +6,7 @@ use super::export::{self, Registrar};
 use super::failover::FailoverMetrics;
 use super::labels::{Fault, Label, Labels, Refusal};
 use super::meter::{Buckets, Meter, Shard};
+use super::parser::{ParserMetrics, ParserOutcome};
 use super::pins::Pins;
 use super::rate::Rate;
 use super::refusals::Refusals;
@@ -33,6 +34,7 @@ pub struct Metrics {
     failed: Box<[Counter]>,
     refused: Box<[Counter]>,
     hints: [Counter; 3],
+    parser: ParserMetrics,
     pins: Pins,
     compressed: CompressedBytes,
     waits: [Counter; 2],
@@ -92,6 +94,7 @@ impl Metrics {
             panicked: series.counter(&m::PANICKED, &[]),
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
             hints: ["obeyed", "ignored", "unknown"].map(|word| series.counter(&m::HINTS, &[word])),
+            parser: ParserMetrics::new(&series),
             pins: Pins::new(&series),
             compressed: CompressedBytes::new(&series),
             waits: ["reached", "given_up"].map(|word| series.counter(&m::WAITS, &[word])),
@@ -159,6 +162,11 @@ impl Metrics {
                 counter.increment(u64::from(count));
             }
         }
+    }
+
+    /// The parser was asked about a proven read, or was not.
+    pub fn parser(&self, outcome: ParserOutcome) {
+        self.parser.count(outcome);
     }
 
     /// A session holds this from now on.

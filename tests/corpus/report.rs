@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use dbproxy::sql::{Effect, Facts, Lexis, StatementKind, Why, classify};
+use dbproxy::sql::{Effect, Facts, Lexis, StatementKind, Verdict, Why, classify};
 
 #[derive(Default)]
 pub struct Report {
@@ -18,6 +18,9 @@ pub struct Report {
     reasons: BTreeMap<&'static str, (usize, Vec<String>)>,
     culprits: BTreeMap<String, usize>,
     kinds: BTreeMap<&'static str, (usize, usize)>,
+    /// Proven reads that were parsed, and those of them that the parser refused.
+    judged: usize,
+    refused: Vec<String>,
     pub disagreements: Vec<String>,
 }
 
@@ -64,6 +67,21 @@ impl Report {
         *parsed += usize::from(known);
     }
 
+    /// What the parser said to a proven read.
+    pub fn judged(&mut self, sql: &str, verdict: Verdict) {
+        self.judged += 1;
+        match verdict {
+            Verdict::Agrees => {}
+            Verdict::Objects(objection) => self.disagreement(sql, objection.as_str()),
+            Verdict::Refuses(refusal) => self.refused.push(format!("{}: {}", refusal.as_str(), sql.replace('\n', " "))),
+        }
+    }
+
+    /// Proven reads that the parser takes the proof of, since it does not know them.
+    pub fn refused_share(&self) -> f64 {
+        self.refused.len() as f64 / self.judged.max(1) as f64
+    }
+
     pub fn disagreement(&mut self, sql: &str, objection: &str) {
         self.disagreements.push(format!("{objection}: {sql:?}"));
     }
@@ -97,6 +115,11 @@ impl Report {
         writeln!(text, "  what stood in the way:").expect("a string");
         for (culprit, count) in culprits.into_iter().take(150) {
             writeln!(text, "  {count:6} {culprit}").expect("a string");
+        }
+        writeln!(text, "  refused by the parser: {} of {} proven reads", self.refused.len(), self.judged)
+            .expect("a string");
+        for refused in self.refused.iter().take(if self.thorough { 2000 } else { 10 }) {
+            writeln!(text, "           {refused}").expect("a string");
         }
         writeln!(text, "  tables found by the parser:").expect("a string");
         for (kind, (all, parsed)) in &self.kinds {

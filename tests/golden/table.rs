@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use dbproxy::sql::{Access, CharsetFamily, Effect, Facts, Flavor, Isolation, Lexis, Transaction, classify};
+use dbproxy::sql::{
+    Access, CharsetFamily, Effect, Facts, Flavor, Isolation, Lexis, Transaction, Verdict, classify, structure,
+};
 use serde::Deserialize;
 
 /// One file.
@@ -42,6 +44,8 @@ pub struct Case {
     target: Option<String>,
     effect: Option<String>,
     why: Option<String>,
+    /// What the parser says to a proven read, if it does not agree.
+    parser: Option<String>,
     hold: Option<String>,
     #[serde(default)]
     sets_charset: bool,
@@ -115,6 +119,7 @@ impl Case {
         let mut seen = self.clone();
         for (lexis, facts) in self.facts() {
             seen.expect(&facts);
+            seen.parser = self.parser(lexis, &facts);
             let (mut now, mut then) = (String::new(), String::new());
             seen.write(&mut now);
             self.write(&mut then);
@@ -133,7 +138,17 @@ impl Case {
             "{}: the products differ; make it two rows with a flavor each: {facts:?}",
             self.bytes().escape_ascii()
         );
+        self.parser = self.parser(facts[0].0, &first);
         self.expect(&first);
+    }
+
+    fn parser(&self, lexis: Lexis, facts: &Facts) -> Option<String> {
+        if facts.effect != Effect::Read {
+            return None;
+        }
+        let verdict = structure(&self.bytes(), lexis).verdict.expect("a read can be cut");
+        (verdict != Verdict::Agrees)
+            .then(|| format!("{} {}", verdict.as_str(), verdict.detail().expect("not agreed without a reason")))
     }
 
     fn expect(&mut self, facts: &Facts) {
@@ -167,6 +182,7 @@ impl Case {
             ("target", &self.target),
             ("effect", &self.effect),
             ("why", &self.why),
+            ("parser", &self.parser),
             ("hold", &self.hold),
             ("transaction", &self.transaction),
         ];

@@ -257,3 +257,40 @@ fn a_live_session_explains_what_it_would_do_and_is_not_changed_by_it() {
         assert!(String::from_utf8_lossy(&nobody.stderr).contains("there is no session 7"));
     });
 }
+
+fn decided(proxy: &Proxy, role: &str, reason: &str) -> u64 {
+    let metrics = proxy.http("/metrics").expect("metrics").1;
+    let series = format!("dbproxy_route_decisions_total{{role=\"{role}\",reason=\"{reason}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).expect("the series")
+}
+
+/// The first is a read that both servers know and the parser does not; in the second the parser takes for a lock what the
+/// servers take for a mistake.
+#[test]
+fn a_read_to_which_the_parser_does_not_agree_goes_to_the_primary() {
+    each("", |_, proxy| {
+        let mut peer = Peer::through(proxy);
+        let odd = "SELECT @@server_id, 1 IN ((SELECT 1), (SELECT 2))";
+        assert_ne!(peer.row(odd)[0], PRIMARY, "nobody has asked the parser yet");
+        wait_for("the parser's verdict", || (peer.row(odd)[0] == PRIMARY).then_some(()));
+        assert!(decided(proxy, "primary", "parser_refuses") > 0);
+        assert_ne!(peer.value(WHERE), PRIMARY, "the session holds nothing");
+        let mut lock = || peer.fails("SELECT @@server_id FROM t FOR BROWSE");
+        wait_for("the parser's objection", || {
+            lock();
+            (decided(proxy, "primary", "parser_objects") > 0).then_some(())
+        });
+        let metrics = proxy.http("/metrics").expect("metrics").1;
+        for (verdict, count) in [("refuses", 1), ("objects", 1), ("not_asked", 0)] {
+            let line = format!("dbproxy_route_parser_verdicts_total{{verdict=\"{verdict}\"}} {count}");
+            assert!(metrics.lines().any(|shown| shown == line), "{line}\n{metrics}");
+        }
+        let id = peer.id.to_string();
+        for (sql, verdict, why) in [(odd, "refuses", "syntax"), ("SELECT 2 FROM t FOR BROWSE", "objects", "lock")] {
+            let output = proxy.command(&["explain", "--session", &id, "--format", "json", sql]);
+            let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            assert_eq!(shown["parser"], serde_json::json!({"verdict": verdict, "why": why}), "{shown:#}");
+            assert_eq!(shown["reason"], format!("parser_{verdict}"), "{shown:#}");
+        }
+    });
+}
