@@ -47,7 +47,6 @@ fn every_row_goes_where_the_table_says() {
         replica: Some(replica),
         needs: &needs,
         capabilities: 0,
-        proven: None,
         demand: dbproxy::route::Demand::default(),
         demanded_by: dbproxy::route::Reason::Hint,
     };
@@ -59,7 +58,7 @@ fn every_row_goes_where_the_table_says() {
         now: Instant::now(),
         roll: 0,
         load: &|_| Load::default(),
-        acknowledged: &Frontier::default,
+        positions: &Frontier::default(),
     };
     for case in Table::all().into_iter().flat_map(|table| table.cases) {
         for (_, facts) in case.facts() {

@@ -43,6 +43,7 @@ impl Watched {
             timeout: SECOND,
             connect_timeout: SECOND,
             depth: control::Depth::Roles,
+            metrics: None,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(control::run(first, policy, topology::Policy::default, publisher, hints, std::future::pending()));
@@ -469,6 +470,7 @@ fn a_monitor_that_is_told_to_shut_down_returns() {
             timeout: SECOND,
             connect_timeout: SECOND,
             depth: control::Depth::Roles,
+            metrics: None,
         };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };

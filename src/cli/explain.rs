@@ -206,7 +206,7 @@ fn explained(arguments: &Arguments, config: &Config, statement: &str, structure:
         connection_ids_from: dbproxy::conn::FIRST_ID,
     };
     let (topology, load) = (well(config), |_: ServerId| Load::default());
-    let (policy, acknowledged) = (&config.routing.policy, &Frontier::default);
+    let (policy, positions) = (&config.routing.policy, &Frontier::default());
     let moment = Moment {
         structure: Some(structure),
         verdicts: &Verdicts::small(),
@@ -215,7 +215,7 @@ fn explained(arguments: &Arguments, config: &Config, statement: &str, structure:
         now: Instant::now(),
         roll: 0,
         load: &load,
-        acknowledged,
+        positions,
     };
     explanation(&Session::new(limits, login), Some(statement), &moment)
 }

@@ -45,6 +45,7 @@ pub async fn start_control(
         timeout: config.monitor.timeout,
         connect_timeout: config.backend.connect_timeout,
         depth: Depth::Failover,
+        metrics: Some(shared.metrics.clone()),
     };
     let first = Topology::clone(&shared.topology.load());
     let live = shared.live.clone();

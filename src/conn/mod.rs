@@ -10,6 +10,7 @@ mod frontend;
 mod heard;
 mod login_error;
 mod nonce;
+mod positions;
 mod question;
 mod registry;
 mod rsa;
@@ -24,11 +25,12 @@ pub use frontend::{
     Accounts, Client, Frontend, Identity, accept, change_user, greet_and_authenticate, refuse, turn_away,
 };
 pub use login_error::{LoginError, Password};
+pub use positions::{Obstacle, Positions, Question as PositionQuestion, Report, Until};
 pub use question::Question;
 pub use registry::{Entry, FIRST_ID, Registry, Session, SessionRow};
 pub use stream::Stream;
 pub use tls::{BackendTls, TlsError};
-pub use watch::{TopologyPublisher, TopologyWatch, topology_channel};
+pub use watch::{Followed, TopologyPublisher, TopologyWatch, topology_channel};
 
 use crate::wire::Capabilities;
 

@@ -40,6 +40,7 @@ pub struct Session {
     /// Its task is to look: whether it drains, and what it is asked.
     pub(super) called: Notify,
     end: Notify,
+    interrupt: Notify,
     pub(super) questions: Questions,
     shown: Mutex<Shown>,
 }
@@ -123,6 +124,7 @@ impl Registry {
             in_transaction: AtomicBool::new(false),
             called: Notify::new(),
             end: Notify::new(),
+            interrupt: Notify::new(),
             questions: Questions::default(),
             shown: Mutex::default(),
         });
@@ -271,6 +273,16 @@ impl Session {
     /// Ends it now, whatever it does.
     pub fn end(&self) {
         self.end.notify_one();
+    }
+
+    /// Ends its wait for a server, if it waits for one: its statement has not begun.
+    pub fn interrupt(&self) {
+        self.interrupt.notify_waiters();
+    }
+
+    /// Resolves when its statement is interrupted before it was sent to a server. Cancel-safe.
+    pub async fn interrupted(&self) {
+        self.interrupt.notified().await;
     }
 
     /// Resolves when it is to end now. Cancel-safe.

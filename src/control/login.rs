@@ -17,25 +17,30 @@ const ACCESS_DENIED: u16 = 1045;
 /// A refused login is tried once more: `AuthSwitchRequest::plugin_data` of mysql_common 0.37 takes a zero byte at the end of
 /// the nonce for its end, and in `client_ed25519`, one time in 256, it is a byte of the nonce.
 pub(super) async fn log_in(address: &str, user: &User, tls: &BackendTls) -> Result<Conn, Error> {
-    match log_in_once(address, user, tls).await {
-        Err(Error::Server(refused)) if refused.code == ACCESS_DENIED => log_in_once(address, user, tls).await,
+    log_in_as("dbproxy-monitor", address, user, tls).await
+}
+
+/// The same, under another `program_name`.
+pub(super) async fn log_in_as(program: &str, address: &str, user: &User, tls: &BackendTls) -> Result<Conn, Error> {
+    match log_in_once(program, address, user, tls).await {
+        Err(Error::Server(refused)) if refused.code == ACCESS_DENIED => log_in_once(program, address, user, tls).await,
         outcome => outcome,
     }
 }
 
-async fn log_in_once(address: &str, user: &User, tls: &BackendTls) -> Result<Conn, Error> {
+async fn log_in_once(program: &str, address: &str, user: &User, tls: &BackendTls) -> Result<Conn, Error> {
     if tls.mode == TlsMode::Disabled {
-        return Conn::new(options(address, user, None)?).await;
+        return Conn::new(options(program, address, user, None)?).await;
     }
-    match Conn::new(options(address, user, Some(tls))?).await {
+    match Conn::new(options(program, address, user, Some(tls))?).await {
         Err(Error::Driver(DriverError::NoClientSslFlagFromServer)) if tls.mode == TlsMode::Preferred => {
-            Conn::new(options(address, user, None)?).await
+            Conn::new(options(program, address, user, None)?).await
         }
         outcome => outcome,
     }
 }
 
-fn options(address: &str, user: &User, tls: Option<&BackendTls>) -> Result<Opts, Error> {
+fn options(program: &str, address: &str, user: &User, tls: Option<&BackendTls>) -> Result<Opts, Error> {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "3306"));
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let password = str::from_utf8(user.password.expose())
@@ -49,7 +54,7 @@ fn options(address: &str, user: &User, tls: Option<&BackendTls>) -> Result<Opts,
         .max_allowed_packet(Some(ANSWER_LEN_MAX))
         .wait_timeout(Some(WAIT_TIMEOUT_S))
         .stmt_cache_size(0)
-        .connect_attribute("program_name", "dbproxy-monitor")
+        .connect_attribute("program_name", program)
         .ssl_opts(tls.map(ssl_options));
     Ok(builder.into())
 }

@@ -10,6 +10,8 @@
 //! clock ── each probe's interval ──────────────┘
 //! ```
 //!
+//! One more task per server asks it for its position while reads wait for that (`positions.rs`).
+//!
 //! # What is asked, and what for
 //!
 //! One round trip per probe, on a connection that stays open. `statement.rs` has the texts. All of it is read by an account
@@ -36,6 +38,7 @@ mod keeper;
 mod login;
 mod monitor;
 mod names;
+mod positions;
 mod probe;
 mod reconcile;
 mod statement;

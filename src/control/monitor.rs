@@ -5,6 +5,7 @@ use super::probe::Report;
 use crate::config::{BackendTls, User};
 use crate::conn::{self, TopologyPublisher};
 use crate::failover::{Gate, GateWrites, Withdrawn};
+use crate::telemetry::Metrics;
 use crate::topology::{self, Epoch, Mark, Observation, PositionHistory, ServerId, Topology, Writes, assemble};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Policy {
     pub connect_timeout: Duration,
     /// What for.
     pub depth: Depth,
+    /// Where questions about positions are counted.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// What servers are watched for.

@@ -7,6 +7,7 @@ use super::governor::{Governor, Parts, Wish};
 use super::journal::{DISK_MAX, Journal, Opened};
 use super::keeper::{Keeper, Target};
 use super::monitor::{Depth, Monitor, Policy};
+use super::positions::Watcher;
 use super::probe::{Probe, Report};
 use super::{greeting, tell, write_probe};
 use crate::config::Hooks;
@@ -113,6 +114,8 @@ impl Watched {
         for (server, wake) in first.servers.iter().zip(&wakers) {
             let probe = Probe::new(server.id, server.address.clone(), policy.clone());
             tasks.spawn(format!("the probe of {}", server.address), probe.run(wake.clone(), sender.clone()));
+            let watcher = Watcher::new(server.id, server.address.clone(), policy.clone(), publisher.followed());
+            tasks.spawn(format!("the watcher of the position of {}", server.address), watcher.run());
         }
         Self { monitor: Monitor::new(first, wakers, publisher), policy, reports, tasks }
     }

@@ -1,13 +1,13 @@
 //! What the monitor asks each product, and what the answers mean.
 
-use crate::topology::{Defaults, Flavor, GtidError, GtidSet, Hello, Receiver, Replication, Seen, Source};
+use crate::topology::{Defaults, Flavor, GtidError, GtidSet, Hello, MySqlGtidSet, Receiver, Replication, Seen, Source};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Error, Row, Value};
 use std::sync::Arc;
 use thiserror::Error as ThisError;
 
 /// ER_SPECIFIC_ACCESS_DENIED_ERROR: a privilege is lacking.
-const SPECIFIC_ACCESS_DENIED: u16 = 1227;
+pub(super) const SPECIFIC_ACCESS_DENIED: u16 = 1227;
 
 /// What is asked in one round trip: first the server itself, then its sources.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +62,7 @@ impl Dialect {
 
 const MYSQL_COLUMNS: &str = "@@global.server_id AS server_id, @@global.server_uuid AS server_uuid, \
      @@global.read_only AS read_only, @@global.super_read_only AS super_read_only, \
-     @@global.gtid_mode AS gtid_mode, @@global.gtid_executed AS gtid_executed";
+     @@global.gtid_mode AS gtid_mode, @@global.gtid_owned AS gtid_owned, @@global.gtid_executed AS gtid_executed";
 
 /// What one server is asked, again and again.
 pub(super) struct Question {
@@ -139,6 +139,7 @@ pub(super) async fn look(conn: &mut Conn, question: &mut Question) -> Result<See
         replication,
         behind: None,
         gtid_executed: gtid_executed(dialect, row, replicates)?.map(Arc::new),
+        gtid_committing: gtid_owned(row)?.map(|owned| Arc::new(GtidSet::MySql(owned))),
         defaults: question.defaults(row),
     })
 }
@@ -163,6 +164,12 @@ fn gtid_executed(dialect: Dialect, row: Columns<'_>, replicates: bool) -> Result
     };
     let text = row.text(column).ok_or(LookError::Column(column))?;
     Ok(Some(GtidSet::parse(dialect.flavor(), &text)?))
+}
+
+/// What a MySQL server is committing. Asked for before `gtid_executed`, so that nothing is in neither.
+pub(super) fn gtid_owned(row: Columns<'_>) -> Result<Option<MySqlGtidSet>, LookError> {
+    let Some(text) = row.text("gtid_owned").filter(|text| !text.is_empty()) else { return Ok(None) };
+    Ok(Some(MySqlGtidSet::from_owned(&text)?))
 }
 
 /// One row of `SHOW REPLICA STATUS`, whose words changed in MySQL 8.0.22 and did not in MariaDB.

@@ -1,6 +1,7 @@
 //! One client's task: it owns the client's socket and the sockets of the session's backends, and does what the session
 //! machine says.
 
+use super::acknowledgements::Known;
 use super::backends::Early;
 use super::kill;
 use super::link::{BackendLink, ClientLink, Incoming};
@@ -127,7 +128,8 @@ impl Driver {
                     let failure = Failure::Conflict { cluster: self.shared.cluster(), servers };
                     return self.no_primary(incoming, failure).await;
                 }
-                Attempt::Again(Some(Refusal::NoPrimary(why))) => {
+                Attempt::Again(Some(refusal)) => {
+                    let why = refusal.to_string();
                     if hold.is_none() {
                         let limits = &shared.live.load().limits;
                         let (statements, bytes) = (limits.max_held_statements, limits.max_held_bytes);
@@ -148,8 +150,7 @@ impl Driver {
                         }
                     }
                     if !self.wait_for_topology(deadline).await? {
-                        let failure =
-                            Failure::NoPrimary { cluster: self.shared.cluster(), waited: started.elapsed(), why };
+                        let failure = self.not_served(refusal, started.elapsed());
                         return self.no_primary(incoming, failure).await;
                     }
                 }
@@ -161,6 +162,14 @@ impl Driver {
     async fn no_primary(&mut self, incoming: Incoming, failure: Failure) -> Outcome<()> {
         let failure = self.refused.take().map_or(failure, Failure::Server);
         self.refuse(incoming, &failure).await
+    }
+
+    /// No server took the command for as long as it could wait.
+    fn not_served(&self, refusal: Refusal, waited: Duration) -> Failure {
+        match refusal {
+            Refusal::PrimaryBehind(server) => Failure::WouldGoBack { server, waited },
+            refusal => Failure::NoPrimary { cluster: self.shared.cluster(), waited, why: refusal.to_string() },
+        }
     }
 
     /// A command starts a new sequence of packets.
@@ -204,7 +213,7 @@ impl Driver {
             now: started,
             roll,
             load: &|server| self.shared.load(server),
-            acknowledged: &|| self.shared.acknowledgements.so_far(&topology),
+            positions: &Known { shared: &self.shared, topology: &topology },
         };
         match self.session.plan(payload, incoming.complete, &moment) {
             Ok(Plan::Kill(kill)) if kill.own => {
@@ -343,6 +352,12 @@ impl Driver {
                     match self.session.backend_closed(run.route.server) {
                         Ok(()) => Next::Continue,
                         Err(bound) => Next::Lost(bound),
+                    }
+                }
+                Step::Await { server, position, within } => {
+                    match self.await_position(run, server, position, within).await? {
+                        Ok(next) => next,
+                        Err(refusal) => return Ok(Ready::Not(Attempt::Again(Some(refusal)))),
                     }
                 }
                 Step::Inject { server, what, payload } => {

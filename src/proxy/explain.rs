@@ -1,5 +1,6 @@
 //! What the data plane asks the parser: for rules, for verdicts, and for who asks what a session would do.
 
+use super::acknowledgements::Known;
 use super::client::Driver;
 use super::explanation;
 use super::link::Incoming;
@@ -25,7 +26,7 @@ impl Driver {
             let (topology, config) = (self.topology.load(), self.shared.live.load());
             let policy: &Policy = &config.routing.policy;
             let load = |server| self.shared.load(server);
-            let acknowledged = || self.shared.acknowledgements.so_far(&topology);
+            let positions = Known { shared: &self.shared, topology: &topology };
             let now = Instant::now();
             let moment = Moment {
                 structure: structure.as_deref(),
@@ -35,7 +36,7 @@ impl Driver {
                 now,
                 roll,
                 load: &load,
-                acknowledged: &acknowledged,
+                positions: &positions,
             };
             let answer = explanation(&self.session, question.statement.as_deref(), &moment);
             let _ = question.answer.send(answer.to_string());

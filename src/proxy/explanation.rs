@@ -1,6 +1,6 @@
 //! An explanation as JSON: of a live session, for who asked it, and of a made-up one for `dbproxy explain`.
 
-use crate::route::{Consistency, Moment, Reason, Refusal};
+use crate::route::{Consistency, Moment, Reason};
 use crate::session::{Explained, Outcome, Session, Standing};
 use crate::sql::{Facts, Hold, Structure, TableUse, Tables, Verdict};
 use crate::topology::{ServerId, Topology};
@@ -66,11 +66,7 @@ fn outcome_fields(outcome: &Outcome, topology: &Topology) -> Vec<(&'static str, 
             ("hints", json!({"obeyed": hinted.obeyed, "ignored": hinted.ignored, "unknown": hinted.unknown})),
         ],
         Outcome::Waits(refusal) => {
-            let why = match refusal {
-                Refusal::NoPrimary(why) => why.clone(),
-                Refusal::Conflict(servers) => format!("several servers are writable: {}", servers.join(", ")),
-            };
-            vec![("outcome", "waits for a primary".into()), ("why", why.into())]
+            vec![("outcome", "waits for a primary".into()), ("why", refusal.to_string().into())]
         }
         Outcome::Fails(err) => vec![
             ("outcome", "fails".into()),
@@ -85,7 +81,7 @@ fn standing(standing: &Standing<'_>, moment: &Moment<'_>) -> Value {
     let topology = moment.topology;
     let server = |id: Option<ServerId>| id.map(|id| address(id, topology));
     // What a read of the session must see; what `global` needs besides is everybody's.
-    let everybody = (standing.consistency == Consistency::Global).then(|| (moment.acknowledged)());
+    let everybody = (standing.consistency == Consistency::Global).then(|| moment.positions.acknowledged());
     json!({
         "user": standing.user,
         "schema": standing.schema.map(String::from_utf8_lossy),
@@ -94,7 +90,7 @@ fn standing(standing: &Standing<'_>, moment: &Moment<'_>) -> Value {
         "pins": standing.pins,
         "consistency": standing.consistency.as_str(),
         "must_see": standing.must_see.map(ToString::to_string),
-        "must_see_of_all": everybody.and_then(|all| all.position().map(|position| position.to_string())),
+        "must_see_of_all": everybody.and_then(|all| all.position.map(|position| position.to_string())),
         "untracked": standing.untracked.map(Reason::as_str),
         "replica": server(standing.replica),
         "last_server": server(standing.last),

@@ -58,7 +58,7 @@ impl Driver {
         step: (Prelude, Vec<u8>),
     ) -> Outcome<Result<(Next, bool), Refusal>> {
         let batch = if server == run.route.server {
-            self.session.batch(run, step, &self.topology.load())
+            self.session.batch(run, step)
         } else {
             Batch { commands: vec![step], statement_follows: false }
         };
@@ -82,9 +82,6 @@ impl Driver {
                 let mut next = Next::Continue;
                 for ((what, _), answer) in batch.commands.into_iter().zip(answers) {
                     let one = self.session.injected(run, server, what, answer);
-                    if what == Prelude::Wait {
-                        self.shared.metrics.waited(one == Next::Continue);
-                    }
                     next = if next == Next::Continue { one } else { next };
                 }
                 if follows && next != Next::Continue {

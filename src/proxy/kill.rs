@@ -62,7 +62,9 @@ pub(super) async fn kill(driver: &mut Driver, kill: Kill, command: Option<Comman
             return answer(driver, Err(failure)).await;
         }
     }
-    if !kill.query_only {
+    if kill.query_only {
+        victim.interrupt();
+    } else {
         victim.end();
     }
     answer(driver, Ok(())).await

@@ -1,6 +1,7 @@
 //! A client from its first byte to its first command: greeting, authentication, and a first look at its schema.
 
 use super::Shared;
+use super::acknowledgements::Known;
 use super::backends::Early;
 use super::client::{Driver, End};
 use super::inject::{OWN_COMMAND_DEADLINE, inject};
@@ -256,7 +257,7 @@ impl Driver {
             let (topology, config) = (self.topology.load(), self.shared.live.load());
             let load = |server| self.shared.load(server);
             let policy = &config.routing.policy;
-            let acknowledged = || self.shared.acknowledgements.so_far(&topology);
+            let positions = Known { shared: &self.shared, topology: &topology };
             let moment = Moment {
                 structure: None,
                 verdicts: self.shared.structures.verdicts(),
@@ -265,7 +266,7 @@ impl Driver {
                 now,
                 roll,
                 load: &load,
-                acknowledged: &acknowledged,
+                positions: &positions,
             };
             self.session.login_route(&moment)
         };

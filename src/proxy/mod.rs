@@ -17,6 +17,7 @@ mod link;
 mod listener;
 mod login;
 mod parser;
+mod positions;
 mod relay;
 mod structures;
 mod tunnel;

@@ -1,11 +1,11 @@
 //! Which of several replicas: the one that the session has, while it is fit and not much busier than another; else the
 //! better of two, drawn by weight. One that is known to have what the read must see comes before one that must be waited
-//! for, and one that is further behind than a wait may last is not waited for.
+//! for, and one that is further behind than a wait may last, or did not come as far as an earlier read needed, is not waited for.
 //!
 //! Two draws and a look at both keep the busiest server far less busy than one draw does (Mitzenmacher, "The power of two
 //! choices in randomized load balancing", 2001), and no draw needs to know what all servers have to do.
 
-use super::{Load, Moment, SessionView};
+use super::{Load, Moment, Obstacle, SessionView};
 use crate::topology::{Role, Server, ServerId};
 use std::time::Duration;
 
@@ -129,14 +129,19 @@ impl<'m, 't> Candidates<'m, 't> {
     /// Whether it is known to have what the read must see.
     fn has(&self, server: &Server) -> bool {
         let needs = self.view.needs;
-        let proven = || self.view.proven.filter(|(id, _)| *id == server.id).map(|(_, position)| position);
-        needs.met_by(server.gtid_executed.as_deref()) || proven().is_some_and(|position| needs.met_by(Some(position)))
+        needs.met_by(server.gtid_executed.as_deref()) || self.moment.positions.has(server.id, needs)
     }
 
     /// Whether it can be expected to get there within the wait. Without a primary there is nobody else to ask.
     fn is_near(&self, server: &Server) -> bool {
         let wait = self.moment.policy.gtid_wait.as_millis();
-        self.moment.topology.primary().is_none() || server.lag_ms.is_none_or(|lag| u128::from(lag) <= wait)
+        let expected = || match self.moment.positions.obstacle(server.id) {
+            None => true,
+            Some(Obstacle::Missing(position)) => !self.view.needs.include(&position),
+            Some(Obstacle::Unwatched) => false,
+        };
+        let near = || server.lag_ms.is_none_or(|lag| u128::from(lag) <= wait) && expected();
+        self.moment.topology.primary().is_none() || near()
     }
 
     /// Two different ones that fit, each with the probability of its weight; of these the one with less to do for its weight.
@@ -236,7 +241,6 @@ mod tests {
             replica,
             needs,
             capabilities: 0,
-            proven: None,
             demand: crate::route::Demand::default(),
             demanded_by: crate::route::Reason::Hint,
         }
@@ -262,7 +266,7 @@ mod tests {
                 now,
                 roll,
                 load: &load,
-                acknowledged: &Frontier::default,
+                positions: &Frontier::default(),
             };
             match choose_replica(&view(replica, &Needs::default()), &moment) {
                 Choice::Has(server) if server.id == A => shares[0] += 1,
@@ -346,7 +350,7 @@ mod tests {
 
     fn chosen(topology: &Topology, replica: Option<ServerId>, own: &Frontier) -> String {
         let policy = Policy { gtid_wait: Duration::from_millis(100), ..Policy::default() };
-        let (load, acknowledged) = (|_| Load::default(), &Frontier::default);
+        let (load, positions) = (|_| Load::default(), &Frontier::default());
         let moment = Moment {
             structure: None,
             verdicts: &crate::sql::Verdicts::small(),
@@ -355,7 +359,7 @@ mod tests {
             now: Instant::now(),
             roll: 7,
             load: &load,
-            acknowledged,
+            positions,
         };
         let needs = Needs::of(Consistency::Session, own, &moment);
         match choose_replica(&view(replica, &needs), &moment) {

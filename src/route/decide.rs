@@ -136,7 +136,6 @@ mod tests {
             replica: None,
             needs: &needs,
             capabilities: 0b10,
-            proven: None,
             demand,
             demanded_by: Reason::Hint,
         };
@@ -148,7 +147,7 @@ mod tests {
         };
         let facts = crate::sql::classify(b"SELECT 1", lexis);
         let (policy, load) = (Policy::default(), |_| Load::default());
-        let acknowledged = &Frontier::default;
+        let positions = &Frontier::default();
         let moment = Moment {
             structure: None,
             verdicts: &crate::sql::Verdicts::small(),
@@ -157,7 +156,7 @@ mod tests {
             now: Instant::now(),
             roll: 0,
             load: &load,
-            acknowledged,
+            positions,
         };
         let route = decide(&facts, &view, &moment).unwrap();
         (route.server.0, route.reason.as_str())

@@ -9,8 +9,9 @@
 //! acknowledged ─► newer ──(settle, later)──► older ──(a look that began after that)──► settled
 //! ```
 
-use super::{Moment, Reason};
+use super::{Moment, MustSee, Reason};
 use crate::topology::{GtidSet, Topology};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -91,6 +92,7 @@ impl Frontier {
             && self.looked != Some(looked)
         {
             self.looked = Some(looked);
+            let executed = &*executed;
             let older = self.older_by.is_some_and(|by| looked >= by);
             if older || self.settled.as_ref().is_some_and(|settled| !executed.covers(settled)) {
                 self.take_over(executed, older);
@@ -131,6 +133,11 @@ impl Frontier {
     pub fn untracked(&self) -> Option<Reason> {
         self.older.untracked.or(self.newer.untracked)
     }
+
+    /// Both.
+    pub fn must_see(&self) -> MustSee {
+        MustSee { position: self.all.clone(), untracked: self.untracked() }
+    }
 }
 
 fn merge(into: &mut Option<GtidSet>, position: &GtidSet) {
@@ -140,10 +147,14 @@ fn merge(into: &mut Option<GtidSet>, position: &GtidSet) {
     }
 }
 
-/// The beginning of the last look at the primary, and what it had then.
-fn look(topology: &Topology) -> Option<(Instant, &GtidSet)> {
+/// The beginning of the last look at the primary, and what it had then, or was committing: a replica may have shown that already.
+pub fn look(topology: &Topology) -> Option<(Instant, Cow<'_, GtidSet>)> {
     let primary = topology.primary()?;
-    Some((primary.looked?, primary.gtid_executed.as_deref()?))
+    let (looked, executed) = (primary.looked?, primary.gtid_executed.as_deref()?);
+    let Some(committing) = primary.gtid_committing.as_deref() else { return Some((looked, Cow::Borrowed(executed))) };
+    let mut all = executed.clone();
+    all.merge(committing);
+    Some((looked, Cow::Owned(all)))
 }
 
 /// What one read must see.
@@ -160,13 +171,13 @@ impl Needs {
             Consistency::Eventual => Self::default(),
             Consistency::Session => Self { parts: [own.position().cloned(), None, None], untracked: own.untracked() },
             Consistency::Global => {
-                let everybody = (moment.acknowledged)();
+                let everybody = moment.positions.acknowledged();
                 let primary = moment.topology.primary();
                 let executed = primary.and_then(|primary| primary.gtid_executed.clone());
                 // Without GTIDs nothing tells what a replica lacks.
                 let blind = (primary.is_some() && executed.is_none()).then_some(Reason::WriteUntracked);
-                let untracked = own.untracked().or(everybody.untracked()).or(blind);
-                Self { parts: [own.position().cloned(), everybody.position().cloned(), executed], untracked }
+                let untracked = own.untracked().or(everybody.untracked).or(blind);
+                Self { parts: [own.position().cloned(), everybody.position, executed], untracked }
             }
         }
     }
@@ -179,6 +190,11 @@ impl Needs {
     /// Whether all of it is in `executed`.
     pub fn met_by(&self, executed: Option<&GtidSet>) -> bool {
         self.parts.iter().flatten().all(|part| executed.is_some_and(|executed| executed.covers(part)))
+    }
+
+    /// Whether this is among what must be seen.
+    pub fn include(&self, position: &GtidSet) -> bool {
+        self.parts.iter().flatten().any(|part| part.covers(position))
     }
 
     /// All of it in one.
@@ -250,6 +266,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_primary_is_still_committing_is_not_forgotten() {
+        let (mut frontier, start) = (Frontier::default(), Instant::now());
+        frontier.note(&uuid("1-7"));
+        let waits = |looked, committing: &str| {
+            let mut topology = topology(looked, &format!("{UUID}:1-6"));
+            Arc::make_mut(&mut topology.servers[0]).gtid_committing = Some(Arc::new(set(committing)));
+            topology
+        };
+        frontier.settle(&waits(start, &format!("{UUID}:7")), start + second(1));
+        frontier.settle(&waits(start + second(2), &format!("{UUID}:7")), start + second(3));
+        assert_eq!(shown(&frontier), uuid("1-7").to_string());
+        frontier.settle(&waits(start + second(4), ""), start + second(5));
+        assert_eq!(shown(&frontier), uuid("1-6").to_string());
+    }
+
+    #[test]
     fn what_was_settled_is_forgotten_too_when_it_is_gone() {
         let (mut frontier, start) = (Frontier::default(), Instant::now());
         frontier.note(&uuid("7"));
@@ -302,11 +334,8 @@ mod tests {
         own.note(&uuid("5"));
         let topology = topology(start, &format!("{UUID}:1-3"));
         let (policy, load) = (crate::route::Policy::default(), |_| crate::route::Load::default());
-        let everybody = || {
-            let mut everybody = Frontier::default();
-            everybody.note(&uuid("9"));
-            everybody
-        };
+        let mut everybody = Frontier::default();
+        everybody.note(&uuid("9"));
         let moment = Moment {
             structure: None,
             verdicts: &crate::sql::Verdicts::small(),
@@ -315,7 +344,7 @@ mod tests {
             now: start,
             roll: 0,
             load: &load,
-            acknowledged: &everybody,
+            positions: &everybody,
         };
         let needs = |consistency| Needs::of(consistency, &own, &moment).position().map(|position| position.to_string());
         assert_eq!(needs(Consistency::Eventual), None);

@@ -10,12 +10,14 @@ mod policy;
 mod rule;
 
 pub use decide::{decide, primary};
-pub use frontier::{Consistency, Frontier, Needs};
+pub use frontier::{Consistency, Frontier, Needs, look};
 pub use policy::{Policy, WEIGHT_USUAL};
 pub use rule::{Action, Fault, Kind, Matcher, Network, Origin, Rule, TableName, first_match, need_structure};
 
 use crate::sql::{Hold, Structure, Verdicts, Why};
 use crate::topology::{Epoch, GtidSet, ServerId, Topology};
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is so at the time of a decision, for whoever asks.
@@ -35,8 +37,53 @@ pub struct Moment<'a> {
     pub structure: Option<&'a Structure>,
     /// What the parser said of statements so far.
     pub verdicts: &'a Verdicts,
+    /// What is known of positions besides.
+    pub positions: &'a dyn Positions,
+}
+
+/// What is known of positions besides the topology.
+pub trait Positions {
     /// What this proxy has acknowledged to any client so far.
-    pub acknowledged: &'a dyn Fn() -> Frontier,
+    fn acknowledged(&self) -> MustSee;
+
+    /// Whether this server, a replica, is known to have what a read must see.
+    fn has(&self, server: ServerId, needs: &Needs) -> bool;
+
+    /// Why it is of no use to wait at this server.
+    fn obstacle(&self, server: ServerId) -> Option<Obstacle>;
+}
+
+/// Why it is of no use to wait at a server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Obstacle {
+    /// It did not reach this position within the bound of an earlier read, nor since.
+    Missing(Arc<GtidSet>),
+    /// It cannot be asked how far it is.
+    Unwatched,
+}
+
+/// What a reader must see.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MustSee {
+    /// The position.
+    pub position: Option<Arc<GtidSet>>,
+    /// Why only the primary can be read from, if that is so.
+    pub untracked: Option<Reason>,
+}
+
+/// Knows of nothing but one frontier: where a statement is explained without a session.
+impl Positions for Frontier {
+    fn acknowledged(&self) -> MustSee {
+        self.must_see()
+    }
+
+    fn has(&self, _: ServerId, _: &Needs) -> bool {
+        false
+    }
+
+    fn obstacle(&self, _: ServerId) -> Option<Obstacle> {
+        None
+    }
 }
 
 /// What a server has to do.
@@ -65,8 +112,6 @@ pub struct SessionView<'a> {
     pub needs: &'a Needs,
     /// Capability flags that a server must have greeted with.
     pub capabilities: u64,
-    /// A replica that is proven to have reached a position.
-    pub proven: Option<(ServerId, &'a GtidSet)>,
     /// What is asked of the read, and the reason for going where it asks.
     pub demand: Demand,
     /// [`Reason::Rule`] or [`Reason::Hint`].
@@ -165,6 +210,18 @@ pub enum Refusal {
     NoPrimary(String),
     /// Several servers are writable: their addresses.
     Conflict(Vec<String>),
+    /// The primary does not show yet what the session has seen; its address.
+    PrimaryBehind(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPrimary(why) => f.write_str(why),
+            Self::Conflict(servers) => write!(f, "several servers are writable: {}", servers.join(", ")),
+            Self::PrimaryBehind(server) => write!(f, "{server} does not show yet what the session has seen"),
+        }
+    }
 }
 
 impl Target {

@@ -9,6 +9,7 @@ use crate::sql::{CharsetFamily, Hold};
 use crate::topology::{Defaults, Flavor, GtidSet, ServerId, Topology};
 use crate::wire::{self, Capabilities, Command, Status};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// No version of a character set: the backend has another one than the session.
 pub(super) const OF_ANOTHER: u32 = u32::MAX;
@@ -66,6 +67,15 @@ pub enum Step {
         /// The command's payload.
         payload: Vec<u8>,
     },
+    /// Wait until that server is known to have this position, at most so long; then call [`Session::awaited`].
+    Await {
+        /// Which server.
+        server: ServerId,
+        /// The position.
+        position: Arc<GtidSet>,
+        /// How long.
+        within: Duration,
+    },
     /// Not on this replica: on the primary, for this reason.
     ToPrimary(Reason),
     /// Close the backend at this server, call [`Session::backend_closed`], and ask again.
@@ -117,10 +127,6 @@ pub enum Prelude {
     Prepare,
     /// Ask a server that the session leaves how far it is.
     Position,
-    /// Wait for what the read must see.
-    Wait,
-    /// Wait for what the primary is committing.
-    CatchUp,
 }
 
 const TRACK_MYSQL: &str = "SET session_track_gtids=OWN_GTID, session_track_schema=1, session_track_state_change=1, \
@@ -181,17 +187,18 @@ impl Session {
     /// The next step of a run.
     pub fn next_step(&self, run: &Run, topology: &Topology) -> Step {
         let server = run.route.server;
-        if let Some(step) = self.lost_step(run).or_else(|| self.leftover_step(run)).or_else(|| self.leaving_step(run)) {
+        let before = || self.lost_step(run).or_else(|| self.leftover_step(run));
+        if let Some(step) = before().or_else(|| self.leaving_step(run, topology)).or_else(|| run.await_step()) {
             return step;
         }
         let Some(backend) = self.backends.iter().find(|backend| backend.server == server) else {
             return Step::Connect;
         };
-        self.step_at(run, backend, topology)
+        self.step_at(run, backend)
     }
 
     /// The next step on the run's backend, taken as it is here.
-    pub(super) fn step_at(&self, run: &Run, backend: &Backend, topology: &Topology) -> Step {
+    pub(super) fn step_at(&self, run: &Run, backend: &Backend) -> Step {
         let server = backend.server;
         let inject = |what, payload| Step::Inject { server, what, payload };
         if backend.resets != self.state.resets {
@@ -245,11 +252,8 @@ impl Session {
         if let Some(step) = self.prepare_step(run) {
             return step;
         }
-        if let Some(text) = self.catch_up_statement(run) {
-            return inject(Prelude::CatchUp, self.query(&text));
-        }
-        if let Some(text) = self.wait_statement(run, topology) {
-            return inject(Prelude::Wait, self.query(&text));
+        if let Some(text) = self.position_of_primary(run) {
+            return inject(Prelude::Position, self.query(text));
         }
         if let Some(text) = self.next_transaction(run, backend.asked) {
             return inject(Prelude::NextTransaction, self.query(&text));
@@ -354,22 +358,6 @@ impl Session {
         Some(Step::Inject { server, what: Prelude::Prepare, payload })
     }
 
-    /// <https://dev.mysql.com/doc/refman/8.4/en/gtid-functions.html>, <https://mariadb.com/docs/server/reference/sql-functions/secondary-functions/miscellaneous-functions/master_gtid_wait>
-    fn wait_statement(&self, run: &Run, topology: &Topology) -> Option<String> {
-        let (server, awaits) = (run.route.server, run.awaits.as_ref()?);
-        let executed = topology.server(server).and_then(|server| server.gtid_executed.as_deref());
-        let proven = self.state.proven.as_ref().filter(|(proven, _)| *proven == server).map(|(_, position)| position);
-        let reached = executed.into_iter().chain(proven).any(|position| position.covers(awaits));
-        if run.route.target == Target::Primary || reached {
-            return None;
-        }
-        let seconds = run.wait_max.as_secs_f64();
-        Some(match awaits {
-            GtidSet::MySql(set) => format!("SELECT WAIT_FOR_EXECUTED_GTID_SET(_ascii'{set}', {seconds:.3})"),
-            GtidSet::MariaDb(position) => format!("SELECT MASTER_GTID_WAIT(_ascii'{position}', {seconds:.3})"),
-        })
-    }
-
     /// An injected command was answered.
     pub fn injected(&mut self, run: &mut Run, at: ServerId, what: Prelude, answer: Answer) -> Next {
         if what == Prelude::Position {
@@ -381,12 +369,11 @@ impl Session {
                 if was_ended(err.code) {
                     return Next::Fail(Failure::Server(err));
                 }
-                let of_statement = matches!(what, Prelude::Under | Prelude::Prepare | Prelude::Wait);
+                let of_statement = matches!(what, Prelude::Under | Prelude::Prepare);
                 return Next::Refused { err, of_session: !of_statement };
             }
             (Prelude::LearnVariables, Answer::Err(_)) if !primary => return self.not_carried(),
             (Prelude::Settle, _) => self.brought_at(at, run, what),
-            (Prelude::CatchUp, _) => run.in_flight = false,
             (_, Answer::Err(err)) => return Next::Fail(Failure::Server(err)),
             (Prelude::Begin, _) => run.begin_first = None,
             (Prelude::LearnVariables, Answer::Row(row)) => {
@@ -402,10 +389,6 @@ impl Session {
                 None => return Next::Lost("character_set"),
             },
             (Prelude::Prepare, Answer::Prepared(ok)) => self.prepared_again(run, at, ok),
-            (Prelude::Wait, Answer::Row(row)) if row.first() == Some(&Some(b"0".to_vec())) => {
-                self.state.proven = run.awaits.take().map(|position| (at, position));
-            }
-            (Prelude::Wait, _) => return Next::ToPrimary(Reason::ReplicaBehind),
             (Prelude::LearnCharset | Prelude::LearnVariables | Prelude::Prepare | Prelude::Position, _) => {
                 return Next::Lost("answer of another kind");
             }

@@ -5,7 +5,6 @@ use super::backend::{Backend, Prelude, Step};
 use super::{Run, Session};
 use crate::route::Target;
 use crate::sql::Effect;
-use crate::topology::Topology;
 use crate::wire::{Command, Status};
 
 /// What is sent to the run's server at once.
@@ -20,17 +19,16 @@ pub struct Batch {
 impl Session {
     /// All that can be sent to the server of an [`Step::Inject`], its own command first. What depends on an answer waits for
     /// another step: the id of a statement that is prepared, values that were asked for.
-    pub fn batch(&self, run: &Run, step: (Prelude, Vec<u8>), topology: &Topology) -> Batch {
+    pub fn batch(&self, run: &Run, step: (Prelude, Vec<u8>)) -> Batch {
         let mut batch = Batch { commands: vec![step], statement_follows: false };
         let Some(mut backend) = self.backends.iter().find(|backend| backend.server == run.route.server).cloned() else {
             return batch;
         };
-        let mut later = run.clone();
         while let Some((what, _)) = batch.commands.last() {
-            if !self.assume(&mut backend, &mut later, *what) {
+            if !self.assume(&mut backend, run, *what) {
                 return batch;
             }
-            match self.step_at(&later, &backend, topology) {
+            match self.step_at(run, &backend) {
                 Step::Inject { server, what, payload } if server == backend.server => {
                     batch.commands.push((what, payload))
                 }
@@ -45,10 +43,8 @@ impl Session {
     }
 
     /// How far a backend is once the command has succeeded; `false` if its answer says more than that it has.
-    fn assume(&self, backend: &mut Backend, run: &mut Run, what: Prelude) -> bool {
+    fn assume(&self, backend: &mut Backend, run: &Run, what: Prelude) -> bool {
         match what {
-            Prelude::Wait => run.awaits = None,
-            Prelude::CatchUp => run.in_flight = false,
             Prelude::Prepare
             | Prelude::Settle
             | Prelude::Begin
@@ -90,24 +86,17 @@ impl Session {
             Prelude::NextTransaction => backend.asked = state.transactions.asked(),
             Prelude::Settle => backend.leftover = None,
             Prelude::Under => self.brought_under(backend, run),
-            Prelude::LearnCharset
-            | Prelude::LearnVariables
-            | Prelude::Prepare
-            | Prelude::Begin
-            | Prelude::Position
-            | Prelude::CatchUp
-            | Prelude::Wait => {}
+            Prelude::LearnCharset | Prelude::LearnVariables | Prelude::Prepare | Prelude::Begin | Prelude::Position => {
+            }
         }
     }
 }
 
-/// A plain read on a replica changes nothing, so that its answer can be thrown away, and it can be run elsewhere. On the primary it
-/// may follow what it is run after whatever the answer. A read that could write must know first that it cannot. Whatever else is run must know first that the backend has the session's
-/// state.
+/// A plain read on a replica changes nothing, so that its answer can be thrown away, and it can be run elsewhere. A read that could
+/// write must know first that it cannot. Whatever else is run must know first that the backend has the session's state.
 fn may_follow(run: &Run, commands: &[(Prelude, Vec<u8>)]) -> bool {
     let read = run.facts.is_some_and(|facts| facts.effect == Effect::Read);
     let executed = matches!(run.command, Command::Query | Command::StmtExecute);
-    let whatever = commands.iter().all(|(what, _)| *what == Prelude::CatchUp);
     let guards = commands.iter().any(|(what, _)| *what == Prelude::ReadOnly);
-    run.repeatable && read && executed && !guards && (run.route.target == Target::Replica || whatever)
+    run.repeatable && read && executed && !guards && run.route.target == Target::Replica
 }

@@ -2,17 +2,18 @@
 //! have.
 //!
 //! ```text
-//!  replica, or primary ──► replica   the one that is left is asked how far it is, and the next is waited for
-//!  replica             ──► primary   MySQL: it finishes what it was committing first
+//!  replica, or primary ──► replica   the server that is left is asked for its position, and the next one is waited for
+//!  replica             ──► primary   the same; the primary must have finished what it was committing of it
 //! ```
-//! How far a server says that it is, is not all that it may have shown: a transaction can be seen before `gtid_executed` has it,
-//! and a replica shows what its primary, waiting for acknowledgements, does not show yet. So what is in flight counts, too.
+//! A server's position is not all that it may have shown: a transaction can be seen before `gtid_executed` has it, and a replica shows
+//! what its primary, waiting for acknowledgements, does not show yet. So what is being committed counts, too.
 
 use super::backend::{Prelude, Step};
 use super::{Answer, Decided, Next, Run, Session};
 use crate::route::{Consistency, Moment, Needs, Reason, Refusal, Route, Target};
 use crate::sql::{Effect, Facts};
 use crate::topology::{Flavor, GtidSet, Health, ServerId, Topology};
+use std::sync::Arc;
 
 /// What a MySQL server is committing or applying: <https://dev.mysql.com/doc/refman/8.4/en/replication-options-gtids.html>. It tells
 /// `UUID:7#19:5#18UUID:3#20`, each number with its thread's, and nothing between one source and the next (9.7).
@@ -60,7 +61,7 @@ impl Session {
         needs: &Needs,
         moment: &Moment<'_>,
     ) -> Result<Decided, Refusal> {
-        (self.state.replica, self.state.read_at) = (None, None);
+        self.state.replica = None;
         let tracked = moment.topology.server(left).is_some_and(|server| server.gtid_executed.is_some());
         match crate::route::primary(moment.topology, Reason::ReplicaLost) {
             Ok(primary) if tracked => {
@@ -82,42 +83,72 @@ impl Session {
     }
 
     /// Asks the server that is left.
-    pub(super) fn leaving_step(&self, run: &Run) -> Option<Step> {
-        let server = run.leaving.filter(|_| run.route.target == Target::Replica)?;
-        if !self.backends.iter().any(|backend| backend.server == server) {
-            return Some(Step::ToPrimary(Reason::ReplicaLost));
+    pub(super) fn leaving_step(&self, run: &Run, topology: &Topology) -> Option<Step> {
+        let server = run.leaving?;
+        let connected = self.backends.iter().any(|backend| backend.server == server);
+        match run.route.target {
+            Target::Replica if !connected => return Some(Step::ToPrimary(Reason::ReplicaLost)),
+            // The primary is asked in its place: it has logged all that a replica has shown.
+            Target::Primary if !self.can_be_asked(server, topology) => return None,
+            Target::Replica | Target::Primary => {}
         }
-        let text = match self.flavor {
+        Some(Step::Inject { server, what: Prelude::Position, payload: self.query(self.shown_statement()) })
+    }
+
+    fn shown_statement(&self) -> &'static str {
+        match self.flavor {
             Flavor::MySql => SHOWN_MYSQL,
             Flavor::MariaDb => SHOWN_MARIADB,
-        };
-        Some(Step::Inject { server, what: Prelude::Position, payload: self.query(text) })
+        }
     }
 
-    /// Lets the primary finish what it is committing, for a replica may have shown it: it waits for acknowledgements only when
-    /// the replica has it. MariaDB has nothing to wait with.
-    pub(super) fn catch_up_statement(&self, run: &Run) -> Option<String> {
-        let here = run.in_flight && run.route.target == Target::Primary && self.flavor == Flavor::MySql;
-        let seconds = run.wait_max.as_secs_f64();
-        here.then(|| format!("SELECT WAIT_FOR_EXECUTED_GTID_SET({}, {seconds:.3})", in_flight!()))
+    /// Asks the primary for all that it has logged, where a server is left that cannot be asked.
+    pub(super) fn position_of_primary(&self, run: &Run) -> Option<&'static str> {
+        let due = run.leaving.is_some() && run.route.target == Target::Primary;
+        due.then(|| self.shown_statement())
     }
 
-    /// Where the server that was left is: the next one must have that, too.
+    /// What the server that was left may have shown: the next one must have that, too.
     pub(super) fn left_at(&mut self, run: &mut Run, answer: &Answer) -> Next {
         run.leaving = None;
         let text = match answer {
             Answer::Row(row) => row.first().and_then(Option::as_deref).and_then(|text| std::str::from_utf8(text).ok()),
             _ => None,
         };
-        let Some(position) = text.and_then(|text| GtidSet::parse(self.flavor, text).ok()) else {
-            self.state.frontier.note_untracked(Reason::ReplicaLost);
-            return Next::ToPrimary(Reason::ReplicaLost);
-        };
-        if !position.is_empty() {
-            self.state.frontier.note(&position);
-            merge(&mut run.awaits, position);
+        match text.and_then(|text| GtidSet::parse(self.flavor, text).ok()) {
+            Some(position) if position.is_empty() => {}
+            Some(position) => {
+                self.state.frontier.note(&position);
+                match run.route.target {
+                    Target::Replica => merge(&mut run.awaits, position),
+                    Target::Primary => merge(&mut run.seen, position),
+                }
+            }
+            None => {
+                self.state.frontier.note_untracked(Reason::ReplicaLost);
+                if run.route.target == Target::Replica {
+                    return Next::ToPrimary(Reason::ReplicaLost);
+                }
+            }
         }
         Next::Continue
+    }
+
+    /// The wait that a [`Step::Await`] asked for is over.
+    ///
+    /// # Errors
+    /// When the primary did not come to show what the session has seen.
+    pub fn awaited(&self, run: &mut Run, reached: bool, topology: &Topology) -> Result<Next, Refusal> {
+        match (run.route.target, reached) {
+            (Target::Replica, true) => run.awaits = None,
+            (Target::Primary, true) => run.seen = None,
+            (Target::Replica, false) => return Ok(Next::ToPrimary(Reason::ReplicaBehind)),
+            (Target::Primary, false) => {
+                let address = topology.server(run.route.server).map(|server| server.address.to_string());
+                return Err(Refusal::PrimaryBehind(address.unwrap_or_default()));
+            }
+        }
+        Ok(Next::Continue)
     }
 
     /// The run's answer is over: what it showed, later reads must not fall behind.
@@ -139,5 +170,16 @@ fn merge(into: &mut Option<GtidSet>, position: GtidSet) {
     match into {
         Some(held) => held.merge(&position),
         None => *into = Some(position),
+    }
+}
+
+impl Run {
+    /// Waits for the server to have what the read must see.
+    pub(super) fn await_step(&self) -> Option<Step> {
+        let position = match self.route.target {
+            Target::Replica => self.awaits.clone(),
+            Target::Primary => self.seen.clone(),
+        }?;
+        Some(Step::Await { server: self.route.server, position: Arc::new(position), within: self.wait_max })
     }
 }

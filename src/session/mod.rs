@@ -166,7 +166,6 @@ impl Session {
             read_at: None,
             transactions: Transactions::default(),
             frontier: Frontier::default(),
-            proven: None,
             unreported: false,
             refused: None,
             consistency: None,
@@ -284,7 +283,6 @@ impl Session {
             replica: self.state.replica,
             needs: &needs,
             capabilities: self.relied_on().0,
-            proven: self.state.proven.as_ref().map(|(server, position)| (*server, position)),
             demand,
             demanded_by,
         };
@@ -349,8 +347,6 @@ impl Session {
     pub fn backend_closed(&mut self, server: ServerId) -> Result<(), &'static str> {
         self.backends.retain(|backend| backend.server != server);
         self.values_lost(server);
-        // It may come back as another server, or with less than it had.
-        self.state.proven.take_if(|(proven, _)| *proven == server);
         let cursor = self.statements.backend_closed(server);
         let told_later = self.state.pins.is_empty() && self.lost_on_replica(server);
         let charset = self.state.charset.home == Some(server) && self.state.charset.known.is_none();

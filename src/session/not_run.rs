@@ -73,8 +73,10 @@ impl Session {
     /// When there is no primary.
     pub fn move_to_primary(&self, run: &mut Run, reason: Reason, topology: &Topology) -> Result<(), Refusal> {
         run.route = crate::route::primary(topology, reason)?;
-        // The primary may still be committing what the replica has shown.
-        run.in_flight |= run.shows && self.state.read_at.is_some_and(|server| server != run.route.server);
+        // The primary must not be behind what the session has read.
+        if run.shows {
+            run.leaving = self.state.read_at.filter(|left| *left != run.route.server);
+        }
         (run.saw_eof, run.saw_error, run.saw_cursor) = (false, false, false);
         Ok(())
     }

@@ -93,14 +93,14 @@ pub struct Run {
     pub(super) ruled: Demand,
     /// What its hints ask for.
     pub(super) asked: Asked,
-    /// What the replica must have before the command runs there, ...
+    /// What the replica must have before the command runs there.
     pub(super) awaits: Option<GtidSet>,
-    /// ... and how long it may take to get it.
+    /// What the session has seen elsewhere: the primary, too, must show it.
+    pub(super) seen: Option<GtidSet>,
+    /// How long it may take to get there.
     pub(super) wait_max: Duration,
     /// The server that answered the session's last read: to be asked first how far it is.
     pub(super) leaving: Option<ServerId>,
-    /// The primary may still be committing what that server has shown.
-    pub(super) in_flight: bool,
     /// Later reads must not be behind this one.
     pub(super) shows: bool,
     pub(super) facts: Option<Facts>,
@@ -267,7 +267,10 @@ impl Session {
                 run.route = route;
                 run.hinted = run.asked.fate(&route, facts.effect == Effect::Read);
                 (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
-                run.in_flight = leaving.is_some() || run.begin_first.is_some();
+                if run.begin_first.is_some() {
+                    // The transaction began on a replica, which may have shown what the primary does not show yet.
+                    run.leaving = run.leaving.or(self.state.read_at).filter(|left| *left != run.route.server);
+                }
                 run.shows = shows && run.command != Command::StmtPrepare;
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
@@ -438,9 +441,9 @@ impl Run {
             ruled: Demand::default(),
             asked: Asked::default(),
             awaits: None,
+            seen: None,
             wait_max: Duration::ZERO,
             leaving: None,
-            in_flight: false,
             shows: false,
             facts: None,
             pending: None,

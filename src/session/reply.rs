@@ -22,6 +22,13 @@ pub enum Failure {
         /// What was seen.
         why: String,
     },
+    /// The primary did not come to show what the session has seen on a replica.
+    WouldGoBack {
+        /// The primary's address.
+        server: String,
+        /// How long the read waited.
+        waited: Duration,
+    },
     /// Nobody takes writes, and as many statements wait for that to change as may.
     HeldTooMany {
         /// Configured name.
@@ -160,6 +167,7 @@ impl Failure {
             | Self::ConnectionKilled(_) => Fault::Client,
             Self::Server(_)
             | Self::NoPrimary { .. }
+            | Self::WouldGoBack { .. }
             | Self::HeldTooMany { .. }
             | Self::Conflict { .. }
             | Self::OutcomeUnknown { .. }
@@ -183,6 +191,8 @@ impl Failure {
             Self::Server(err) => (err.code, b"HY000"),
             // ER_READ_ONLY_MODE: what a server says that takes no writes now.
             Self::NoPrimary { .. } | Self::HeldTooMany { .. } | Self::Conflict { .. } => (1836, b"HY000"),
+            // ER_LOCK_WAIT_TIMEOUT: it waited, nothing ran and nothing was rolled back; applications try the statement again.
+            Self::WouldGoBack { .. } => (1205, b"HY000"),
             // ER_NET_READ_ERROR, of the class "connection exception". Not CR_SERVER_LOST (2013), which client libraries say of
             // themselves: MariaDB Connector/C takes such a number from a server for a malformed packet, and drops the text.
             Self::OutcomeUnknown { .. }
@@ -223,6 +233,11 @@ impl Failure {
             Self::NoPrimary { cluster, waited, why } => {
                 format!("dbproxy: cluster {cluster} has had no primary for {:.1} s: {why}", waited.as_secs_f64())
             }
+            Self::WouldGoBack { server, waited } => format!(
+                "dbproxy: lock wait timeout exceeded: for {:.1} s {server} has not shown what this session has read from a replica; it waits \
+                 for replicas to acknowledge it; try again",
+                waited.as_secs_f64()
+            ),
             Self::HeldTooMany { cluster, key, limit, why } => format!(
                 "dbproxy: cluster {cluster} has no primary ({why}), and no more statements may wait for one: {key} is {limit}"
             ),

@@ -7,7 +7,7 @@ use super::transaction::Transactions;
 use super::variables::Variables;
 use crate::route::{Consistency, Frontier};
 use crate::sql::CharsetFamily;
-use crate::topology::{GtidSet, ServerId};
+use crate::topology::ServerId;
 use crate::wire::Status;
 
 /// The state that follows a session, and the state that binds it.
@@ -49,8 +49,6 @@ pub(super) struct State {
     pub(super) read_at: Option<ServerId>,
     /// What it must see: its own writes, and what it saw on a replica that it left.
     pub(super) frontier: Frontier,
-    /// A replica that has proven to have reached a position.
-    pub(super) proven: Option<(ServerId, GtidSet)>,
     /// The open transaction wrote, and its end will not tell the position.
     pub(super) unreported: bool,
     /// What a replica refused last of what the session has.

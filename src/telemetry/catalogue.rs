@@ -101,7 +101,17 @@ pub(super) const PINS: Metric = counter(
 pub(super) const WAITS: Metric = counter(
     "dbproxy_route_waits_total",
     &["outcome"],
-    "Reads that waited on a replica for what they must see: reached, or given up and sent to the primary.",
+    "Reads that waited for a replica to have what they must see: reached, or given up and sent to the primary.",
+);
+pub(super) const POSITIONS: Metric = counter(
+    "dbproxy_route_position_questions_total",
+    &["server", "outcome"],
+    "Questions for the server's position on behalf of all reads that wait for it: reached (reads went on), not_yet, failed (no answer).",
+);
+pub(super) const WATCHED: Metric = gauge(
+    "dbproxy_conn_position_watchers",
+    &["server"],
+    "1 while the connection stands on which the server's position is asked for (program_name dbproxy-positions), else 0.",
 );
 pub(super) const REFUSALS: Metric = counter(
     "dbproxy_route_replica_refusals_total",
@@ -169,6 +179,8 @@ pub const METRICS: &[Metric] = &[
     PARSER,
     PINS,
     WAITS,
+    POSITIONS,
+    WATCHED,
     REFUSALS,
     CONNECTIONS,
     OPENED,

@@ -55,6 +55,19 @@ pub struct Metrics {
 pub struct ServerMetrics {
     opened: Counter,
     errors: Box<[Counter]>,
+    positions: [Counter; 3],
+    watched: Gauge,
+}
+
+/// What came of a question about a server's position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PositionAsked {
+    /// Reads go on.
+    Reached,
+    /// Nothing that is waited for is reached.
+    NotYet,
+    /// No answer.
+    Failed,
 }
 
 /// Series that are only set when somebody looks.
@@ -294,16 +307,33 @@ impl ServerMetrics {
         Self {
             opened: series.counter(&m::OPENED, &[server]),
             errors: Fault::WORDS.iter().map(|fault| series.counter(&m::ERRORS, &[server, fault])).collect(),
+            positions: ["reached", "not_yet", "failed"].map(|word| series.counter(&m::POSITIONS, &[server, word])),
+            watched: series.gauge(&m::WATCHED, &[server]),
         }
     }
 
     fn nowhere() -> Self {
-        Self { opened: Counter::noop(), errors: Fault::WORDS.iter().map(|_| Counter::noop()).collect() }
+        Self {
+            opened: Counter::noop(),
+            errors: Fault::WORDS.iter().map(|_| Counter::noop()).collect(),
+            positions: [(); 3].map(|()| Counter::noop()),
+            watched: Gauge::noop(),
+        }
     }
 
     /// A connection was opened.
     pub fn opened(&self) {
         self.opened.increment(1);
+    }
+
+    /// It was asked for its position on behalf of reads that wait: some need not wait any more, none, or it did not answer.
+    pub fn position_asked(&self, outcome: PositionAsked) {
+        self.positions[outcome as usize].increment(1);
+    }
+
+    /// Whether the connection stands on which that is asked.
+    pub fn watched(&self, stands: bool) {
+        self.watched.set(f64::from(u8::from(stands)));
     }
 
     /// A connection could not be opened, or broke.

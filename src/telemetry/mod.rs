@@ -27,7 +27,7 @@ pub use failover::{FailoverMetrics, problem_word};
 pub use labels::{Fault, LABELS, Label, Labels, Refusal, command_label};
 pub use log::{LogError, LogHandle};
 pub use meter::{BOUNDS_NS, Meter, Query};
-pub use metrics::{Metrics, ServerMetrics};
+pub use metrics::{Metrics, PositionAsked, ServerMetrics};
 pub use parser::ParserOutcome;
 pub use refusals::Refusals;
 pub use rules::RuleHits;

@@ -141,6 +141,7 @@ impl<'a> Cluster<'a> {
                 defaults: seen.defaults.clone(),
                 lag_ms: if role == Role::Replica { lag_ms(seen) } else { None },
                 gtid_executed: seen.gtid_executed.clone(),
+                gtid_committing: seen.gtid_committing.clone(),
                 ..before
             },
         }

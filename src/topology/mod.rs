@@ -107,6 +107,9 @@ pub struct Server {
     pub lag_ms: Option<u64>,
     /// Executed transactions (MySQL `gtid_executed`, MariaDB `gtid_current_pos`); `None` if GTIDs are off or unknown.
     pub gtid_executed: Option<Arc<GtidSet>>,
+    /// What it was committing then (MySQL's `gtid_owned`): in its binary log perhaps, and so on replicas, and not shown by it yet. `None`:
+    /// nothing, or not known. MariaDB's position has it already.
+    pub gtid_committing: Option<Arc<GtidSet>>,
     /// When the latest probe began that it answered: everything that it had acknowledged by then is in `gtid_executed`.
     /// `None` if never seen.
     pub looked: Option<Instant>,
@@ -133,6 +136,7 @@ impl Server {
             defaults: Arc::default(),
             lag_ms: None,
             gtid_executed: None,
+            gtid_committing: None,
             looked: None,
             returned: None,
             mark: Mark::None,

@@ -110,6 +110,8 @@ pub struct Seen {
     pub behind: Option<Behind>,
     /// Transactions that a new session there sees; `None` when GTIDs are off or unreadable.
     pub gtid_executed: Option<Arc<GtidSet>>,
+    /// Transactions that it is committing; `None`: none, or not known.
+    pub gtid_committing: Option<Arc<GtidSet>>,
     /// What new sessions there begin with.
     pub defaults: Arc<Defaults>,
 }

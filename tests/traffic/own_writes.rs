@@ -1,7 +1,8 @@
 //! Read your own writes.
 
 use super::peer::{Peer, warm};
-use super::support::{Cluster, Flavor, Options, Proxy, Server, accounts, flavors, wait_for};
+
+use super::support::{Client, Cluster, Flavor, Options, Proxy, Server, accounts, flavors, wait_for};
 use dbproxy::wire::Capabilities;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -84,6 +85,171 @@ fn a_read_that_the_replicas_cannot_answer_falls_back_within_the_bound() {
             (row[1] != "1").then_some(())
         });
     });
+}
+
+/// The replicas apply nothing for as long as this lives, and their appliers run.
+struct Stalled(#[allow(dead_code, reason = "the connections hold the locks")] Vec<Client>);
+
+impl Stalled {
+    fn new(cluster: &Cluster) -> Self {
+        let lock = |replica: &Server| {
+            let mut root = Client::connect(&replica.root_login()).expect("root");
+            root.query("FLUSH TABLES WITH READ LOCK");
+            root
+        };
+        Self(cluster.replicas().iter().map(lock).collect())
+    }
+}
+
+/// Rows of the general log of a server's that have this word.
+fn logged(server: &Server, word: &str) -> String {
+    server.value(&format!(
+        "SELECT COUNT(*) FROM mysql.general_log WHERE argument LIKE '%{word}%' AND argument NOT LIKE '%general_log%'"
+    ))
+}
+
+#[test]
+fn a_read_that_is_given_up_never_ran_on_the_replica() {
+    each(|cluster, proxy| {
+        for replica in cluster.replicas() {
+            replica.sql("SET GLOBAL log_output = 'TABLE'");
+            replica.sql("SET GLOBAL general_log = 1");
+        }
+        let stalled = Stalled::new(cluster);
+        let mut peer = Peer::through(proxy);
+        peer.ok("INSERT INTO t (n) VALUES (7)");
+        for _ in 0..3 {
+            assert_eq!(peer.row("SELECT 'given_up', @@server_id FROM t WHERE n = 7"), ["given_up", "1"]);
+        }
+        for replica in cluster.replicas() {
+            assert_eq!(logged(replica, "given_up"), "0", "{:?}", cluster.flavor);
+        }
+        assert!(metric(proxy, "dbproxy_route_waits_total", "given_up") > 0, "{:?}: it was waited for", cluster.flavor);
+        drop(stalled);
+        wait_for("a replica to be read from again", || {
+            (peer.value("SELECT @@server_id FROM t WHERE n = 7 AND 'caught_up' = 'caught_up'") != "1").then_some(())
+        });
+        let ran: u32 =
+            cluster.replicas().iter().map(|replica| logged(replica, "caught_up").parse::<u32>().unwrap()).sum();
+        assert!(ran > 0, "{:?}: the log tells", cluster.flavor);
+    });
+}
+
+#[test]
+fn by_default_a_read_sees_what_another_connection_wrote() {
+    each(|cluster, proxy| {
+        let (mut writer, mut reader) = (Peer::through(proxy), Peer::through(proxy));
+        let mut replica = 0;
+        for n in 1..=400 {
+            writer.ok(&format!("UPDATE t SET n = {n} WHERE id = 1"));
+            let row = reader.row("SELECT n, @@server_id FROM t WHERE id = 1");
+            assert_eq!(row[0], n.to_string(), "{:?}", cluster.flavor);
+            replica += u32::from(row[1] != "1");
+        }
+        eprintln!("{:?}: {replica} of 400 reads were answered by a replica", cluster.flavor);
+        assert!(replica > 200, "{:?}: {replica} of 400", cluster.flavor);
+    });
+}
+
+/// A counter of the proxy's, summed over its series that have this part.
+fn metric(proxy: &Proxy, name: &str, part: &str) -> u64 {
+    let text = proxy.http("/metrics").expect("metrics").1;
+    let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(part));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>() as u64
+}
+
+#[test]
+fn many_reads_that_wait_share_one_question() {
+    each(|cluster, proxy| {
+        let mut readers: Vec<_> = (0..40).map(|_| Peer::through(proxy)).collect();
+        readers.iter_mut().for_each(|reader| drop(reader.ok("SELECT n FROM t")));
+        for round in 0..10 {
+            let stalled = Stalled::new(cluster);
+            Peer::through(proxy).ok(&format!("UPDATE t SET n = {round}"));
+            std::thread::scope(|scope| {
+                let waits: Vec<_> =
+                    readers.iter_mut().map(|reader| scope.spawn(|| reader.value("SELECT n FROM t"))).collect();
+                std::thread::sleep(Duration::from_millis(30));
+                drop(stalled);
+                waits.into_iter().for_each(|wait| assert_eq!(wait.join().unwrap(), round.to_string()));
+            });
+        }
+        let (waited, asked) = (
+            metric(proxy, "dbproxy_route_waits_total", ""),
+            metric(proxy, "dbproxy_route_position_questions_total", ""),
+        );
+        eprintln!("{:?}: {waited} reads waited, {asked} questions", cluster.flavor);
+        assert!(waited >= 40 && asked < waited, "{:?}: {waited} reads waited, {asked} questions", cluster.flavor);
+        assert_eq!(metric(proxy, "dbproxy_route_position_questions_total", "failed"), 0);
+        let watchers = metric(proxy, "dbproxy_conn_position_watchers", "");
+        assert!(
+            (1..=2).contains(&watchers),
+            "{:?}: one connection for each replica that was waited for",
+            cluster.flavor
+        );
+    });
+}
+
+#[test]
+fn positions_are_asked_for_again_after_a_replica_was_restarted() {
+    each(|cluster, proxy| {
+        let mut peer = Peer::through(proxy);
+        assert_eq!(pairs(&mut peer, 50).0, 0);
+        cluster.replicas().iter().for_each(Server::restart);
+        cluster.replicas().iter().for_each(Server::wait_until_replicating);
+        wait_for("reads on replicas again", || {
+            let (stale, replica) = pairs(&mut peer, 20);
+            assert_eq!(stale, 0, "{:?}", cluster.flavor);
+            (replica > 0).then_some(())
+        });
+    });
+}
+
+#[test]
+fn a_wait_may_be_longer_than_commands_of_dbproxys_own() {
+    for flavor in flavors() {
+        let cluster = Cluster::start(flavor, Options::default());
+        warm(&cluster);
+        cluster.primary().sql("CREATE TABLE app.t (n INT)");
+        cluster.wait_for_replicas();
+        let proxy = Proxy::start(&cluster, "[routing]\ngtid_wait_ms = 30000\nlag_limit_ms = 0\n");
+        let stalled = Stalled::new(&cluster);
+        let mut peer = Peer::through(&proxy);
+        peer.ok("INSERT INTO t VALUES (7)");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_secs(11));
+                drop(stalled);
+            });
+            let row = peer.row("SELECT n, @@server_id FROM t");
+            assert!(row[0] == "7" && row[1] != "1", "{flavor:?}: {row:?}");
+        });
+    }
+}
+
+#[test]
+fn kill_query_ends_a_read_that_waits_for_a_replica() {
+    for flavor in flavors() {
+        let cluster = Cluster::start(flavor, Options::default());
+        warm(&cluster);
+        cluster.primary().sql("CREATE TABLE app.t (n INT)");
+        cluster.wait_for_replicas();
+        let proxy = Proxy::start(&cluster, "[routing]\ngtid_wait_ms = 30000\nlag_limit_ms = 0\n");
+        let _stalled = Stalled::new(&cluster);
+        let mut peer = Peer::through(&proxy);
+        let id = peer.value("SELECT CONNECTION_ID()");
+        peer.ok("INSERT INTO t VALUES (7)");
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(500));
+                Peer::through(&proxy).ok(&format!("KILL QUERY {id}"));
+            });
+            assert_eq!(peer.fails("SELECT n FROM t").code, 1317, "{flavor:?}");
+        });
+        assert!(began.elapsed() < Duration::from_secs(10), "{flavor:?}");
+        assert_eq!(peer.value("/* dbproxy: primary */ SELECT n FROM t"), "7", "the session goes on");
+    }
 }
 
 #[test]

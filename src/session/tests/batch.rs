@@ -11,7 +11,7 @@ fn batch(session: &mut Session, payload: &[u8], topology: &Topology) -> (ServerI
         match session.next_step(&run, topology) {
             Step::Connect => session.connected(run.route.server, AUTOCOMMIT, run.route.target == Target::Primary),
             Step::Inject { server, what, payload } => {
-                let batch = session.batch(&run, (what, payload), topology);
+                let batch = session.batch(&run, (what, payload));
                 let whats = batch.commands.iter().map(|(what, _)| *what).collect();
                 return (server, whats, batch.statement_follows);
             }
@@ -34,13 +34,6 @@ fn a_read_on_a_replica_goes_out_with_all_that_the_replica_lacks() {
     used(&mut session, &topology);
     let all = batch(&mut session, &query("SELECT 1"), &topology);
     assert_eq!(all, (REPLICA, vec![Prelude::Variables, Prelude::Schema], true));
-}
-
-#[test]
-fn the_wait_for_the_own_write_goes_with_the_read() {
-    let (mut session, behind) = (session(), topology(""));
-    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &behind);
-    assert_eq!(batch(&mut session, &query("SELECT 1"), &behind), (REPLICA, vec![Prelude::Wait], true));
 }
 
 #[test]

@@ -9,28 +9,62 @@ const ON_PRIMARY: &str = "/* dbproxy: primary */ SELECT a FROM t";
 fn the_primary_is_left_as_a_replica_is() {
     let (mut session, behind) = (session(), topology(""));
     ran(&mut session, ON_PRIMARY, AUTOCOMMIT, &[], &behind);
-    let (server, reason, injected) = ran(&mut session, READ, AUTOCOMMIT, &[], &behind);
-    assert_eq!((server, reason, injected), (REPLICA, Reason::PlainRead, vec![Prelude::Position, Prelude::Wait]));
-    assert_eq!(ran(&mut session, READ, AUTOCOMMIT, &[], &behind).2, []);
-    // Known to be there: nothing is waited for.
+    assert_eq!(read(&mut session, READ, &behind), (REPLICA, vec![Prelude::Position], vec![REPLICA]));
+    assert_eq!(read(&mut session, READ, &behind).1, []);
+    // Known to be there: nothing is waited for at the plan's time, and what the primary tells is waited for.
     let abreast = topology(WRITTEN);
     ran(&mut session, ON_PRIMARY, AUTOCOMMIT, &[], &abreast);
-    assert_eq!(ran(&mut session, READ, AUTOCOMMIT, &[], &abreast).2, [Prelude::Position]);
+    assert_eq!(read(&mut session, READ, &abreast).1, [Prelude::Position]);
 }
 
 #[test]
-fn the_primary_finishes_what_a_replica_may_have_shown_and_gets_the_read_in_the_same_write() {
+fn the_primary_must_show_what_a_replica_has_shown() {
     let (mut session, topology) = (session(), topology(WRITTEN));
     ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &[], &topology);
     ran(&mut session, READ, AUTOCOMMIT, &[], &topology);
-    let mut run = planned(&mut session, &query(ON_PRIMARY), &topology);
-    let Step::Inject { server: PRIMARY, what, payload } = session.next_step(&run, &topology) else { panic!("no step") };
-    assert_eq!(what, Prelude::CatchUp);
-    let batch = session.batch(&run, (what, payload), &topology);
-    assert!(batch.commands.len() == 1 && batch.statement_follows);
-    let failed = Answer::Err(crate::wire::ErrPacket::new(1778, *b"HY000", "no GTIDs".to_owned()));
-    assert_eq!(session.injected(&mut run, PRIMARY, Prelude::CatchUp, failed), Next::Continue);
-    assert_eq!(session.next_step(&run, &topology), Step::Go);
+    assert_eq!(read(&mut session, ON_PRIMARY, &topology), (PRIMARY, vec![Prelude::Position], vec![PRIMARY]));
+    assert_eq!(read(&mut session, ON_PRIMARY, &topology), (PRIMARY, vec![], vec![]), "the primary is left by nobody");
+}
+
+#[test]
+fn a_read_that_the_primary_would_take_back_waits_and_is_planned_again() {
+    let (mut session, topology) = (session(), topology(WRITTEN));
+    ran(&mut session, READ, AUTOCOMMIT, &[], &topology);
+    for _ in 0..2 {
+        let mut run = planned(&mut session, &query(ON_PRIMARY), &topology);
+        let Step::Inject { server: REPLICA, what: Prelude::Position, .. } = session.next_step(&run, &topology) else {
+            panic!("the replica is not asked")
+        };
+        let shown = Answer::Row(vec![Some(WRITTEN.into())]);
+        assert_eq!(session.injected(&mut run, REPLICA, Prelude::Position, shown), Next::Continue);
+        assert!(matches!(session.next_step(&run, &topology), Step::Await { server: PRIMARY, .. }));
+        let refused = session.awaited(&mut run, false, &topology);
+        assert_eq!(refused, Err(Refusal::PrimaryBehind("db0:3306".to_owned())));
+    }
+}
+
+#[test]
+fn a_read_that_a_replica_does_not_take_must_not_go_back_on_the_primary() {
+    let (mut session, topology) = (session(), topology(WRITTEN));
+    ran(&mut session, READ, AUTOCOMMIT, &[], &topology);
+    let mut run = planned(&mut session, &query(READ), &topology);
+    assert_eq!(run.route.server, REPLICA);
+    session.move_to_primary(&mut run, Reason::ReplicaBehind, &topology).expect("a primary");
+    let (injected, awaited) = stepped(&mut session, &mut run, &topology);
+    assert!(injected.contains(&Prelude::Position) && awaited == [PRIMARY], "{injected:?} {awaited:?}");
+}
+
+#[test]
+fn the_primary_is_asked_in_place_of_a_replica_that_is_lost() {
+    let (mut session, topology) = (session(), topology(WRITTEN));
+    ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &[], &topology);
+    ran(&mut session, READ, AUTOCOMMIT, &[], &topology);
+    session.backend_closed(REPLICA).expect("nothing is lost");
+    let run = planned(&mut session, &query(ON_PRIMARY), &topology);
+    assert!(matches!(
+        session.next_step(&run, &topology),
+        Step::Inject { server: PRIMARY, what: Prelude::Position, .. }
+    ));
 }
 
 #[test]

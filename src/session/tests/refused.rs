@@ -92,7 +92,8 @@ fn the_primary_first_finishes_what_the_replica_has_shown() {
     ran(&mut session, "SELECT 1", AUTOCOMMIT, &[], &topology);
     let mut run = planned(&mut session, &query("SELECT 1"), &topology);
     session.move_to_primary(&mut run, Reason::ReplicaRefused, &topology).expect("a primary");
-    assert_eq!(prepared(&mut session, &mut run, &topology), vec![Prelude::Track, Prelude::CatchUp]);
+    let (injected, awaited) = stepped(&mut session, &mut run, &topology);
+    assert_eq!((injected, awaited), (vec![Prelude::Position, Prelude::Track], vec![PRIMARY]));
 }
 
 #[test]
@@ -132,7 +133,7 @@ fn what_is_killed_while_its_replica_is_brought_there_is_killed() {
     let (mut session, topology) = (session(), topology(""));
     let mut run = planned(&mut session, &query("SELECT 1"), &topology);
     session.connected(REPLICA, AUTOCOMMIT, false);
-    for what in [Prelude::Wait, Prelude::Schema, Prelude::Charset] {
+    for what in [Prelude::Under, Prelude::Schema, Prelude::Charset] {
         let next = refuse(&mut session, &mut run, what, 1317);
         assert!(matches!(next, Next::Fail(Failure::Server(ref err)) if err.code == 1317), "{next:?}");
     }

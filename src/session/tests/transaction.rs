@@ -53,8 +53,10 @@ fn a_read_only_transaction_is_on_one_replica_throughout() {
 fn it_waits_for_the_sessions_own_write_before_it_begins() {
     let (mut session, behind) = (session(), topology(""));
     ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &behind);
-    let (server, _, injected) = ran(&mut session, BEGIN, READ_ONLY, &[], &behind);
-    assert_eq!((server, injected), (REPLICA, vec![Prelude::Track, Prelude::Wait]));
+    let payload = query(BEGIN);
+    let mut run = planned(&mut session, &payload, &behind);
+    assert_eq!(stepped(&mut session, &mut run, &behind), (vec![Prelude::Track], vec![REPLICA]));
+    answered(&mut session, &mut run, &payload, &ok(READ_ONLY, &[]));
     assert_eq!(ran(&mut session, "SELECT 1", READ_ONLY, &[], &behind).2, vec![], "once");
 }
 

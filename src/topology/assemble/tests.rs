@@ -22,6 +22,7 @@ fn seen(id: ServerId) -> Seen {
         replication: Replication::From(vec![]),
         behind: None,
         gtid_executed: None,
+        gtid_committing: None,
         defaults: Arc::default(),
     }
 }

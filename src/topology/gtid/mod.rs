@@ -101,6 +101,15 @@ impl GtidSet {
         }
     }
 
+    /// Whether a transaction of `self` is in `other` too. MariaDB: whether in a domain of `self` there is something of `other`.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::MySql(this), Self::MySql(other)) => this.overlaps(other),
+            (Self::MariaDb(this), Self::MariaDb(other)) => !this.within(other).is_empty(),
+            (Self::MySql(_), Self::MariaDb(_)) | (Self::MariaDb(_), Self::MySql(_)) => false,
+        }
+    }
+
     /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         match self {

@@ -104,6 +104,36 @@ impl MySqlGtidSet {
         })
     }
 
+    /// Whether a transaction is in both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let meets = |this: &[Interval], that: &[Interval]| {
+            this.iter().any(|one| that.iter().any(|two| one.first <= two.last && two.first <= one.last))
+        };
+        self.sources.iter().any(|(source, held)| other.sources.get(source).is_some_and(|theirs| meets(held, theirs)))
+    }
+
+    /// Reads `gtid_owned`: `UUID:7#19:5#18UUID:3#20`, each number with its thread's, and nothing between one source and the next (9.7).
+    ///
+    /// # Errors
+    /// As [`FromStr`].
+    pub fn from_owned(text: &str) -> Result<Self, GtidError> {
+        let mut plain = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(mark) = rest.find('#') {
+            plain.push_str(&rest[..mark]);
+            let thread = &rest[mark + 1..];
+            let digits = thread.bytes().take_while(u8::is_ascii_digit).count();
+            // A UUID may begin with digits, which are none of the thread's.
+            let next = (0..=digits).find(|&at| thread.get(at..).is_some_and(starts_with_uuid));
+            rest = &thread[next.unwrap_or(digits)..];
+            if next.is_some() {
+                plain.push(',');
+            }
+        }
+        plain.push_str(rest);
+        plain.parse()
+    }
+
     /// Number of transactions.
     pub fn count(&self) -> u64 {
         let sizes = self.sources.values().flatten().map(|interval| interval.last - interval.first + 1);
@@ -222,6 +252,16 @@ pub(super) fn uuid(scan: &mut Scan<'_>) -> Result<[u8; 16], GtidError> {
         }
     }
     Ok(uuid)
+}
+
+fn starts_with_uuid(text: &str) -> bool {
+    let uuid = text.as_bytes().get(..37).unwrap_or_default();
+    let is_due = |(at, byte): (usize, &u8)| match at {
+        8 | 13 | 18 | 23 => *byte == b'-',
+        36 => *byte == b':',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    !uuid.is_empty() && uuid.iter().enumerate().all(is_due)
 }
 
 const fn hex_digit(byte: u8) -> Option<u8> {

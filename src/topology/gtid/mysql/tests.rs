@@ -194,3 +194,22 @@ fn what_one_server_wrote_is_received_up_to_a_point() {
         assert_eq!(set(&other).contradicts(&set(&one)), contradicts, "{other} and {one}");
     }
 }
+
+#[test]
+fn what_is_owned_is_read_without_the_threads() {
+    let (a, b) = ("3e11fa47-71ca-11e1-9e33-c80aa9429562", "aaaaaaaa-71ca-11e1-9e33-c80aa9429562");
+    let owned = |text: &str| MySqlGtidSet::from_owned(text).unwrap().to_string();
+    assert_eq!(owned(""), "");
+    assert_eq!(owned(&format!("{a}:7#19")), format!("{a}:7"));
+    assert_eq!(owned(&format!("{a}:7#19:5#18{b}:3#20")), format!("{a}:5:7,{b}:3"));
+    assert_eq!(owned(&format!("{b}:7#19{a}:3#20")), format!("{a}:3,{b}:7"));
+    assert_eq!(owned(&format!("{b}:7#19,{a}:tag:3#20")), format!("{a}:tag:3,{b}:7"));
+}
+
+#[test]
+fn sets_overlap_that_have_a_transaction_in_common() {
+    let a = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let set = |text: &str| format!("{a}:{text}").parse::<MySqlGtidSet>().unwrap();
+    assert!(set("1-3:7").overlaps(&set("5:7-9")) && set("2").overlaps(&set("1-3")));
+    assert!(!set("1-3:7").overlaps(&set("4-6:8")) && !set("1").overlaps(&MySqlGtidSet::default()));
+}
