@@ -69,7 +69,7 @@ fn every_key_arrives() {
     assert_eq!(config.routing.lag_limit, None);
     assert_eq!(config.routing.policy.warm_up, Duration::from_secs(5));
     assert_eq!(config.routing.policy.weights[0], 50);
-    assert_eq!(config.routing.policy.consistency, crate::route::Consistency::Global);
+    assert_eq!(config.routing.policy.consistency, crate::route::Consistency::Session);
     let own: Vec<_> = config.routing.policy.consistencies.iter().map(|(user, word)| (&**user, *word)).collect();
     assert_eq!(own, [("batch", crate::route::Consistency::Eventual)]);
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });

@@ -21,9 +21,9 @@ pub enum Consistency {
     /// Whatever the replica has.
     Eventual,
     /// With the session's own writes, and not before what it has read from another replica.
-    #[default]
     Session,
     /// With every write that this proxy acknowledged before, and what the primary was last seen to have.
+    #[default]
     Global,
 }
 

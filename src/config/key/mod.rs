@@ -448,7 +448,7 @@ const FIRST: &[Key] = &[
     key(
         "routing.consistency",
         Kind::Words(CONSISTENCIES),
-        Some("session"),
+        Some("global"),
         Effect::Reload,
         "How fresh reads are: whatever the replica has; with the session's own writes; with all writes that dbproxy acknowledged before. See [routing.md](routing.md).",
     ),
