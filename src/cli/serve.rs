@@ -181,6 +181,7 @@ fn data_plane(shared: &Shared, supervisor: &mut Supervisor) -> Result<Arc<proxy:
         schemas: proxy::KnownSchemas::default(),
         structures,
         acknowledgements: proxy::Acknowledgements::default(),
+        abandoned: tokio::sync::Semaphore::new(proxy::ABANDONED_AT_ONCE),
         short_of_descriptors: AtomicBool::new(false),
     }))
 }

@@ -209,6 +209,7 @@ async fn log_in(driver: &mut Driver, server: ServerId) -> Result<(), OpenError> 
         capabilities: backend.capabilities,
         ahead: Vec::new(),
         tail: Vec::new(),
+        runs_read: false,
         _admitted: admitted,
     });
     driver.show_backends();

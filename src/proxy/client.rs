@@ -495,6 +495,9 @@ impl Driver {
     }
 
     pub(super) fn drop_backend(&mut self, server: ServerId) {
+        if let Some(backend) = self.backends.iter().find(|backend| backend.server == server) {
+            self.end_abandoned(backend);
+        }
         self.backends.retain(|backend| backend.server != server);
         self.show_backends();
     }

@@ -11,7 +11,7 @@ use crate::route::{Reason, Refusal, Target};
 use crate::session::{Edit, Failure, NotRun, Run};
 use crate::telemetry::Fault;
 use crate::topology::{ServerId, Writes};
-use crate::wire::{ErrPacket, HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
+use crate::wire::{Command, ErrPacket, HEADER_LEN, STATEMENT_ID, frame, rewrite_execute};
 use std::time::{Duration, Instant};
 
 /// A read is sent so many times again at most.
@@ -54,6 +54,9 @@ impl Driver {
         let mut edit = self.session.edit(run, payload, incoming.complete);
         if edit == Edit::NeedsWhole {
             edit = self.edit_whole(run, incoming).await?;
+        }
+        if let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == run.route.server) {
+            backend.runs_read = run.is_read() && run.command != Command::StmtPrepare;
         }
         self.write(run.route.server, edit, incoming).await
     }
@@ -147,6 +150,9 @@ impl Driver {
                 stop => break stop,
             }
         };
+        if matches!(stop, Stop::Done | Stop::NotRun(_)) {
+            relay.backend.runs_read = false;
+        }
         let (answered, next_seq, more) = (relay.answered, relay.next_seq, !relay.backend.tail.is_empty());
         match stop {
             Stop::Done => {

@@ -126,7 +126,9 @@ impl Driver {
     async fn throw_away(&mut self, run: &Run, server: ServerId) {
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else { return };
         let answer = receive_nothing(backend, run.expect);
-        if !matches!(tokio::time::timeout(THROW_AWAY_DEADLINE, answer).await, Ok(Ok(()))) {
+        if matches!(tokio::time::timeout(THROW_AWAY_DEADLINE, answer).await, Ok(Ok(()))) {
+            backend.runs_read = false;
+        } else {
             self.drop_backend(server);
             // A replica that only read has nothing that could be lost with it.
             let _ = self.session.backend_closed(server);
@@ -148,10 +150,10 @@ async fn answers(backend: &mut BackendLink, whats: &[Prelude], statement_follows
         }
         Ok(answers)
     };
-    match tokio::time::timeout(OWN_COMMAND_DEADLINE, run).await {
-        Ok(answers) => answers,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
-    }
+    let answers = tokio::time::timeout(OWN_COMMAND_DEADLINE, run).await;
+    // Those that were not waited for to the end run on.
+    backend.runs_read = statement_follows || answers.is_err();
+    answers.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
 }
 
 /// Reads an answer to its end and keeps nothing of it.

@@ -117,6 +117,7 @@ pub(super) async fn at_server(
         capabilities: backend.capabilities,
         ahead: Vec::new(),
         tail: Vec::new(),
+        runs_read: false,
         _admitted: shared.admission.connection_beyond_limit(server),
     };
     let payload = match with {

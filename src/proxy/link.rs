@@ -221,6 +221,8 @@ pub(super) struct BackendLink {
     pub(super) ahead: Vec<u8>,
     /// Bytes of an answer that could not be judged yet.
     pub(super) tail: Vec<u8>,
+    /// A read, or a command of our own, was sent and is not answered to its end.
+    pub(super) runs_read: bool,
     /// Counts it for as long as it lives.
     pub(super) _admitted: Connection,
 }

@@ -84,7 +84,8 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>, entry: &Arc<conn::Sessio
         Ok(client) => client,
         Err(error) => return refused(shared, entry, &error),
     };
-    let mut driver = Driver { early, ..driver(shared, entry, client, &hello) };
+    let mut driver = driver(shared, entry, client, &hello);
+    driver.early = early;
     if driver.accept_login().await.is_ok() {
         if let Some(compression) = driver.identity.compression {
             driver.client = driver.client.compressed(compression);

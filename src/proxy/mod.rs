@@ -3,6 +3,7 @@
 //! Imports `conn`, `session`, `route`, `topology`, `wire`, `config`, `telemetry`. Never imports `control` or `admin`:
 //! it meets them in the [`crate::conn::TopologyWatch`] and the [`crate::conn::Registry`].
 
+mod abandoned;
 mod acknowledgements;
 mod backends;
 mod client;
@@ -38,6 +39,10 @@ use crate::topology::ServerId;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tokio::sync::Semaphore;
+
+/// Statements that were given up and are being ended at the same time, at most.
+pub const ABANDONED_AT_ONCE: usize = 16;
 
 /// What all sessions share.
 pub struct Shared {
@@ -61,6 +66,8 @@ pub struct Shared {
     pub structures: Structures,
     /// What all clients together were told to be written.
     pub acknowledgements: Acknowledgements,
+    /// How many statements that were given up may be ended at once.
+    pub abandoned: Semaphore,
     /// The file descriptors kept for clients that are turned away are not all there: none is spent on a backend.
     pub short_of_descriptors: AtomicBool,
 }

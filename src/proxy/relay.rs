@@ -87,7 +87,10 @@ impl<'a> Relay<'a> {
             match self.poll_answer(cx) {
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Ok(Some(stop))) => return Poll::Ready(stop),
-                Poll::Ready(Err(error)) => return Poll::Ready(Stop::BackendLost(error.to_string())),
+                Poll::Ready(Err(error)) => {
+                    self.backend.runs_read = false;
+                    return Poll::Ready(Stop::BackendLost(error.to_string()));
+                }
                 Poll::Pending => {
                     ready!(self.client.poll_gone(cx));
                     return Poll::Ready(Stop::ClientGone);
@@ -134,7 +137,10 @@ impl<'a> Relay<'a> {
         };
         let held = matches!(result, Ok(Passed::Held));
         let stop = match result {
-            Ok(Passed::Closed) => Some(Stop::BackendLost("it closed the connection".to_owned())),
+            Ok(Passed::Closed) => {
+                self.backend.runs_read = false;
+                Some(Stop::BackendLost("it closed the connection".to_owned()))
+            }
             Ok(Passed::NotRun(why)) => Some(Stop::NotRun(why)),
             Ok(Passed::LocalInfile) => Some(Stop::LocalInfile),
             Ok(Passed::Chunk | Passed::Held) => None,

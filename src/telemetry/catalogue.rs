@@ -103,6 +103,11 @@ pub(super) const WAITS: Metric = counter(
     &["outcome"],
     "Reads that waited for a replica to have what they must see: reached, or given up and sent to the primary.",
 );
+pub(super) const ABANDONED: Metric = counter(
+    "dbproxy_proxy_statements_abandoned_total",
+    &["server"],
+    "Reads, and commands of dbproxy's own, that were given up while the server ran them, and ended there by KILL.",
+);
 pub(super) const POSITIONS: Metric = counter(
     "dbproxy_route_position_questions_total",
     &["server", "outcome"],
@@ -179,6 +184,7 @@ pub const METRICS: &[Metric] = &[
     PARSER,
     PINS,
     WAITS,
+    ABANDONED,
     POSITIONS,
     WATCHED,
     REFUSALS,

@@ -57,6 +57,7 @@ pub struct ServerMetrics {
     errors: Box<[Counter]>,
     positions: [Counter; 3],
     watched: Gauge,
+    abandoned: Counter,
 }
 
 /// What came of a question about a server's position.
@@ -309,6 +310,7 @@ impl ServerMetrics {
             errors: Fault::WORDS.iter().map(|fault| series.counter(&m::ERRORS, &[server, fault])).collect(),
             positions: ["reached", "not_yet", "failed"].map(|word| series.counter(&m::POSITIONS, &[server, word])),
             watched: series.gauge(&m::WATCHED, &[server]),
+            abandoned: series.counter(&m::ABANDONED, &[server]),
         }
     }
 
@@ -318,6 +320,7 @@ impl ServerMetrics {
             errors: Fault::WORDS.iter().map(|_| Counter::noop()).collect(),
             positions: [(); 3].map(|()| Counter::noop()),
             watched: Gauge::noop(),
+            abandoned: Counter::noop(),
         }
     }
 
@@ -329,6 +332,11 @@ impl ServerMetrics {
     /// It was asked for its position on behalf of reads that wait: some need not wait any more, none, or it did not answer.
     pub fn position_asked(&self, outcome: PositionAsked) {
         self.positions[outcome as usize].increment(1);
+    }
+
+    /// A statement that was given up there was ended, or could not be.
+    pub fn abandoned(&self) {
+        self.abandoned.increment(1);
     }
 
     /// Whether the connection stands on which that is asked.

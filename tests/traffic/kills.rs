@@ -210,3 +210,58 @@ fn a_client_may_be_greeted_with_its_id_at_the_primary() {
         late.ok("SELECT 1");
     }
 }
+
+/// How many connections on the replicas run this.
+fn running_on_replicas(cluster: &Cluster, like: &str) -> usize {
+    let running = format!("SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE '{like}%'");
+    cluster.replicas().iter().map(|replica| replica.sql(&running).len()).sum()
+}
+
+/// A server notices only when it writes that a connection was closed: until then what was given up would hold its metadata lock, and
+/// with that the applier.
+#[test]
+fn a_read_whose_client_left_is_ended_at_its_replica() {
+    each(|cluster, proxy| {
+        cluster.primary().sql("CREATE TABLE app.big (id INT PRIMARY KEY AUTO_INCREMENT)");
+        cluster.primary().sql(&format!("INSERT INTO app.big VALUES {}", vec!["()"; 300].join(",")));
+        cluster.wait_for_replicas();
+        const LONG: &str =
+            "SELECT COUNT(*) FROM big a, big b, big c, big d, big e WHERE a.id + b.id + c.id + d.id + e.id = 7";
+        for prepared in [false, true] {
+            let mut peer = Peer::through(proxy);
+            peer.ok("SELECT 1");
+            if prepared {
+                let text = [&[0x16], LONG.as_bytes()].concat();
+                peer.run(&text, Expect::Prepared).expect("prepared");
+                peer.send(&[&[0x17][..], &1_u32.to_le_bytes(), &[0], &1_u32.to_le_bytes()].concat());
+            } else {
+                peer.send(&query_payload(LONG, peer.capabilities));
+            }
+            wait_for("the read to run on a replica", || {
+                (running_on_replicas(cluster, "SELECT COUNT(*) FROM big a") > 0).then_some(())
+            });
+            drop(peer);
+            wait_for("the read to be ended", || {
+                (running_on_replicas(cluster, "SELECT COUNT(*) FROM big a") == 0).then_some(())
+            });
+            let name = format!("{}{prepared}", "added_");
+            cluster.primary().sql(&format!("ALTER TABLE app.big ADD {name} INT"));
+            cluster.wait_for_replicas();
+        }
+        let metrics = proxy.http("/metrics").expect("metrics").1;
+        let counted = metrics.lines().filter(|line| line.starts_with("dbproxy_proxy_statements_abandoned_total"));
+        let counted: u32 = counted.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u32>().ok()).sum();
+        assert_eq!(counted, 2, "{:?}", cluster.flavor);
+        // What may write goes on, as at the server itself.
+        let mut peer = Peer::through(proxy);
+        peer.send(&query_payload("INSERT INTO t SELECT 7 + SLEEP(2)", peer.capabilities));
+        wait_for("the write to run", || {
+            let running = "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT INTO t SELECT%'";
+            (!cluster.primary().sql(running).is_empty()).then_some(())
+        });
+        drop(peer);
+        wait_for("the write to be done", || {
+            (cluster.primary().value("SELECT COUNT(*) FROM app.t") == "1").then_some(())
+        });
+    });
+}
