@@ -167,7 +167,7 @@ impl Driver {
     /// No server took the command for as long as it could wait.
     fn not_served(&self, refusal: Refusal, waited: Duration) -> Failure {
         match refusal {
-            Refusal::PrimaryBehind(server) => Failure::WouldGoBack { server, waited },
+            Refusal::PrimaryBehind { server, lacks } => Failure::WouldGoBack { server, lacks, waited },
             refusal => Failure::NoPrimary { cluster: self.shared.cluster(), waited, why: refusal.to_string() },
         }
     }
@@ -354,8 +354,8 @@ impl Driver {
                         Err(bound) => Next::Lost(bound),
                     }
                 }
-                Step::Await { server, position, within } => {
-                    match self.await_position(run, server, position, within).await? {
+                Step::Await { server, until, within } => {
+                    match self.await_position(run, server, &until, within).await? {
                         Ok(next) => next,
                         Err(refusal) => return Ok(Ready::Not(Attempt::Again(Some(refusal)))),
                     }

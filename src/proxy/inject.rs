@@ -58,7 +58,7 @@ impl Driver {
         step: (Prelude, Vec<u8>),
     ) -> Outcome<Result<(Next, bool), Refusal>> {
         let batch = if server == run.route.server {
-            self.session.batch(run, step)
+            self.session.batch(run, step, &self.topology.load())
         } else {
             Batch { commands: vec![step], statement_follows: false }
         };

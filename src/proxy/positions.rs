@@ -1,11 +1,10 @@
 //! A read waits until a server is known to have what it must see.
 
 use super::client::{Driver, End, Outcome};
-use crate::conn::Until;
+use crate::conn;
 use crate::route::{Refusal, Target};
-use crate::session::{Failure, Next, Run};
+use crate::session::{Failure, Next, Run, Until};
 use crate::topology::{Flavor, GtidSet, ServerId};
-use std::sync::Arc;
 use std::time::Duration;
 
 impl Driver {
@@ -14,27 +13,30 @@ impl Driver {
         &mut self,
         run: &mut Run,
         server: ServerId,
-        position: Arc<GtidSet>,
+        until: &Until,
         within: Duration,
     ) -> Outcome<Result<Next, Refusal>> {
-        let on_replica = run.route.target == Target::Replica;
-        let may_show_less = !on_replica && self.session.flavor() == Flavor::MariaDb;
-        let reached = !may_show_less && self.was_seen_with(server, &position) || {
-            let until = if on_replica { Until::Has(position) } else { Until::ShowsLogged(position) };
+        let (position, waits) = match until {
+            Until::Has(position) => (position, conn::Until::Has(position.clone())),
+            Until::ShowsLogged(position) => (position, conn::Until::ShowsLogged(position.clone())),
+        };
+        // MariaDB's position of a primary is what it has logged.
+        let may_show_less = matches!(until, Until::ShowsLogged(_)) && self.session.flavor() == Flavor::MariaDb;
+        let reached = !may_show_less && self.was_seen_with(server, position) || {
             let (client, entry) = (&mut self.client, self.entry.clone());
             tokio::select! {
-                reached = self.topology.positions().wait(server, until, within) => reached,
+                reached = self.topology.positions().wait(server, waits, within) => reached,
                 () = entry.interrupted() => return Ok(Ok(Next::Fail(Failure::Killed))),
                 () = std::future::poll_fn(|cx| client.poll_gone(cx)) => return Err(End::ClientLeft),
             }
         };
-        if on_replica {
+        if run.route.target == Target::Replica {
             self.shared.metrics.waited(reached);
         }
-        Ok(self.session.awaited(run, reached, &self.topology.load()))
+        Ok(self.session.awaited(run, until, reached, &self.topology.load()))
     }
 
-    /// Whether a probe saw it there. MariaDB's primary has logged more than it shows.
+    /// Whether a probe saw it there.
     fn was_seen_with(&self, server: ServerId, position: &GtidSet) -> bool {
         let topology = self.topology.load();
         let seen = topology.server(server).and_then(|server| server.gtid_executed.as_deref());

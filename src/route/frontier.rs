@@ -148,7 +148,7 @@ fn merge(into: &mut Option<GtidSet>, position: &GtidSet) {
 }
 
 /// The beginning of the last look at the primary, and what it had then, or was committing: a replica may have shown that already.
-pub fn look(topology: &Topology) -> Option<(Instant, Cow<'_, GtidSet>)> {
+fn look(topology: &Topology) -> Option<(Instant, Cow<'_, GtidSet>)> {
     let primary = topology.primary()?;
     let (looked, executed) = (primary.looked?, primary.gtid_executed.as_deref()?);
     let Some(committing) = primary.gtid_committing.as_deref() else { return Some((looked, Cow::Borrowed(executed))) };
@@ -161,15 +161,36 @@ pub fn look(topology: &Topology) -> Option<(Instant, Cow<'_, GtidSet>)> {
 #[derive(Clone, Debug, Default)]
 pub struct Needs {
     parts: [Option<Arc<GtidSet>>; 3],
+    /// What the client named.
+    named: [Option<Arc<GtidSet>>; 2],
     untracked: Option<Reason>,
 }
 
 impl Needs {
+    /// And what the client named.
+    #[must_use]
+    pub fn with(self, named: [Option<Arc<GtidSet>>; 2]) -> Self {
+        Self { named, ..self }
+    }
+
+    /// What the client named, in one.
+    pub fn named(&self) -> Option<GtidSet> {
+        let mut all = None;
+        self.named.iter().flatten().for_each(|part| merge(&mut all, part));
+        all
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<GtidSet>> {
+        self.parts.iter().chain(&self.named).flatten()
+    }
+
     /// What a read of this consistency must see, in a session that must see `own`.
     pub fn of(consistency: Consistency, own: &Frontier, moment: &Moment<'_>) -> Self {
         match consistency {
             Consistency::Eventual => Self::default(),
-            Consistency::Session => Self { parts: [own.position().cloned(), None, None], untracked: own.untracked() },
+            Consistency::Session => {
+                Self { parts: [own.position().cloned(), None, None], untracked: own.untracked(), ..Self::default() }
+            }
             Consistency::Global => {
                 let everybody = moment.positions.acknowledged();
                 let primary = moment.topology.primary();
@@ -177,7 +198,7 @@ impl Needs {
                 // Without GTIDs nothing tells what a replica lacks.
                 let blind = (primary.is_some() && executed.is_none()).then_some(Reason::WriteUntracked);
                 let untracked = own.untracked().or(everybody.untracked).or(blind);
-                Self { parts: [own.position().cloned(), everybody.position, executed], untracked }
+                Self { parts: [own.position().cloned(), everybody.position, executed], untracked, ..Self::default() }
             }
         }
     }
@@ -189,18 +210,18 @@ impl Needs {
 
     /// Whether all of it is in `executed`.
     pub fn met_by(&self, executed: Option<&GtidSet>) -> bool {
-        self.parts.iter().flatten().all(|part| executed.is_some_and(|executed| executed.covers(part)))
+        self.all().all(|part| executed.is_some_and(|executed| executed.covers(part)))
     }
 
     /// Whether this is among what must be seen.
     pub fn include(&self, position: &GtidSet) -> bool {
-        self.parts.iter().flatten().any(|part| part.covers(position))
+        self.all().any(|part| part.covers(position))
     }
 
     /// All of it in one.
     pub fn position(&self) -> Option<GtidSet> {
         let mut all = None;
-        self.parts.iter().flatten().for_each(|part| merge(&mut all, part));
+        self.all().for_each(|part| merge(&mut all, part));
         all
     }
 }

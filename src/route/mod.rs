@@ -10,7 +10,7 @@ mod policy;
 mod rule;
 
 pub use decide::{decide, primary};
-pub use frontier::{Consistency, Frontier, Needs, look};
+pub use frontier::{Consistency, Frontier, Needs};
 pub use policy::{Policy, WEIGHT_USUAL};
 pub use rule::{Action, Fault, Kind, Matcher, Network, Origin, Rule, TableName, first_match, need_structure};
 
@@ -210,8 +210,22 @@ pub enum Refusal {
     NoPrimary(String),
     /// Several servers are writable: their addresses.
     Conflict(Vec<String>),
-    /// The primary does not show yet what the session has seen; its address.
-    PrimaryBehind(String),
+    /// The primary does not show yet what the read must see.
+    PrimaryBehind {
+        /// Its address.
+        server: String,
+        /// What that is.
+        lacks: Lacks,
+    },
+}
+
+/// What a primary does not show yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lacks {
+    /// What the session has read from a replica.
+    Seen,
+    /// What the client named.
+    Named,
 }
 
 impl fmt::Display for Refusal {
@@ -219,7 +233,12 @@ impl fmt::Display for Refusal {
         match self {
             Self::NoPrimary(why) => f.write_str(why),
             Self::Conflict(servers) => write!(f, "several servers are writable: {}", servers.join(", ")),
-            Self::PrimaryBehind(server) => write!(f, "{server} does not show yet what the session has seen"),
+            Self::PrimaryBehind { server, lacks: Lacks::Seen } => {
+                write!(f, "{server} does not show yet what the session has seen")
+            }
+            Self::PrimaryBehind { server, lacks: Lacks::Named } => {
+                write!(f, "{server} does not have the GTID set that the client named")
+            }
         }
     }
 }

@@ -257,7 +257,7 @@ impl Session {
             schema: self.state.schema.clone(),
             facts: run.facts.unwrap_or(super::plan::READ),
             pending: run.pending,
-            asked: run.asked,
+            asked: run.asked.clone(),
             params: ok.params,
             types: None,
             on: vec![on],

@@ -3,14 +3,19 @@
 use super::{Failure, Plan, Run, Session};
 use crate::route::{Consistency, Demand, Moment, Origin, Place, Reason, Route, Target, first_match};
 use crate::sql::{self, Effect, Facts, HintConsistency, HintTarget, StatementKind};
-use crate::topology::{Flavor, ServerId, Topology};
+use crate::topology::{Flavor, GtidSet, ServerId, Topology};
 use crate::wire::ErrPacket;
+use std::sync::Arc;
 
 /// What the hints of a statement ask for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Asked {
     pub(super) demand: Demand,
     pub(super) consistency: Option<Consistency>,
+    /// What the read must see.
+    pub(super) gtid: Option<Arc<GtidSet>>,
+    /// What should have been that, and is none.
+    wrong_gtid: Option<Arc<str>>,
     unknown: u32,
 }
 
@@ -27,7 +32,7 @@ pub struct Hinted {
 
 impl Asked {
     /// Reads the hints at the beginning of a statement.
-    pub(super) fn of(text: &[u8], topology: &Topology) -> Self {
+    pub(super) fn of(text: &[u8], topology: &Topology, flavor: Flavor) -> Self {
         let hints = sql::hints(text);
         if hints.is_empty() {
             return Self::default();
@@ -47,7 +52,12 @@ impl Asked {
             HintConsistency::Session => Consistency::Session,
             HintConsistency::Global => Consistency::Global,
         });
-        Self { demand: Demand { place, max_lag: hints.max_lag }, consistency, unknown }
+        let (gtid, wrong_gtid) = match hints.gtid.map(|text| named_gtid(text, flavor)) {
+            Some(Ok(gtid)) => (gtid, None),
+            Some(Err(text)) => (None, Some(text.into())),
+            None => (None, None),
+        };
+        Self { demand: Demand { place, max_lag: hints.max_lag }, consistency, gtid, wrong_gtid, unknown }
     }
 
     /// What became of the hints of a statement that goes this way. All but `primary` can only be followed by a proven read.
@@ -66,7 +76,23 @@ impl Asked {
         if self.consistency.is_some() {
             count(is_read);
         }
+        if self.gtid.is_some() {
+            count(is_read);
+        }
         fate
+    }
+}
+
+/// Longest GTID set that a client may name, in bytes.
+const GTID_LEN_MAX: usize = 64 << 10;
+
+/// What a client names in a hint or in `dbproxy_gtid`. `Err`: what it named instead, cut where it is long.
+pub(super) fn named_gtid(text: &[u8], flavor: Flavor) -> Result<Option<Arc<GtidSet>>, String> {
+    let parsed = std::str::from_utf8(text).ok().filter(|text| text.len() <= GTID_LEN_MAX);
+    match parsed.and_then(|text| GtidSet::parse(flavor, text).ok()) {
+        Some(set) if set.is_empty() => Ok(None),
+        Some(set) => Ok(Some(Arc::new(set))),
+        None => Err(String::from_utf8_lossy(&text[..text.len().min(100)]).into_owned()),
     }
 }
 
@@ -82,8 +108,16 @@ fn server_named(name: &[u8], topology: &Topology) -> Option<ServerId> {
 }
 
 impl Session {
-    /// Applies the first rule that fits. `Some`: the rule refuses the statement.
-    pub(super) fn apply_rule(&self, run: &mut Run, facts: &Facts, moment: &Moment<'_>) -> Option<Plan> {
+    /// Applies the first rule that fits. `Some`: that refuses the statement, or a hint cannot be read.
+    pub(super) fn refused(&self, run: &mut Run, facts: &Facts, moment: &Moment<'_>) -> Option<Plan> {
+        if let Some(text) = &run.asked.wrong_gtid {
+            let text = text.to_string();
+            return Some(Plan::Fail(Failure::WrongGtid { named_in: "hint gtid", text, flavor: self.flavor }));
+        }
+        self.apply_rule(run, facts, moment)
+    }
+
+    fn apply_rule(&self, run: &mut Run, facts: &Facts, moment: &Moment<'_>) -> Option<Plan> {
         if moment.policy.rules.is_empty() {
             return None;
         }
@@ -149,7 +183,7 @@ mod tests {
     }
 
     fn place(hint: &str) -> (Option<Place>, u32) {
-        let asked = Asked::of(format!("/* dbproxy: {hint} */ SELECT 1").as_bytes(), &topology());
+        let asked = Asked::of(format!("/* dbproxy: {hint} */ SELECT 1").as_bytes(), &topology(), Flavor::MySql);
         (asked.demand.place, asked.unknown)
     }
 
@@ -163,7 +197,11 @@ mod tests {
 
     #[test]
     fn hints_are_counted_by_what_became_of_them() {
-        let asked = Asked::of(b"/* dbproxy: replica, max_lag=1s, consistency=global, x */ SELECT 1", &topology());
+        let asked = Asked::of(
+            b"/* dbproxy: replica, max_lag=1s, consistency=global, x */ SELECT 1",
+            &topology(),
+            Flavor::MySql,
+        );
         let route = |target| Route {
             server: ServerId(0),
             target,
@@ -173,13 +211,16 @@ mod tests {
         };
         assert_eq!(asked.fate(&route(Target::Replica), true), Hinted { obeyed: 3, ignored: 0, unknown: 1 });
         assert_eq!(asked.fate(&route(Target::Primary), false), Hinted { obeyed: 0, ignored: 3, unknown: 1 });
-        assert_eq!(Asked::of(b"SELECT 1", &topology()).fate(&route(Target::Primary), true), Hinted::default());
+        assert_eq!(
+            Asked::of(b"SELECT 1", &topology(), Flavor::MySql).fate(&route(Target::Primary), true),
+            Hinted::default()
+        );
     }
 
     #[test]
     fn the_operator_has_the_last_word_and_the_narrower_bound_counts() {
         let mut run = Run::new(crate::wire::Command::Query, crate::wire::Expect::Results);
-        run.asked = Asked::of(b"/* dbproxy: primary, max_lag=1s */ SELECT 1", &topology());
+        run.asked = Asked::of(b"/* dbproxy: primary, max_lag=1s */ SELECT 1", &topology(), Flavor::MySql);
         assert_eq!(demand(&run).0.place, Some(Place::Primary));
         run.ruled = Demand { place: Some(Place::Replica), max_lag: Some(Duration::from_secs(5)) };
         let expected = Demand { place: Some(Place::Replica), max_lag: Some(Duration::from_secs(1)) };

@@ -67,12 +67,12 @@ pub enum Step {
         /// The command's payload.
         payload: Vec<u8>,
     },
-    /// Wait until that server is known to have this position, at most so long; then call [`Session::awaited`].
+    /// Wait for that server, at most so long; then call [`Session::awaited`].
     Await {
         /// Which server.
         server: ServerId,
-        /// The position.
-        position: Arc<GtidSet>,
+        /// Until when.
+        until: Until,
         /// How long.
         within: Duration,
     },
@@ -84,6 +84,15 @@ pub enum Step {
     Go,
     /// It cannot run.
     Fail(Failure),
+}
+
+/// What a run waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// The server has applied all of this, and shows it.
+    Has(Arc<GtidSet>),
+    /// The primary shows all of this that it has logged.
+    ShowsLogged(Arc<GtidSet>),
 }
 
 /// What an injected command is for.
@@ -194,11 +203,11 @@ impl Session {
         let Some(backend) = self.backends.iter().find(|backend| backend.server == server) else {
             return Step::Connect;
         };
-        self.step_at(run, backend)
+        self.step_at(run, backend, topology)
     }
 
     /// The next step on the run's backend, taken as it is here.
-    pub(super) fn step_at(&self, run: &Run, backend: &Backend) -> Step {
+    pub(super) fn step_at(&self, run: &Run, backend: &Backend, topology: &Topology) -> Step {
         let server = backend.server;
         let inject = |what, payload| Step::Inject { server, what, payload };
         if backend.resets != self.state.resets {
@@ -423,7 +432,7 @@ impl Session {
     pub(super) fn reset(&mut self) {
         self.statements.clear();
         self.state.resets = self.state.resets.wrapping_add(1);
-        self.state.consistency = None;
+        (self.state.consistency, self.state.named) = (None, None);
         self.state.insert_id = InsertId::None;
         self.state.traces_lost = super::lost_values::TracesLost::default();
         self.state.pins.clear();

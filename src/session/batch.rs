@@ -5,6 +5,7 @@ use super::backend::{Backend, Prelude, Step};
 use super::{Run, Session};
 use crate::route::Target;
 use crate::sql::Effect;
+use crate::topology::Topology;
 use crate::wire::{Command, Status};
 
 /// What is sent to the run's server at once.
@@ -19,7 +20,7 @@ pub struct Batch {
 impl Session {
     /// All that can be sent to the server of an [`Step::Inject`], its own command first. What depends on an answer waits for
     /// another step: the id of a statement that is prepared, values that were asked for.
-    pub fn batch(&self, run: &Run, step: (Prelude, Vec<u8>)) -> Batch {
+    pub fn batch(&self, run: &Run, step: (Prelude, Vec<u8>), topology: &Topology) -> Batch {
         let mut batch = Batch { commands: vec![step], statement_follows: false };
         let Some(mut backend) = self.backends.iter().find(|backend| backend.server == run.route.server).cloned() else {
             return batch;
@@ -28,7 +29,7 @@ impl Session {
             if !self.assume(&mut backend, run, *what) {
                 return batch;
             }
-            match self.step_at(run, &backend) {
+            match self.step_at(run, &backend, topology) {
                 Step::Inject { server, what, payload } if server == backend.server => {
                     batch.commands.push((what, payload))
                 }

@@ -8,9 +8,9 @@
 //! A server's position is not all that it may have shown: a transaction can be seen before `gtid_executed` has it, and a replica shows
 //! what its primary, waiting for acknowledgements, does not show yet. So what is being committed counts, too.
 
-use super::backend::{Prelude, Step};
+use super::backend::{Prelude, Step, Until};
 use super::{Answer, Decided, Next, Run, Session};
-use crate::route::{Consistency, Moment, Needs, Reason, Refusal, Route, Target};
+use crate::route::{Consistency, Lacks, Moment, Needs, Reason, Refusal, Route, Target};
 use crate::sql::{Effect, Facts};
 use crate::topology::{Flavor, GtidSet, Health, ServerId, Topology};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Session {
             Ok(primary) if tracked => {
                 self.state.frontier.note_untracked(Reason::ReplicaLost);
                 self.state.frontier.settle(moment.topology, moment.now);
-                Ok(Decided { route: primary, awaits: None, leaving: Some(left), shows: true })
+                Ok(Decided { route: primary, awaits: None, named: needs.named(), leaving: Some(left), shows: true })
             }
             _ => {
                 // The best that is known of it.
@@ -77,7 +77,7 @@ impl Session {
                     self.state.frontier.note(&position);
                     merge(&mut awaits, GtidSet::clone(&position));
                 }
-                Ok(Decided { route, awaits, leaving: None, shows: true })
+                Ok(Decided { route, awaits, named: needs.named(), leaving: None, shows: true })
             }
         }
     }
@@ -137,16 +137,21 @@ impl Session {
     /// The wait that a [`Step::Await`] asked for is over.
     ///
     /// # Errors
-    /// When the primary did not come to show what the session has seen.
-    pub fn awaited(&self, run: &mut Run, reached: bool, topology: &Topology) -> Result<Next, Refusal> {
-        match (run.route.target, reached) {
-            (Target::Replica, true) => run.awaits = None,
-            (Target::Primary, true) => run.seen = None,
-            (Target::Replica, false) => return Ok(Next::ToPrimary(Reason::ReplicaBehind)),
-            (Target::Primary, false) => {
-                let address = topology.server(run.route.server).map(|server| server.address.to_string());
-                return Err(Refusal::PrimaryBehind(address.unwrap_or_default()));
+    /// When the primary did not come to show what the session has seen, or the client named.
+    pub fn awaited(&self, run: &mut Run, until: &Until, reached: bool, topology: &Topology) -> Result<Next, Refusal> {
+        match (run.route.target, until) {
+            (Target::Replica, _) if !reached => return Ok(Next::ToPrimary(Reason::ReplicaBehind)),
+            (Target::Primary, _) if !reached => {
+                let server = topology.server(run.route.server).map(|server| server.address.to_string());
+                let lacks = match until {
+                    Until::Has(_) => Lacks::Named,
+                    Until::ShowsLogged(_) => Lacks::Seen,
+                };
+                return Err(Refusal::PrimaryBehind { server: server.unwrap_or_default(), lacks });
             }
+            (Target::Replica, _) => run.awaits = None,
+            (Target::Primary, Until::Has(_)) => run.named = None,
+            (Target::Primary, Until::ShowsLogged(_)) => run.seen = None,
         }
         Ok(Next::Continue)
     }
@@ -162,8 +167,11 @@ impl Session {
 /// Whether a read must not be behind those before it, nor those after it behind it. Where the session is bound to the primary it
 /// was not dbproxy that chose.
 pub(super) fn follows_reads(route: &Route, facts: &Facts, consistency: Consistency) -> bool {
-    let bound = matches!(route.reason, Reason::Pinned(_) | Reason::Transaction | Reason::AutocommitOff);
-    facts.effect == Effect::Read && consistency != Consistency::Eventual && !bound
+    facts.effect == Effect::Read && consistency != Consistency::Eventual && !is_bound(route)
+}
+
+pub(super) fn is_bound(route: &Route) -> bool {
+    matches!(route.reason, Reason::Pinned(_) | Reason::Transaction | Reason::AutocommitOff)
 }
 
 fn merge(into: &mut Option<GtidSet>, position: GtidSet) {
@@ -176,10 +184,12 @@ fn merge(into: &mut Option<GtidSet>, position: GtidSet) {
 impl Run {
     /// Waits for the server to have what the read must see.
     pub(super) fn await_step(&self) -> Option<Step> {
-        let position = match self.route.target {
-            Target::Replica => self.awaits.clone(),
-            Target::Primary => self.seen.clone(),
+        let has = |position: &GtidSet| Until::Has(Arc::new(position.clone()));
+        let shows = |position: &GtidSet| Until::ShowsLogged(Arc::new(position.clone()));
+        let until = match self.route.target {
+            Target::Replica => self.awaits.as_ref().map(has),
+            Target::Primary => self.named.as_ref().map(has).or_else(|| self.seen.as_ref().map(shows)),
         }?;
-        Some(Step::Await { server: self.route.server, position: Arc::new(position), within: self.wait_max })
+        Some(Step::Await { server: self.route.server, until, within: self.wait_max })
     }
 }

@@ -42,7 +42,7 @@ mod variables;
 
 pub use answer::{Acknowledged, Answer, Next};
 pub use asked::Hinted;
-pub use backend::{Prelude, Step};
+pub use backend::{Prelude, Step, Until};
 pub use batch::Batch;
 pub use begin::{defaults_of, status_of};
 pub use edit::Edit;
@@ -103,6 +103,8 @@ struct Decided {
     route: Route,
     /// What the replica must have first.
     awaits: Option<GtidSet>,
+    /// What the client named: the primary, too, must have it.
+    named: Option<GtidSet>,
     /// The server that answered the session's last read, if another one answers this: its reads must not go back.
     leaving: Option<ServerId>,
     /// Later reads must not be behind this one.
@@ -169,6 +171,7 @@ impl Session {
             unreported: false,
             refused: None,
             consistency: None,
+            named: None,
         };
         let mut session = Self {
             policy,
@@ -271,7 +274,8 @@ impl Session {
         let (demand, demanded_by) = asked::demand(run);
         let needs = if facts.effect == Effect::Read {
             self.state.frontier.settle(moment.topology, moment.now);
-            Needs::of(consistency, &self.state.frontier, moment)
+            let named = [self.state.named.clone(), run.asked.gtid.clone()];
+            Needs::of(consistency, &self.state.frontier, moment).with(named)
         } else {
             Needs::default()
         };
@@ -297,7 +301,10 @@ impl Session {
             }
             leaving => {
                 let awaits = if route.wait { needs.position() } else { None };
-                Ok(Decided { route, awaits, leaving, shows: leaving::follows_reads(&route, facts, consistency) })
+                let bound = leaving::is_bound(&route);
+                let named = if facts.effect == Effect::Read && !bound { needs.named() } else { None };
+                let shows = leaving::follows_reads(&route, facts, consistency);
+                Ok(Decided { route, awaits, named, leaving, shows })
             }
         }
     }
@@ -368,7 +375,7 @@ impl Session {
     }
 
     /// While nobody takes new writes an open transaction may go on where the topology says; anything else waits.
-    fn refused(&self, mut run: Run, refusal: Refusal, topology: &crate::topology::Topology) -> Plan {
+    fn no_server(&self, mut run: Run, refusal: Refusal, topology: &crate::topology::Topology) -> Plan {
         match topology.draining.filter(|_| self.in_transaction() && self.state.holder == topology.draining) {
             Some(server) => {
                 let (target, reason) = (Target::Primary, Reason::Transaction);

@@ -1,8 +1,9 @@
-//! What the session answers itself: its own variable, `dbproxy_consistency`.
+//! What the session answers itself: dbproxy's own variables.
 
+use super::asked::named_gtid;
 use super::{Failure, Plan, Session};
 use crate::route::{self, Consistency};
-use crate::sql::{self, Effect, Facts, OwnStatement};
+use crate::sql::{self, Effect, Facts, OwnStatement, OwnVariable};
 use crate::wire::{self, Command};
 
 impl Session {
@@ -13,20 +14,33 @@ impl Session {
             return None;
         }
         Some(match sql::own_statement(text)? {
-            OwnStatement::Set(None) => {
+            OwnStatement::Set(OwnVariable::Consistency, None) => {
                 self.state.consistency = None;
                 Plan::Ok
             }
-            OwnStatement::Set(Some(word)) => match Consistency::parse(word) {
+            OwnStatement::Set(OwnVariable::Gtid, text) => match named_gtid(text.unwrap_or_default(), self.flavor) {
+                Ok(gtid) => {
+                    self.state.named = gtid;
+                    Plan::Ok
+                }
+                Err(text) => {
+                    let named_in = OwnVariable::Gtid.as_str();
+                    Plan::Fail(Failure::WrongGtid { named_in, text, flavor: self.flavor })
+                }
+            },
+            OwnStatement::Set(OwnVariable::Consistency, Some(word)) => match Consistency::parse(word) {
                 Some(consistency) => {
                     self.state.consistency = Some(consistency);
                     Plan::Ok
                 }
                 None => Plan::Fail(Failure::WrongConsistency(String::from_utf8_lossy(word).into_owned())),
             },
-            OwnStatement::Select(column) => {
-                let value = self.consistency(policy).as_str().as_bytes();
-                Plan::Answer(wire::text_row(column, value, self.status(), self.capabilities))
+            OwnStatement::Select(variable, column) => {
+                let value = match variable {
+                    OwnVariable::Consistency => self.consistency(policy).as_str().to_owned(),
+                    OwnVariable::Gtid => self.state.named.as_ref().map(ToString::to_string).unwrap_or_default(),
+                };
+                Plan::Answer(wire::text_row(column, value.as_bytes(), self.status(), self.capabilities))
             }
         })
     }

@@ -95,6 +95,8 @@ pub struct Run {
     pub(super) asked: Asked,
     /// What the replica must have before the command runs there.
     pub(super) awaits: Option<GtidSet>,
+    /// What the client named: the primary, too, must have it.
+    pub(super) named: Option<GtidSet>,
     /// What the session has seen elsewhere: the primary, too, must show it.
     pub(super) seen: Option<GtidSet>,
     /// How long it may take to get there.
@@ -219,8 +221,8 @@ impl Session {
     pub(super) fn plan_text(&mut self, text: &[u8], complete: bool, checked: Checked, moment: &Moment<'_>) -> Plan {
         let Checked { facts, pending } = checked;
         let mut run = Run { pending, ..Run::new(Command::Query, Expect::Results) };
-        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
-        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology, self.flavor));
+        if let Some(refused) = self.refused(&mut run, &facts, moment) {
             return refused;
         }
         if let Some(lost) = self.asks_for_lost(text, &facts, moment.topology) {
@@ -263,7 +265,7 @@ impl Session {
         };
         match decided {
             Ok(decided) if self.holder_conflict(&decided.route) => self.abandon_holder(decided.route.server),
-            Ok(Decided { route, awaits, leaving, shows }) => {
+            Ok(Decided { route, awaits, named, leaving, shows }) => {
                 run.route = route;
                 run.hinted = run.asked.fate(&route, facts.effect == Effect::Read);
                 (run.awaits, run.wait_max, run.leaving) = (awaits, moment.policy.gtid_wait, leaving);
@@ -271,12 +273,13 @@ impl Session {
                     // The transaction began on a replica, which may have shown what the primary does not show yet.
                     run.leaving = run.leaving.or(self.state.read_at).filter(|left| *left != run.route.server);
                 }
+                run.named = named;
                 run.shows = shows && run.command != Command::StmtPrepare;
                 run.repeatable = facts.effect == Effect::Read && self.state.holder != Some(route.server);
                 run.gtids = moment.topology.primary().is_some_and(|primary| primary.gtid_executed.is_some());
                 Plan::Run(run)
             }
-            Err(refusal) => self.refused(run, refusal, moment.topology),
+            Err(refusal) => self.no_server(run, refusal, moment.topology),
         }
     }
 
@@ -294,7 +297,7 @@ impl Session {
                 run.route = route;
                 Plan::Run(run)
             }
-            Err(refusal) => self.refused(run, refusal, topology),
+            Err(refusal) => self.no_server(run, refusal, topology),
         }
     }
 
@@ -315,8 +318,8 @@ impl Session {
         let room = self.policy.prepared_text_total_max.saturating_sub(self.statements.text_bytes());
         let keep = complete && text.len() <= self.policy.prepared_text_max.min(room);
         let mut run = Run { pending, ..Run::new(Command::StmtPrepare, Expect::Prepared) };
-        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology));
-        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+        (run.facts, run.asked) = (Some(facts), Asked::of(text, moment.topology, self.flavor));
+        if let Some(refused) = self.refused(&mut run, &facts, moment) {
             return refused;
         }
         self.preparing = Some(Preparing { text: keep.then(|| text.into()), under: self.under() });
@@ -343,9 +346,9 @@ impl Session {
         let bound = prepared.long_data.is_some() || prepared.text.is_none();
         let cursor = command == Command::StmtExecute && wire::wants_cursor(payload);
         let expect = if cursor { Expect::ResultsOrCursor } else { Expect::Results };
-        let mut run = Run { asked: prepared.asked, pending, ..Run::new(command, expect) };
+        let mut run = Run { asked: prepared.asked.clone(), pending, ..Run::new(command, expect) };
         (run.facts, run.statement) = (Some(facts), Some(id));
-        if let Some(refused) = self.apply_rule(&mut run, &facts, moment) {
+        if let Some(refused) = self.refused(&mut run, &facts, moment) {
             return Ok(refused);
         }
         if let Some(Prepared { text: Some(text), under, .. }) = self.statements.find(id) {
@@ -441,6 +444,7 @@ impl Run {
             ruled: Demand::default(),
             asked: Asked::default(),
             awaits: None,
+            named: None,
             seen: None,
             wait_max: Duration::ZERO,
             leaving: None,

@@ -3,6 +3,7 @@
 //! Numbers: <https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>; where a server would have
 //! said it, it is the server's own number and text.
 
+use crate::route::Lacks;
 use crate::topology::Flavor;
 use crate::wire::{ErrPacket, FrameError, Malformed};
 use std::sync::Arc;
@@ -22,10 +23,12 @@ pub enum Failure {
         /// What was seen.
         why: String,
     },
-    /// The primary did not come to show what the session has seen on a replica.
+    /// The primary did not come to show what the read must see.
     WouldGoBack {
         /// The primary's address.
         server: String,
+        /// What that is.
+        lacks: Lacks,
         /// How long the read waited.
         waited: Duration,
     },
@@ -97,6 +100,15 @@ pub enum Failure {
     },
     /// No value of `dbproxy_consistency`.
     WrongConsistency(String),
+    /// No GTID set of the product's.
+    WrongGtid {
+        /// The variable, or the hint.
+        named_in: &'static str,
+        /// What was named.
+        text: String,
+        /// Which product's it should be.
+        flavor: Flavor,
+    },
     /// No such command.
     UnknownCommand,
     /// Bytes that are no packet of the protocol.
@@ -156,6 +168,7 @@ impl Failure {
         match self {
             Self::UnknownStatement { .. }
             | Self::WrongConsistency(_)
+            | Self::WrongGtid { .. }
             | Self::UnknownCommand
             | Self::Malformed(_)
             | Self::OutOfOrder
@@ -209,7 +222,7 @@ impl Failure {
             // ER_QUERY_TIMEOUT, ER_STATEMENT_TIMEOUT
             Self::OverLimit { flavor: Flavor::MySql, .. } => (3024, b"HY000"),
             Self::OverLimit { flavor: Flavor::MariaDb, .. } => (1969, b"70100"),
-            Self::WrongConsistency(_) => (1231, b"42000"),
+            Self::WrongConsistency(_) | Self::WrongGtid { .. } => (1231, b"42000"),
             Self::UnknownCommand => (1047, b"08S01"),
             Self::Malformed(_) => (1835, b"HY000"),
             Self::OutOfOrder | Self::Frames(FrameError::OutOfOrder { .. }) => (1156, b"08S01"),
@@ -233,7 +246,11 @@ impl Failure {
             Self::NoPrimary { cluster, waited, why } => {
                 format!("dbproxy: cluster {cluster} has had no primary for {:.1} s: {why}", waited.as_secs_f64())
             }
-            Self::WouldGoBack { server, waited } => format!(
+            Self::WouldGoBack { server, lacks: Lacks::Named, waited } => format!(
+                "dbproxy: lock wait timeout exceeded: for {:.1} s {server} has not had the GTID set that the client named; try again",
+                waited.as_secs_f64()
+            ),
+            Self::WouldGoBack { server, lacks: Lacks::Seen, waited } => format!(
                 "dbproxy: lock wait timeout exceeded: for {:.1} s {server} has not shown what this session has read from a replica; it waits \
                  for replicas to acknowledge it; try again",
                 waited.as_secs_f64()
@@ -275,6 +292,13 @@ impl Failure {
             }
             Self::WrongConsistency(value) => {
                 format!("Variable 'dbproxy_consistency' can't be set to the value of '{value}'")
+            }
+            Self::WrongGtid { named_in, text, flavor } => {
+                let example = match flavor {
+                    Flavor::MySql => "'3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5'",
+                    Flavor::MariaDb => "'0-1-5'",
+                };
+                format!("dbproxy: {named_in}: '{text}' is no GTID set; one looks like {example}")
             }
             Self::UnknownCommand => "Unknown command".to_owned(),
             Self::OutOfOrder => "Got packets out of order".to_owned(),

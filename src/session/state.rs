@@ -7,8 +7,9 @@ use super::transaction::Transactions;
 use super::variables::Variables;
 use crate::route::{Consistency, Frontier};
 use crate::sql::CharsetFamily;
-use crate::topology::ServerId;
+use crate::topology::{GtidSet, ServerId};
 use crate::wire::Status;
+use std::sync::Arc;
 
 /// The state that follows a session, and the state that binds it.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub(super) struct State {
     pub(super) unreported: bool,
     /// What a replica refused last of what the session has.
     pub(super) refused: Option<RefusedState>,
+    /// `dbproxy_gtid`: what its reads must see besides.
+    pub(super) named: Option<Arc<GtidSet>>,
     /// `dbproxy_consistency`, once set.
     pub(super) consistency: Option<Consistency>,
 }

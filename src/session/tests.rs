@@ -120,9 +120,9 @@ fn stepped(session: &mut Session, run: &mut Run, topology: &Topology) -> (Vec<Pr
     let (mut injected, mut awaited) = (Vec::new(), Vec::new());
     loop {
         match session.next_step(run, topology) {
-            Step::Await { server, .. } => {
+            Step::Await { server, until, .. } => {
                 awaited.push(server);
-                assert_eq!(session.awaited(run, true, topology), Ok(Next::Continue));
+                assert_eq!(session.awaited(run, &until, true, topology), Ok(Next::Continue));
             }
             Step::Connect => session.connected(run.route.server, AUTOCOMMIT, run.route.target == Target::Primary),
             Step::Inject { server, what, .. } => {
@@ -230,8 +230,8 @@ fn a_replica_that_does_not_get_there_in_time_loses_the_read_to_the_primary() {
     let (mut session, behind) = (session(), topology(""));
     ran(&mut session, "INSERT INTO t VALUES (1)", AUTOCOMMIT, &gtids(WRITTEN), &behind);
     let mut run = planned(&mut session, &query("SELECT 1"), &behind);
-    assert!(matches!(session.next_step(&run, &behind), Step::Await { server: REPLICA, .. }));
-    assert_eq!(session.awaited(&mut run, false, &behind), Ok(Next::ToPrimary(Reason::ReplicaBehind)));
+    let Step::Await { server: REPLICA, until, .. } = session.next_step(&run, &behind) else { panic!("no wait") };
+    assert_eq!(session.awaited(&mut run, &until, false, &behind), Ok(Next::ToPrimary(Reason::ReplicaBehind)));
 }
 
 #[test]
@@ -524,4 +524,24 @@ fn an_eventual_read_waits_for_nothing() {
     let set = plan(&mut session, &query("SET dbproxy_consistency = eventual"), true, &topology).expect("a command");
     assert!(matches!(set, Plan::Ok));
     assert_eq!(read(&mut session, "SELECT 1", &topology), (REPLICA, vec![], vec![]));
+}
+
+#[test]
+fn a_client_may_name_what_its_reads_must_see() {
+    let (mut session, behind) = (session(), topology(""));
+    let hinted = format!("/* dbproxy: gtid='{WRITTEN}' */ SELECT 1");
+    assert_eq!(read(&mut session, &hinted, &behind), (REPLICA, vec![], vec![REPLICA]));
+    assert_eq!(read(&mut session, &hinted, &topology(WRITTEN)), (REPLICA, vec![], vec![]), "known to be there");
+    assert_eq!(read(&mut session, "SELECT 1", &behind), (REPLICA, vec![], vec![]), "of one statement only");
+    let mut set = |sql: &str| plan(&mut session, &query(sql), true, &behind).expect("a command");
+    assert!(matches!(set(&format!("SET dbproxy_gtid = '{WRITTEN}'")), Plan::Ok));
+    for wrong in ["SET dbproxy_gtid = '0-1-7'", "/* dbproxy: gtid=yesterday */ SELECT 1"] {
+        assert!(matches!(set(wrong), Plan::Fail(Failure::WrongGtid { .. })), "{wrong}");
+    }
+    assert_eq!(read(&mut session, "SELECT 1", &behind), (REPLICA, vec![], vec![REPLICA]));
+    // The primary must have it, too.
+    let (_, injected, awaited) = read(&mut session, "/* dbproxy: primary */ SELECT 1", &behind);
+    assert_eq!((injected, awaited), (vec![Prelude::Position, Prelude::Track], vec![PRIMARY, PRIMARY]));
+    session.reset();
+    assert_eq!(session.state.named, None);
 }

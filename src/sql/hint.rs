@@ -16,6 +16,8 @@ pub struct Hints<'a> {
     pub max_lag: Option<Duration>,
     /// `consistency=eventual | session | global`.
     pub consistency: Option<HintConsistency>,
+    /// `gtid=UUID:1-5` or `gtid='UUID:1-5,UUID:7'`: what the read must see, as it stands there, without its quotes.
+    pub gtid: Option<&'a [u8]>,
     /// Words that are no hint, or none that can be followed. They change nothing, and are counted.
     pub unknown: u32,
 }
@@ -45,7 +47,7 @@ spoken! {
 
 impl Hints<'_> {
     /// No hint, not even an unknown one.
-    pub const NONE: Hints<'static> = Hints { target: None, max_lag: None, consistency: None, unknown: 0 };
+    pub const NONE: Hints<'static> = Hints { target: None, max_lag: None, consistency: None, gtid: None, unknown: 0 };
 
     /// Whether nothing was asked for.
     #[must_use]
@@ -100,7 +102,16 @@ const NAME: &[u8] = b"dbproxy";
 
 impl<'a> Hints<'a> {
     fn take(&mut self, list: &'a [u8]) {
-        for hint in list.split(|byte| *byte == b',') {
+        let mut quote = None;
+        let separates = |byte: &u8| {
+            match quote {
+                Some(open) if *byte == open => quote = None,
+                None if matches!(byte, b'\'' | b'"') => quote = Some(*byte),
+                _ => {}
+            }
+            *byte == b',' && quote.is_none()
+        };
+        for hint in list.split(separates) {
             if !self.take_one(hint.trim_ascii()) {
                 self.unknown = self.unknown.saturating_add(1);
             }
@@ -125,8 +136,16 @@ impl<'a> Hints<'a> {
                 let known = |word: &&HintConsistency| value.eq_ignore_ascii_case(word.as_str().as_bytes());
                 first(&mut self.consistency, HintConsistency::ALL.iter().find(known).copied())
             }
+            (b"gtid", Some(value)) => first(&mut self.gtid, Some(unquoted(value))),
             _ => false,
         }
+    }
+}
+
+fn unquoted(value: &[u8]) -> &[u8] {
+    match value {
+        [quote @ (b'\'' | b'"'), inside @ .., last] if last == quote => inside,
+        _ => value,
     }
 }
 
@@ -159,6 +178,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_gtid_set_stands_in_quotes_where_it_has_commas() {
+        let gtid = |sql: &'static str| {
+            let hints = hints(sql.as_bytes());
+            (hints.gtid.map(|gtid| std::str::from_utf8(gtid).unwrap()), hints.unknown)
+        };
+        assert_eq!(gtid("/* dbproxy: gtid=0-1-7, replica */ SELECT 1"), (Some("0-1-7"), 0));
+        assert_eq!(gtid("/* dbproxy: replica, gtid = '0-1-7,1-1-3' */ SELECT 1"), (Some("0-1-7,1-1-3"), 0));
+        assert_eq!(gtid("/* dbproxy: gtid=\"0-1-7,1-1-3\" */ SELECT 1"), (Some("0-1-7,1-1-3"), 0));
+        assert_eq!(gtid("/* dbproxy: gtid='0-1-7,replica */ SELECT 1"), (Some("'0-1-7,replica"), 0), "and is no GTID");
+    }
+
+    #[test]
     fn hints_stand_in_a_comment_before_the_statement() {
         let target = |sql: &'static str| hints(sql.as_bytes()).target;
         assert_eq!(target("/* dbproxy: primary */ SELECT 1"), Some(HintTarget::Primary));
@@ -178,6 +209,7 @@ mod tests {
                 target: Some(HintTarget::Replica),
                 max_lag: Some(Duration::from_secs(2)),
                 consistency: Some(HintConsistency::Global),
+                gtid: None,
                 unknown: 2,
             }
         );

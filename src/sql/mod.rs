@@ -72,7 +72,7 @@ pub use fingerprint::Fingerprint;
 pub use hint::{HintConsistency, HintTarget, Hints, hints};
 pub use holds::{HoldChange, hold_changes, only_reads_user_variables};
 pub use kind::Kind as StatementKind;
-pub use own::{OwnStatement, own_statement};
+pub use own::{OwnStatement, OwnVariable, own_statement};
 pub use structure::{Question, STACK_BYTES, Structure, TableUse, Tables, Touch, objection_to, structure};
 pub use transaction::{Access, Isolation, Transaction, TransactionVerb};
 pub use verdict::{Objection, Pending, Refusal, Verdict, Verdicts};

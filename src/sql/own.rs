@@ -1,20 +1,28 @@
-//! Statements about the variable that the proxy itself has: `SET dbproxy_consistency = 'global'`, `SELECT
-//! @@dbproxy_consistency`. No server knows it, so what is not exactly this goes on and gets the server's own error.
+//! Statements about the variables that the proxy itself has: `SET dbproxy_consistency = 'global'`, `SELECT @@dbproxy_gtid`. No server knows it, so what is not exactly this goes on and gets the server's own error.
 
 use super::lexer::comment_end;
 
-/// A statement about the proxy's own variable.
+spoken! {
+    /// A variable that the proxy itself has.
+    OwnVariable {
+        /// How fresh the session's reads are.
+        Consistency => "dbproxy_consistency",
+        /// What its reads must see besides.
+        Gtid => "dbproxy_gtid",
+    }
+}
+
+/// A statement about one of the proxy's own variables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OwnStatement<'a> {
     /// `SET`, with the value as written and without its quotes; `None` for `DEFAULT`.
-    Set(Option<&'a [u8]>),
+    Set(OwnVariable, Option<&'a [u8]>),
     /// `SELECT`, with the column's name.
-    Select(&'a [u8]),
+    Select(OwnVariable, &'a [u8]),
 }
 
 /// Longest statement that is looked at.
-const LEN_MAX: usize = 256;
-const NAME: &[u8] = b"dbproxy_consistency";
+const LEN_MAX: usize = 64 << 10;
 
 /// Reads such a statement; `None`: it is another one.
 #[must_use]
@@ -40,21 +48,23 @@ fn set<'a>(words: &mut Words<'a>) -> Option<OwnStatement<'a>> {
     if name.eq_ignore_ascii_case(b"session") || name.eq_ignore_ascii_case(b"local") {
         name = words.next()?;
     }
-    if !(name.eq_ignore_ascii_case(NAME) || is_variable(name)) || !matches!(words.next()?, b"=" | b":=") {
+    let variable = named(name).or_else(|| variable(name))?;
+    if !matches!(words.next()?, b"=" | b":=") {
         return None;
     }
     let value = words.next()?;
     let value = match value {
         [quote @ (b'\'' | b'"'), inside @ .., _] if value.last() == Some(quote) => inside,
-        word if word.eq_ignore_ascii_case(b"default") => return Some(OwnStatement::Set(None)),
+        word if word.eq_ignore_ascii_case(b"default") => return Some(OwnStatement::Set(variable, None)),
         word if word.iter().all(u8::is_ascii_alphanumeric) => word,
         _ => return None,
     };
-    Some(OwnStatement::Set(Some(value)))
+    Some(OwnStatement::Set(variable, Some(value)))
 }
 
 fn select<'a>(words: &mut Words<'a>) -> Option<OwnStatement<'a>> {
-    let name = words.next().filter(|name| is_variable(name))?;
+    let name = words.next()?;
+    let variable = variable(name)?;
     let mut column = name;
     let mut rest = *words;
     if rest.next().is_some_and(|word| word.eq_ignore_ascii_case(b"as")) {
@@ -66,15 +76,17 @@ fn select<'a>(words: &mut Words<'a>) -> Option<OwnStatement<'a>> {
         rest.next().filter(|count| matches!(count, [b'1'..=b'9']))?;
         *words = rest;
     }
-    Some(OwnStatement::Select(column))
+    Some(OwnStatement::Select(variable, column))
 }
 
 /// `@@dbproxy_consistency`, `@@session.dbproxy_consistency`, `@@local.dbproxy_consistency`
-fn is_variable(word: &[u8]) -> bool {
-    let Some(name) = word.strip_prefix(b"@@") else { return false };
-    let lower = name.to_ascii_lowercase();
-    let name = lower.strip_prefix(b"session.").or_else(|| lower.strip_prefix(b"local.")).unwrap_or(&lower);
-    name == NAME
+fn variable(word: &[u8]) -> Option<OwnVariable> {
+    let lower = word.strip_prefix(b"@@")?.to_ascii_lowercase();
+    named(lower.strip_prefix(b"session.").or_else(|| lower.strip_prefix(b"local.")).unwrap_or(&lower))
+}
+
+fn named(name: &[u8]) -> Option<OwnVariable> {
+    OwnVariable::ALL.iter().find(|one| name.eq_ignore_ascii_case(one.as_str().as_bytes())).copied()
 }
 
 /// Cuts a text into words, strings without escapes, and signs; comments and blanks are passed over.
@@ -118,16 +130,33 @@ mod tests {
             "SET @@dbproxy_consistency = 'global' ;",
             "/* x */ SET @@SESSION.DBPROXY_CONSISTENCY='global'",
         ] {
-            assert_eq!(own_statement(sql.as_bytes()), Some(OwnStatement::Set(Some(b"global"))), "{sql}");
+            assert_eq!(
+                own_statement(sql.as_bytes()),
+                Some(OwnStatement::Set(OwnVariable::Consistency, Some(b"global"))),
+                "{sql}"
+            );
         }
-        assert_eq!(own_statement(b"SET dbproxy_consistency = DEFAULT"), Some(OwnStatement::Set(None)));
-        assert_eq!(own_statement(b"SET dbproxy_consistency = ''"), Some(OwnStatement::Set(Some(b""))));
+        assert_eq!(
+            own_statement(b"SET dbproxy_consistency = DEFAULT"),
+            Some(OwnStatement::Set(OwnVariable::Consistency, None))
+        );
+        assert_eq!(
+            own_statement(b"SET dbproxy_consistency = ''"),
+            Some(OwnStatement::Set(OwnVariable::Consistency, Some(b"")))
+        );
+        let gtids: &[u8] = b"0-1-7,1-1-3";
+        let set = own_statement(b"SET dbproxy_gtid = '0-1-7,1-1-3'");
+        assert_eq!(set, Some(OwnStatement::Set(OwnVariable::Gtid, Some(gtids))));
         for (sql, column) in [
             ("SELECT @@dbproxy_consistency", "@@dbproxy_consistency"),
             ("select @@session.dbproxy_consistency limit 1", "@@session.dbproxy_consistency"),
             ("SELECT @@dbproxy_consistency AS c;", "c"),
         ] {
-            assert_eq!(own_statement(sql.as_bytes()), Some(OwnStatement::Select(column.as_bytes())), "{sql}");
+            assert_eq!(
+                own_statement(sql.as_bytes()),
+                Some(OwnStatement::Select(OwnVariable::Consistency, column.as_bytes())),
+                "{sql}"
+            );
         }
     }
 

@@ -227,6 +227,55 @@ fn a_wait_may_be_longer_than_commands_of_dbproxys_own() {
     }
 }
 
+/// The position that a client was told, as servers print it.
+fn position(cluster: &Cluster) -> String {
+    cluster.primary().gtid_executed()
+}
+
+/// Two processes of the proxy's, which know nothing of each other.
+#[test]
+fn a_client_may_name_what_a_read_must_see_to_another_process() {
+    for flavor in flavors() {
+        let cluster = Cluster::start(flavor, Options::default());
+        warm(&cluster);
+        cluster.primary().sql("CREATE TABLE app.t (n INT)");
+        cluster.primary().sql("INSERT INTO app.t VALUES (0)");
+        cluster.wait_for_replicas();
+        let extra = "[routing]\nconsistency = \"eventual\"\nwrite_wait_ms = 1000\n";
+        let (one, other) = (Proxy::start(&cluster, extra), Proxy::start(&cluster, extra));
+        let (mut writer, mut reader) = (Peer::through(&one), Peer::through(&other));
+        let mut replica = 0;
+        for n in 1..=200 {
+            writer.ok(&format!("UPDATE t SET n = {n}"));
+            let named = position(&cluster);
+            let row = if n % 2 == 0 {
+                reader.row(&format!("/* dbproxy: gtid='{named}' */ SELECT n, @@server_id FROM t"))
+            } else {
+                reader.ok(&format!("SET dbproxy_gtid = '{named}'"));
+                assert_eq!(reader.value("SELECT @@dbproxy_gtid"), named);
+                let row = reader.row("SELECT n, @@server_id FROM t");
+                reader.ok("SET dbproxy_gtid = DEFAULT");
+                row
+            };
+            assert_eq!(row[0], n.to_string(), "{flavor:?}");
+            replica += u32::from(row[1] != "1");
+        }
+        assert!(replica > 50, "{flavor:?}: {replica} of 200 reads were answered by a replica");
+        assert_eq!(reader.value("SELECT @@dbproxy_gtid"), "");
+        let wrong = reader.fails("/* dbproxy: gtid=nonsense */ SELECT n FROM t");
+        assert_eq!(wrong.code, 1231, "{flavor:?}: {wrong:?}");
+        assert_eq!(reader.fails("SET dbproxy_gtid = 'nonsense'").code, 1231);
+        // What no server has: the primary does not answer in its place.
+        let future = match flavor {
+            Flavor::MySql => "3e11fa47-71ca-11e1-9e33-c80aa9429562:1",
+            Flavor::MariaDb => "7-7-7",
+        };
+        let failed = reader.fails(&format!("/* dbproxy: gtid={future} */ SELECT n FROM t"));
+        assert!(failed.code == 1205 && String::from_utf8_lossy(&failed.message).contains("named"), "{failed:?}");
+        assert_eq!(reader.value("SELECT n FROM t"), "200", "the session goes on");
+    }
+}
+
 #[test]
 fn kill_query_ends_a_read_that_waits_for_a_replica() {
     for flavor in flavors() {

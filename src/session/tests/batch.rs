@@ -11,7 +11,7 @@ fn batch(session: &mut Session, payload: &[u8], topology: &Topology) -> (ServerI
         match session.next_step(&run, topology) {
             Step::Connect => session.connected(run.route.server, AUTOCOMMIT, run.route.target == Target::Primary),
             Step::Inject { server, what, payload } => {
-                let batch = session.batch(&run, (what, payload));
+                let batch = session.batch(&run, (what, payload), topology);
                 let whats = batch.commands.iter().map(|(what, _)| *what).collect();
                 return (server, whats, batch.statement_follows);
             }

@@ -37,9 +37,10 @@ fn a_read_that_the_primary_would_take_back_waits_and_is_planned_again() {
         };
         let shown = Answer::Row(vec![Some(WRITTEN.into())]);
         assert_eq!(session.injected(&mut run, REPLICA, Prelude::Position, shown), Next::Continue);
-        assert!(matches!(session.next_step(&run, &topology), Step::Await { server: PRIMARY, .. }));
-        let refused = session.awaited(&mut run, false, &topology);
-        assert_eq!(refused, Err(Refusal::PrimaryBehind("db0:3306".to_owned())));
+        let Step::Await { server: PRIMARY, until, .. } = session.next_step(&run, &topology) else { panic!("no wait") };
+        let refused = session.awaited(&mut run, &until, false, &topology);
+        let lacks = crate::route::Lacks::Seen;
+        assert_eq!(refused, Err(Refusal::PrimaryBehind { server: "db0:3306".to_owned(), lacks }));
     }
 }
 
