@@ -31,11 +31,13 @@ impl Driver {
     }
 }
 
-/// The session ends, in whatever way, with a statement on its way.
-impl Drop for Driver {
+/// A session that is served: when it ends, in whatever way, the statement that is on its way is ended.
+pub(super) struct Served(pub(super) Driver);
+
+impl Drop for Served {
     fn drop(&mut self) {
-        for backend in &self.backends {
-            self.end_abandoned(backend);
+        for backend in &self.0.backends {
+            self.0.end_abandoned(backend);
         }
     }
 }

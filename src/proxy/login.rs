@@ -1,6 +1,7 @@
 //! A client from its first byte to its first command: greeting, authentication, and a first look at its schema.
 
 use super::Shared;
+use super::abandoned::Served;
 use super::acknowledgements::Known;
 use super::backends::Early;
 use super::client::{Driver, End};
@@ -91,8 +92,9 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>, entry: &Arc<conn::Sessio
             driver.client = driver.client.compressed(compression);
         }
         shared.metrics.client_accepted();
-        let end = driver.serve().await;
-        driver.explain_broken_frames().await;
+        let mut served = Served(driver);
+        let end = served.0.serve().await;
+        served.0.explain_broken_frames().await;
         tracing::debug!(session = entry.id, ?end, "client gone");
     }
 }
