@@ -54,5 +54,7 @@ mod support;
 mod tools;
 #[path = "traffic/transactions.rs"]
 mod transactions;
+#[path = "traffic/uploads.rs"]
+mod uploads;
 
 use support::peer;

@@ -58,6 +58,7 @@ const ROWS: &[Row] = rows! {
     "limits.statement_buffer_bytes" Reload limits.statement_buffer_bytes;
     "limits.login_timeout_ms" Reload limits.login_timeout;
     "limits.idle_timeout_ms" Reload limits.idle_timeout;
+    "limits.client_stall_timeout_ms" Reload limits.client_stall_timeout;
     "limits.drain_timeout_ms" Reload limits.drain_timeout;
     "limits.worker_threads" Restart limits.worker_threads;
     "routing.lag_limit_ms" Reload routing.lag_limit;

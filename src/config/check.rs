@@ -257,6 +257,8 @@ impl Checker<'_> {
         let held_bytes = self.number("limits.max_held_bytes", &raw.max_held_bytes, range::MAX_HELD_BYTES);
         let connections =
             self.number("limits.max_connections_per_server", &raw.max_connections_per_server, range::MAX_CONNECTIONS);
+        let stall =
+            self.millis("limits.client_stall_timeout_ms", &raw.client_stall_timeout_ms, range::CLIENT_STALL_TIMEOUT_MS);
         Limits {
             max_clients: narrow(self.number("limits.max_clients", &raw.max_clients, range::MAX_CLIENTS)),
             max_connections_per_server: narrow(connections),
@@ -266,6 +268,7 @@ impl Checker<'_> {
             statement_buffer_bytes: narrow(buffer) as usize,
             login_timeout: self.millis("limits.login_timeout_ms", &raw.login_timeout_ms, range::LOGIN_TIMEOUT_MS),
             idle_timeout: self.millis("limits.idle_timeout_ms", &raw.idle_timeout_ms, range::IDLE_TIMEOUT_MS),
+            client_stall_timeout: stall,
             drain_timeout: self.millis("limits.drain_timeout_ms", &raw.drain_timeout_ms, range::DRAIN_TIMEOUT_MS),
             worker_threads: (threads > 0).then_some(narrow(threads) as usize),
         }

@@ -230,6 +230,8 @@ pub struct Limits {
     pub login_timeout: Duration,
     /// How long a session may be without a command.
     pub idle_timeout: Duration,
+    /// How long a client may neither read its result nor send the rest of its command.
+    pub client_stall_timeout: Duration,
     /// How long a drain may take.
     pub drain_timeout: Duration,
     /// Threads that carry traffic; `None`: one per processor.

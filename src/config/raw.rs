@@ -183,6 +183,7 @@ pub(super) struct Limits {
     pub statement_buffer_bytes: Number,
     pub login_timeout_ms: Number,
     pub idle_timeout_ms: Number,
+    pub client_stall_timeout_ms: Number,
     pub drain_timeout_ms: Number,
     pub worker_threads: Number,
 }

@@ -3,9 +3,10 @@
 
 use super::acknowledgements::Known;
 use super::backends::Early;
+use super::client_link::ClientLink;
+use super::exchange::Sent;
 use super::kill;
-use super::link::{BackendLink, ClientLink, Incoming};
-use super::upload::{Until, upload};
+use super::link::BackendLink;
 use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
 use crate::route::{Moment, Reason, Refusal, Target};
@@ -13,7 +14,7 @@ use crate::session::{Failure, Hinted, Next, Plan, Run, Session, Step};
 use crate::sql::{Kill, Structure};
 use crate::telemetry::{Fault, Label};
 use crate::topology::ServerId;
-use crate::wire::{Command, ErrPacket, HEADER_LEN, Header, Malformed, OkPacket, frame};
+use crate::wire::{Command, ErrPacket, Malformed, OkPacket, frame};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -94,14 +95,14 @@ impl Driver {
 
     async fn one_command(&mut self) -> Outcome<()> {
         let most = self.shared.live.load().limits.statement_buffer_bytes;
-        let incoming = match self.client.incoming(most) {
-            Some(incoming) => incoming,
-            None => self.wait_for_command(most).await?,
-        };
+        self.finish().await?;
+        if !self.client.begin(most) {
+            self.wait_for_command(most).await?;
+        }
         let started = Instant::now();
         self.entry.started(started);
         (self.repeats, self.refused) = (0, None);
-        let result = self.run_command(incoming, started).await;
+        let result = self.run_command(started).await;
         self.entry.show_waiting(false);
         self.entry.show_transaction(self.session.in_transaction());
         self.entry.stopped(Instant::now());
@@ -116,24 +117,27 @@ impl Driver {
         result
     }
 
-    async fn run_command(&mut self, mut incoming: Incoming, started: Instant) -> Outcome<()> {
+    async fn run_command(&mut self, started: Instant) -> Outcome<()> {
         let deadline = started + self.shared.live.load().routing.write_wait;
         let shared = self.shared.clone();
         let mut hold = None;
         loop {
-            match self.attempt(&mut incoming, started).await? {
+            match self.attempt(started).await? {
                 Attempt::Done => return Ok(()),
+                Attempt::Again(_) | Attempt::Moved if !self.client.is_kept() => {
+                    return Err(self.cannot_send_again().await);
+                }
                 Attempt::Again(None) | Attempt::Moved => {}
                 Attempt::Again(Some(Refusal::Conflict(servers))) => {
                     let failure = Failure::Conflict { cluster: self.shared.cluster(), servers };
-                    return self.no_primary(incoming, failure).await;
+                    return self.no_primary(failure).await;
                 }
                 Attempt::Again(Some(refusal)) => {
                     let why = refusal.to_string();
                     if hold.is_none() {
                         let limits = &shared.live.load().limits;
                         let (statements, bytes) = (limits.max_held_statements, limits.max_held_bytes);
-                        match shared.admission.hold(incoming.buffered, statements, bytes) {
+                        match shared.admission.hold(self.client.kept().len(), statements, bytes) {
                             Ok(place) => {
                                 hold = Some(place);
                                 self.entry.show_waiting(true);
@@ -145,13 +149,13 @@ impl Driver {
                                     limit: full.limit,
                                     why,
                                 };
-                                return self.no_primary(incoming, failure).await;
+                                return self.no_primary(failure).await;
                             }
                         }
                     }
                     if !self.wait_for_topology(deadline).await? {
                         let failure = self.not_served(refusal, started.elapsed());
-                        return self.no_primary(incoming, failure).await;
+                        return self.no_primary(failure).await;
                     }
                 }
             }
@@ -159,9 +163,9 @@ impl Driver {
     }
 
     /// No primary could be asked. The error of a replica that refused the command says more to the client than that.
-    async fn no_primary(&mut self, incoming: Incoming, failure: Failure) -> Outcome<()> {
+    async fn no_primary(&mut self, failure: Failure) -> Outcome<()> {
         let failure = self.refused.take().map_or(failure, Failure::Server);
-        self.refuse(incoming, &failure).await
+        self.refuse(&failure).await
     }
 
     /// No server took the command for as long as it could wait.
@@ -172,14 +176,9 @@ impl Driver {
         }
     }
 
-    /// A command starts a new sequence of packets.
-    fn in_order(&self) -> bool {
-        Header::peek(self.client.received()).is_some_and(|header| header.seq == 0)
-    }
-
     /// Answers with an error behind which nothing that the client sends can be trusted.
-    async fn break_off(&mut self, incoming: Incoming, failure: &Failure) -> Outcome<Attempt> {
-        let _ = self.refuse(incoming, failure).await;
+    async fn break_off(&mut self, failure: &Failure) -> Outcome<Attempt> {
+        let _ = self.refuse(failure).await;
         Err(End::Broken)
     }
 
@@ -200,10 +199,10 @@ impl Driver {
         Ok(true)
     }
 
-    fn plan(&mut self, incoming: Incoming, structure: Option<&Structure>, started: Instant) -> Result<Plan, Malformed> {
+    fn plan(&mut self, structure: Option<&Structure>, started: Instant) -> Result<Plan, Malformed> {
         let roll = self.roll();
         let topology = self.topology.load();
-        let payload = &self.client.received()[HEADER_LEN..incoming.buffered];
+        let (payload, complete) = (self.client.payload(), self.client.is_whole());
         let config = self.shared.live.load();
         let moment = Moment {
             structure,
@@ -215,7 +214,7 @@ impl Driver {
             load: &|server| self.shared.load(server),
             positions: &Known { shared: &self.shared, topology: &topology },
         };
-        match self.session.plan(payload, incoming.complete, &moment) {
+        match self.session.plan(payload, complete, &moment) {
             Ok(Plan::Kill(kill)) if kill.own => {
                 Ok(Plan::Kill(Kill { id: u64::from(self.entry.id), own: false, ..kill }))
             }
@@ -226,37 +225,36 @@ impl Driver {
         }
     }
 
-    async fn attempt(&mut self, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
-        if !self.in_order() {
-            return self.break_off(*incoming, &Failure::OutOfOrder).await;
+    async fn attempt(&mut self, started: Instant) -> Outcome<Attempt> {
+        if !self.client.is_in_order() {
+            return self.break_off(&Failure::OutOfOrder).await;
         }
-        let structure =
-            self.taken_apart(&self.client.received()[HEADER_LEN..incoming.buffered], incoming.complete).await;
-        let plan = self.plan(*incoming, structure.as_deref(), started);
+        let structure = self.taken_apart(self.client.payload(), self.client.is_whole()).await;
+        let plan = self.plan(structure.as_deref(), started);
         match plan {
-            Err(malformed) => self.break_off(*incoming, &Failure::Malformed(malformed)).await,
+            Err(malformed) => self.break_off(&Failure::Malformed(malformed)).await,
             Ok(Plan::Run(run)) => {
-                self.ask_parser(&run, *incoming);
-                self.run(run, incoming, started).await
+                self.ask_parser(&run);
+                self.run(run, started).await
             }
             Ok(Plan::Refuse(refusal)) => Ok(Attempt::Again(Some(refusal))),
             Ok(Plan::Quit) => Err(End::ClientLeft),
             Ok(Plan::Ok) => {
-                self.discard(*incoming).await?;
+                self.finish().await?;
                 self.client.queue_ok(&OkPacket::new(self.session.status()), self.identity.capabilities);
                 self.flushed().await.map(|()| Attempt::Done)
             }
             Ok(Plan::Answer(packets)) => {
-                self.client.consume(incoming.buffered);
+                self.finish().await?;
                 self.client.queue(&packets);
                 self.flushed().await.map(|()| Attempt::Done)
             }
             Ok(Plan::Nothing) => {
-                self.discard(*incoming).await?;
+                self.finish().await?;
                 Ok(Attempt::Done)
             }
             Ok(Plan::CloseStatement(places)) => {
-                self.discard(*incoming).await?;
+                self.finish().await?;
                 self.close_statement(&places);
                 Ok(Attempt::Done)
             }
@@ -264,20 +262,23 @@ impl Driver {
                 if let Failure::Rejected { rule, .. } = &failure {
                     self.shared.metrics.rules().hit(rule);
                 }
-                self.refuse(*incoming, &failure).await.map(|()| Attempt::Done)
+                self.refuse(&failure).await.map(|()| Attempt::Done)
             }
             Ok(Plan::Abandon { server, failure, fatal }) => {
                 self.drop_backend(server);
                 let lost = self.session.backend_closed(server).is_err();
-                self.refuse(*incoming, &failure).await?;
+                self.refuse(&failure).await?;
                 if fatal && lost { Err(End::Broken) } else { Ok(Attempt::Done) }
             }
             Ok(Plan::Kill(kill)) => {
-                let command = self.client.received().get(HEADER_LEN).copied().and_then(Command::from_byte);
-                self.client.consume(incoming.buffered);
+                let command = self.client.payload().first().copied().and_then(Command::from_byte);
+                self.finish().await?;
                 kill::kill(self, kill, command).await.map(|()| Attempt::Done)
             }
-            Ok(Plan::ChangeUser) => self.change_user(*incoming).await.map(|()| Attempt::Done),
+            Ok(Plan::ChangeUser) if !self.client.is_whole() => {
+                self.break_off(&Failure::Malformed(Malformed::Invalid("packet length"))).await
+            }
+            Ok(Plan::ChangeUser) => self.change_user().await.map(|()| Attempt::Done),
         }
     }
 
@@ -299,19 +300,23 @@ impl Driver {
         }
     }
 
-    async fn run(&mut self, mut run: Run, incoming: &mut Incoming, started: Instant) -> Outcome<Attempt> {
+    async fn run(&mut self, mut run: Run, started: Instant) -> Outcome<Attempt> {
         self.count_asked(&run);
         let shared = self.shared.clone();
         loop {
             // From before the last look at who the primary is: whoever closes it waits for what is counted.
             let _in_flight = shared.admission.command(run.route.server);
-            match self.prepare(&mut run, incoming).await? {
-                Ready::Go if run.tunnel => return Err(self.tunnel(&run, *incoming).await),
-                Ready::Go => self.send(&run, incoming).await?,
+            match self.prepare(&mut run).await? {
+                Ready::Go if run.tunnel => return Err(self.tunnel(&run).await),
+                Ready::Go => {
+                    if let Sent::Not(attempt) = self.send(&run).await? {
+                        return Ok(attempt);
+                    }
+                }
                 Ready::Sent => {}
                 Ready::Not(attempt) => return Ok(attempt),
             }
-            match self.answer(&mut run, incoming, started).await {
+            match self.answer(&mut run, started).await {
                 Ok(Attempt::Moved) => {}
                 Ok(Attempt::Done) => {
                     self.count(&run, started);
@@ -323,7 +328,7 @@ impl Driver {
     }
 
     /// Brings the backend to where the command can run.
-    async fn prepare(&mut self, run: &mut Run, incoming: &mut Incoming) -> Outcome<Ready> {
+    async fn prepare(&mut self, run: &mut Run) -> Outcome<Ready> {
         loop {
             if !self.is_current(run) {
                 return Ok(Ready::Not(Attempt::Again(None)));
@@ -340,7 +345,7 @@ impl Driver {
                 Step::Connect => match self.open(run).await {
                     Ok(()) => Next::Continue,
                     Err(error) if error.ends_session().is_some() && run.route.target == Target::Primary => {
-                        return self.end_session(*incoming, &error).await;
+                        return self.end_session(&error).await;
                     }
                     Err(error) => match self.not_connected(run, &error) {
                         Ok(next) => next,
@@ -360,13 +365,11 @@ impl Driver {
                         Err(refusal) => return Ok(Ready::Not(Attempt::Again(Some(refusal)))),
                     }
                 }
-                Step::Inject { server, what, payload } => {
-                    match self.inject(run, incoming, server, (what, payload)).await? {
-                        Ok((Next::Continue, true)) => return Ok(Ready::Sent),
-                        Ok((next, _)) => next,
-                        Err(refusal) => return self.look_again(refusal).await,
-                    }
-                }
+                Step::Inject { server, what, payload } => match self.inject(run, server, (what, payload)).await? {
+                    Ok((Next::Continue, true)) => return Ok(Ready::Sent),
+                    Ok((next, _)) => next,
+                    Err(refusal) => return self.look_again(refusal).await,
+                },
             };
             match next {
                 Next::Continue => {}
@@ -383,12 +386,12 @@ impl Driver {
                     }
                 }
                 Next::Fail(failure) => {
-                    self.refuse(*incoming, &failure).await?;
+                    self.refuse(&failure).await?;
                     return Ok(Ready::Not(Attempt::Done));
                 }
                 Next::Lost(bound) => {
                     let failure = Failure::StateLost { server: self.shared.address(run.route.server), bound };
-                    self.refuse(*incoming, &failure).await?;
+                    self.refuse(&failure).await?;
                     return Err(End::Broken);
                 }
             }
@@ -402,9 +405,9 @@ impl Driver {
     }
 
     /// Nothing can be run for this session any more: it is told, and its client may connect again.
-    async fn end_session(&mut self, incoming: Incoming, error: &backends::OpenError) -> Outcome<Ready> {
+    async fn end_session(&mut self, error: &backends::OpenError) -> Outcome<Ready> {
         if let Some(failure) = error.ends_session() {
-            self.refuse(incoming, &failure).await?;
+            self.refuse(&failure).await?;
         }
         if error.is_of_server() {
             tracing::warn!(session = self.entry.id, %error, "session ended");
@@ -432,24 +435,40 @@ impl Driver {
         }
     }
 
-    /// Answers the command with an error, and takes the rest of it from the wire.
-    pub(super) async fn refuse(&mut self, incoming: Incoming, failure: &Failure) -> Outcome<()> {
+    /// Answers the command with an error, once all of it was received.
+    pub(super) async fn refuse(&mut self, failure: &Failure) -> Outcome<()> {
         self.shared.metrics.statement_failed(fault(failure));
-        let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
-        let awaited = self.session.awaits_refusal(payload, failure);
-        self.discard(incoming).await?;
+        let awaited = self.session.awaits_refusal(self.client.payload(), failure);
+        self.finish().await?;
         if !awaited {
             return Ok(());
         }
-        self.client.fail(1, failure).await.map_err(|_| End::ClientLeft)
+        self.client.fail(self.client.next_seq(), failure).await.map_err(|_| End::ClientLeft)
     }
 
-    async fn discard(&mut self, incoming: Incoming) -> Outcome<()> {
-        if incoming.complete {
-            self.client.consume(incoming.buffered);
+    /// Receives the rest of the current command, and drops what no server got.
+    pub(super) async fn finish(&mut self) -> Outcome<()> {
+        if self.client.is_over() {
             return Ok(());
         }
-        upload(&mut self.client, None, Until::EndOfCommand).await.map_err(|_| End::ClientLeft)
+        self.client.finish().await.map_err(|_| End::ClientLeft)
+    }
+
+    /// The session counts on a backend connection that is not there. That is a defect of dbproxy: the session ends, since its state
+    /// cannot be trusted.
+    pub(super) async fn diverged(&mut self, server: ServerId) -> End {
+        let server = self.shared.address(server);
+        tracing::error!(session = self.entry.id, backend = %server, "session ended: it has lost track of its backend connections");
+        let _ = self.refuse(&Failure::StateLost { server, bound: "backend connection" }).await;
+        End::Broken
+    }
+
+    /// A command is to be sent again that was not kept, which is a defect of dbproxy.
+    async fn cannot_send_again(&mut self) -> End {
+        tracing::error!(session = self.entry.id, "session ended: a statement was to be sent again and was not kept");
+        let failure = Failure::StateLost { server: self.shared.cluster(), bound: "statement" };
+        let _ = self.refuse(&failure).await;
+        End::Broken
     }
 
     pub(super) async fn flushed(&mut self) -> Outcome<()> {

@@ -3,11 +3,10 @@
 use super::acknowledgements::Known;
 use super::client::Driver;
 use super::explanation;
-use super::link::Incoming;
 use crate::route::{Moment, Policy, need_structure};
 use crate::session::Run;
 use crate::sql::Structure;
-use crate::wire::{HEADER_LEN, query_payload};
+use crate::wire::query_payload;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -44,10 +43,9 @@ impl Driver {
     }
 
     /// Asks the parser for its verdict on a proven read that is new to it.
-    pub(super) fn ask_parser(&self, run: &Run, incoming: Incoming) {
+    pub(super) fn ask_parser(&self, run: &Run) {
         let Some(pending) = run.to_ask() else { return };
-        let payload = self.client.received().get(HEADER_LEN..incoming.buffered).unwrap_or_default();
-        if let Some((text, _)) = self.session.text_of(payload) {
+        if let Some((text, _)) = self.session.text_of(self.client.payload()) {
             self.shared.structures.ask(pending, text);
         }
     }

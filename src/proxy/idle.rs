@@ -1,7 +1,7 @@
 //! Between two commands: the client is waited for, and backends that close meanwhile are noticed.
 
 use super::client::{Driver, End, Outcome, fault};
-use super::link::{Gone, Incoming};
+use super::link::Gone;
 use crate::session::Failure;
 use crate::topology::Flavor;
 use crate::wire::ErrPacket;
@@ -14,7 +14,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Idle: waits for the client, and notices backends that close meanwhile.
-    pub(super) async fn wait_for_command(&mut self, most: usize) -> Outcome<Incoming> {
+    pub(super) async fn wait_for_command(&mut self, most: usize) -> Outcome<()> {
+        self.client.stall_limit = self.stall_limit();
         let inactive = inactive(self.session.idle_limit());
         tokio::pin!(inactive);
         loop {
@@ -23,8 +24,10 @@ impl Driver {
                 Closed(usize, Gone),
                 Called,
                 Inactive,
+                Stalled,
             }
-            let idle = self.client.received().is_empty() && self.session.bound().is_none();
+            let begun = !self.client.received().is_empty();
+            let idle = !begun && self.session.bound().is_none();
             let (client, backends, entry) = (&mut self.client, &mut self.backends, self.entry.clone());
             let called = entry.called();
             tokio::pin!(called);
@@ -41,16 +44,19 @@ impl Driver {
                 if called.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Called);
                 }
+                if begun && client.poll_stalled(cx).is_ready() {
+                    return Poll::Ready(Event::Stalled);
+                }
                 if idle && inactive.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Event::Inactive);
                 }
                 Poll::Pending
             });
             match event.await {
-                Event::Received(false) => return Err(End::ClientLeft),
+                Event::Received(false) | Event::Stalled => return Err(End::ClientLeft),
                 Event::Received(true) => {
-                    if let Some(incoming) = self.client.incoming(most) {
-                        return Ok(incoming);
+                    if self.client.begin(most) {
+                        return Ok(());
                     }
                 }
                 Event::Closed(i, gone) => self.backend_gone_while_idle(i, &gone).await?,
@@ -59,6 +65,12 @@ impl Driver {
                 Event::Called => self.answer_questions().await,
             }
         }
+    }
+
+    /// How long the client may stall: Connector/J, for one, has its server wait longer while it streams a result.
+    fn stall_limit(&self) -> Duration {
+        let limit = self.shared.live.load().limits.client_stall_timeout;
+        self.session.net_write_timeout().map_or(limit, |own| limit.max(own))
     }
 
     /// An idle backend closed. What it said before is the client's to know only if the client loses something.

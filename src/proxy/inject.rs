@@ -1,7 +1,7 @@
 //! Commands of the proxy's own on a session's backend, and their answers, which the client does not see.
 
 use super::client::{Driver, Outcome};
-use super::link::{BackendLink, Incoming, poll_chunk};
+use super::link::{BackendLink, poll_chunk};
 use crate::route::{Reason, Refusal, Target};
 use crate::session::{Answer, Batch, Failure, Next, Prelude, Run};
 use crate::topology::ServerId;
@@ -53,7 +53,6 @@ impl Driver {
     pub(super) async fn inject(
         &mut self,
         run: &mut Run,
-        incoming: &mut Incoming,
         server: ServerId,
         step: (Prelude, Vec<u8>),
     ) -> Outcome<Result<(Next, bool), Refusal>> {
@@ -63,14 +62,14 @@ impl Driver {
             Batch { commands: vec![step], statement_follows: false }
         };
         let Some(backend) = self.backends.iter_mut().find(|backend| backend.server == server) else {
-            return Ok(Ok((Next::Lost("connection"), false)));
+            return Err(self.diverged(server).await);
         };
         for (_, payload) in &batch.commands {
             wire::frame(&mut backend.ahead, 0, payload);
         }
-        let follows = batch.statement_follows && incoming.complete && incoming.buffered > 0;
+        let follows = batch.statement_follows && self.client.is_whole();
         if follows {
-            self.send(run, incoming).await?;
+            self.send(run).await?;
         }
         let whats: Vec<_> = batch.commands.iter().map(|(what, _)| *what).collect();
         let answers = match self.backends.iter_mut().find(|backend| backend.server == server) {

@@ -79,7 +79,7 @@ async fn answer(driver: &mut Driver, result: Result<(), Failure>) -> Result<(), 
         }
         Err(failure) => {
             driver.shared.metrics.statement_failed(fault(&failure));
-            driver.client.fail(1, &failure).await.map_err(|_| End::ClientLeft)
+            driver.client.fail(driver.client.next_seq(), &failure).await.map_err(|_| End::ClientLeft)
         }
     }
 }

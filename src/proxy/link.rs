@@ -1,22 +1,20 @@
-//! The two kinds of socket that a session's task owns, with as little buffer as they can do with.
+//! The server's side of a session, and how both sides read.
 
 use crate::admission::Connection;
 use crate::conn::Stream;
-use crate::session::Failure;
 use crate::topology::ServerId;
-use crate::wire::{Capabilities, Compression, ErrPacket, HEADER_LEN, Header, MAX_PAYLOAD, OkPacket, frame};
+use crate::wire::{Capabilities, ERR_HEADER, ErrPacket, HEADER_LEN, Header};
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// Bytes read at once.
 pub(super) const CHUNK: usize = 64 * 1024;
-/// A buffer with more room than this is given back when it is empty.
-const KEEP: usize = 4 * 1024;
-/// Pipelined bytes taken from a client while its statement runs; the rest waits in the socket.
-const AHEAD_MAX: usize = 256 * 1024;
+/// Longest wait for the error of a server that takes no more of a command.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// One read buffer per worker: a session that waits holds none.
@@ -36,177 +34,8 @@ pub(super) fn poll_chunk<T>(
     })
 }
 
-/// The client's side.
-pub(super) struct ClientLink {
-    pub(super) stream: Stream,
-    input: Vec<u8>,
-    /// Bytes of `input` that are used up.
-    used: usize,
-    output: Vec<u8>,
-    pub(super) bytes_in: usize,
-    pub(super) bytes_out: usize,
-}
-
-/// The command at the front of a client's input.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Incoming {
-    /// Bytes of it in the input, headers included.
-    pub(super) buffered: usize,
-    /// It is all there, in one packet.
-    pub(super) complete: bool,
-}
-
-impl ClientLink {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, input: Vec::new(), used: 0, output: Vec::new(), bytes_in: 0, bytes_out: 0 }
-    }
-
-    /// Starts the compressed protocol. Nothing is queued.
-    pub(super) fn compressed(self, compression: Compression) -> Self {
-        debug_assert!(!self.has_output());
-        Self { stream: self.stream.compressed(compression), ..self }
-    }
-
-    /// Bytes received and not used.
-    pub(super) fn received(&self) -> &[u8] {
-        &self.input[self.used..]
-    }
-
-    pub(super) fn received_mut(&mut self) -> &mut [u8] {
-        &mut self.input[self.used..]
-    }
-
-    /// Uses up the first `n` bytes received.
-    pub(super) fn consume(&mut self, n: usize) {
-        self.used += n;
-        self.bytes_in += n;
-        if self.used >= self.input.len() {
-            self.used = 0;
-            self.input.clear();
-            if self.input.capacity() > KEEP {
-                self.input = Vec::new();
-            }
-        }
-    }
-
-    /// Takes what the client sends. `Ok(false)`: it closed.
-    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let (input, used) = (&mut self.input, &mut self.used);
-        poll_chunk(&mut self.stream, cx, |_, bytes| {
-            if *used > 0 && !bytes.is_empty() {
-                input.drain(..*used);
-                *used = 0;
-            }
-            input.extend_from_slice(bytes);
-            !bytes.is_empty()
-        })
-    }
-
-    pub(super) async fn receive(&mut self) -> io::Result<bool> {
-        std::future::poll_fn(|cx| self.poll_receive(cx)).await
-    }
-
-    /// While a statement runs: notices that the client leaves, and takes a bounded part of what it sends ahead.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(gone) = self.stream.poll_ahead(cx, AHEAD_MAX) {
-            return gone;
-        }
-        while self.received().len() < AHEAD_MAX {
-            match ready!(self.poll_receive(cx)) {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return Poll::Ready(()),
-            }
-        }
-        Poll::Pending
-    }
-
-    /// The command at the front: all of it, or its first `most` bytes; `None` when more must be received first.
-    pub(super) fn incoming(&self, most: usize) -> Option<Incoming> {
-        let received = self.received();
-        let header = Header::peek(received)?;
-        let whole = HEADER_LEN + header.len;
-        if header.len < MAX_PAYLOAD && received.len() >= whole {
-            return Some(Incoming { buffered: whole, complete: true });
-        }
-        let long = header.len > most && received.len() >= most + HEADER_LEN;
-        long.then(|| Incoming { buffered: received.len().min(whole), complete: false })
-    }
-
-    /// Queues bytes behind what is queued already.
-    pub(super) fn queue(&mut self, bytes: &[u8]) {
-        self.output.extend_from_slice(bytes);
-    }
-
-    /// Queues a packet.
-    pub(super) fn queue_packet(&mut self, seq: u8, payload: &[u8]) {
-        frame(&mut self.output, seq, payload);
-    }
-
-    /// Sends bytes now if nothing is queued before them, and queues what the socket does not take.
-    pub(super) fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
-        let mut sent = 0;
-        if self.output.is_empty()
-            && let Poll::Ready(n) = Pin::new(&mut self.stream).poll_write(cx, bytes)
-        {
-            sent = n?;
-            self.bytes_out += sent;
-        }
-        self.output.extend_from_slice(&bytes[sent..]);
-        Ok(())
-    }
-
-    /// Sends what is queued.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut sent = 0;
-        let result = loop {
-            if sent == self.output.len() {
-                break ready_flush(&mut self.stream, cx);
-            }
-            match Pin::new(&mut self.stream).poll_write(cx, &self.output[sent..]) {
-                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => sent += n,
-                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        self.bytes_out += sent;
-        self.output.drain(..sent);
-        if self.output.is_empty() && self.output.capacity() > KEEP {
-            self.output = Vec::new();
-        }
-        result
-    }
-
-    pub(super) fn has_output(&self) -> bool {
-        !self.output.is_empty() || self.stream.has_unsent()
-    }
-
-    pub(super) async fn flush(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_flush(cx)).await
-    }
-
-    /// Queues OK as the answer to a command.
-    pub(super) fn queue_ok(&mut self, ok: &OkPacket<'_>, capabilities: Capabilities) {
-        let mut payload = Vec::new();
-        ok.encode(capabilities, &mut payload);
-        self.queue_packet(1, &payload);
-    }
-
-    pub(super) fn queue_err(&mut self, seq: u8, err: &ErrPacket) {
-        let mut payload = Vec::new();
-        err.encode(&mut payload);
-        self.queue_packet(seq, &payload);
-    }
-
-    /// Answers with an error.
-    pub(super) async fn fail(&mut self, seq: u8, failure: &Failure) -> io::Result<()> {
-        self.queue_err(seq, &ErrPacket::from(failure));
-        self.flush().await
-    }
-}
-
 /// Some streams keep bytes of their own that only a flush sends.
-fn ready_flush(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+pub(super) fn ready_flush(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     if stream.buffers() { Pin::new(stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
 }
 
@@ -247,6 +76,67 @@ impl BackendLink {
             self.stream.write_all(&all).await?;
         }
         if self.stream.buffers() { self.stream.flush().await } else { Ok(()) }
+    }
+
+    /// Sends a part of a command or file. A server that takes no more of a command and speaks has refused it: that is an error here,
+    /// and what it said is in the tail. While it is sent a file it may report its progress.
+    pub(super) async fn send_part(&mut self, bytes: &[u8], of_command: bool) -> io::Result<()> {
+        if !of_command {
+            return self.send(bytes).await;
+        }
+        let joined;
+        let mut bytes = bytes;
+        if !self.ahead.is_empty() {
+            joined = [&std::mem::take(&mut self.ahead), bytes].concat();
+            bytes = &joined;
+        }
+        let mut sent = 0;
+        std::future::poll_fn(|cx| {
+            loop {
+                if sent == bytes.len() {
+                    return ready_flush(&mut self.stream, cx);
+                }
+                match Pin::new(&mut self.stream).poll_write(cx, &bytes[sent..]) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(n)) => sent += n,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        let tail = &mut self.tail;
+                        ready!(poll_chunk(&mut self.stream, cx, |_, said| tail.extend_from_slice(said)))?;
+                        return Poll::Ready(Err(io::Error::other("it takes no more of the statement")));
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// The error that a server has given, or soon gives, instead of taking a command to its end.
+    pub(super) async fn last_words(&mut self) -> Option<ErrPacket> {
+        let hear = async {
+            loop {
+                let header = Header::peek(&self.tail);
+                let payload = self.tail.get(HEADER_LEN..).unwrap_or_default();
+                if payload.first().is_some_and(|first| *first != ERR_HEADER) {
+                    return None;
+                }
+                if let Some(err) = header.and_then(|header| payload.get(..header.len)) {
+                    return ErrPacket::decode(err).ok();
+                }
+                let tail = &mut self.tail;
+                let stream = &mut self.stream;
+                let more = std::future::poll_fn(|cx| {
+                    poll_chunk(stream, cx, |_, said| {
+                        tail.extend_from_slice(said);
+                        said.len()
+                    })
+                });
+                if more.await.ok()? == 0 || self.tail.len() > CHUNK {
+                    return None;
+                }
+            }
+        };
+        tokio::time::timeout(LAST_WORDS_WAIT, hear).await.ok().flatten()
     }
 
     /// Whether an idle server closed, or said something unasked (which is always that it closes).

@@ -5,8 +5,8 @@ use super::abandoned::Served;
 use super::acknowledgements::Known;
 use super::backends::Early;
 use super::client::{Driver, End};
+use super::client_link::ClientLink;
 use super::inject::{OWN_COMMAND_DEADLINE, inject};
-use super::link::ClientLink;
 use crate::admission;
 use crate::config::ConnectionIds;
 use crate::conn::{self, Identity, LoginError};
@@ -14,7 +14,7 @@ use crate::route::Moment;
 use crate::session::{self, Answer, Failure, Prelude, Session};
 use crate::telemetry::Refusal;
 use crate::topology::{Defaults, Flavor, Hello, ServerId, Topology};
-use crate::wire::{ErrPacket, HEADER_LEN, OkPacket, Status};
+use crate::wire::{ErrPacket, OkPacket, Status};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,6 +95,9 @@ async fn serve(stream: TcpStream, shared: &Arc<Shared>, entry: &Arc<conn::Sessio
         let mut served = Served(driver);
         let end = served.0.serve().await;
         served.0.explain_broken_frames().await;
+        if served.0.client.stalled {
+            served.0.stalled();
+        }
         tracing::debug!(session = entry.id, ?end, "client gone");
     }
 }
@@ -110,7 +113,7 @@ fn driver(shared: &Arc<Shared>, entry: &Arc<conn::Session>, client: conn::Client
     Driver {
         topology: shared.topology.clone(),
         entry: entry.clone(),
-        client: ClientLink::new(stream),
+        client: ClientLink::new(stream, shared.live.load().limits.client_stall_timeout),
         session,
         backends: Vec::new(),
         early: None,
@@ -289,10 +292,22 @@ impl Driver {
         }
     }
 
+    /// The client is closed because it stalled.
+    fn stalled(&self) {
+        self.shared.metrics.client_stalled();
+        let limit_ms = u64::try_from(self.client.stall_limit.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(
+            session = self.entry.id,
+            client = %self.entry.client,
+            limit_ms,
+            "client closed: it neither read its result nor sent the rest of its command"
+        );
+    }
+
     /// COM_CHANGE_USER: everything of the old session ends; nothing of it if authentication fails is left either.
-    pub(super) async fn change_user(&mut self, incoming: super::link::Incoming) -> Result<(), End> {
-        let payload = self.client.received()[HEADER_LEN..incoming.buffered].to_vec();
-        self.client.consume(incoming.buffered);
+    pub(super) async fn change_user(&mut self) -> Result<(), End> {
+        let payload = self.client.payload().to_vec();
+        self.client.pass_kept();
         let hello = greeting(&self.topology.load());
         let Ok(hello) = hello else {
             let failure = Failure::NoPrimary {

@@ -7,6 +7,7 @@ mod abandoned;
 mod acknowledgements;
 mod backends;
 mod client;
+mod client_link;
 mod exchange;
 mod explain;
 mod explanation;

@@ -2,7 +2,8 @@
 //! chunk waits for a client that does not read, and then the server is not read from either.
 
 use super::Acknowledgements;
-use super::link::{BackendLink, ClientLink, poll_chunk};
+use super::client_link::ClientLink;
+use super::link::{BackendLink, poll_chunk};
 use crate::session::{NotRun, Run, Session};
 use crate::wire::{HEADER_LEN, Header, Kind, Malformed, Tracker, frame};
 use std::io;
@@ -54,6 +55,7 @@ impl<'a> Relay<'a> {
     ) -> Self {
         let tracker = Tracker::new(run.expect, backend.capabilities);
         let held = run.holds_definitions().then(Vec::new);
+        let next_seq = Some(client.next_seq());
         Self {
             client,
             backend,
@@ -64,7 +66,7 @@ impl<'a> Relay<'a> {
             answered: false,
             may_have_begun: true,
             held,
-            next_seq: Some(1),
+            next_seq,
         }
     }
 
@@ -201,13 +203,21 @@ impl Pass<'_> {
             {
                 return Ok((to + len, Passed::NotRun(why)));
             }
-            let changed = self.session.on_packet(self.run, kind, payload).map_err(Broken::Backend)?;
+            let mut changed = self.session.on_packet(self.run, kind, payload).map_err(Broken::Backend)?;
+            let mut seq = Header::peek(packet).map_or(0, |header| header.seq);
+            // A server that refuses a command before its last packet counts fewer packets than the client does.
+            if kind == Kind::Err
+                && to == 0
+                && let Some(next) = self.next_seq.filter(|next| *next != seq)
+            {
+                seq = next;
+                changed.get_or_insert_with(|| payload.to_vec());
+            }
             if let Some(acknowledged) = self.run.acknowledged.take() {
                 self.acknowledgements.note(&acknowledged);
             }
             if let Some(changed) = changed {
                 self.queue(&bytes[from..to]);
-                let seq = Header::peek(packet).map_or(0, |header| header.seq);
                 let mut framed = Vec::with_capacity(changed.len() + HEADER_LEN);
                 frame(&mut framed, seq, &changed);
                 self.queue(&framed);

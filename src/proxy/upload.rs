@@ -1,9 +1,10 @@
-//! Bytes on their way from the client to a server, too many to hold: a command of several packets, or the client's file.
+//! Bytes on their way from the client to a server that are too many to hold: a command of several packets, or a file.
 
-use super::link::{BackendLink, ClientLink};
-use crate::wire::{HEADER_LEN, Header, MAX_PAYLOAD};
+use super::client_link::ClientLink;
+use super::link::BackendLink;
+use crate::wire::{HEADER_LEN, Header, MAX_PAYLOAD, Reframer};
 
-/// Where an upload ends.
+/// Where a command or a file ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Until {
     /// Behind the command's last packet (the first that is not of the greatest length).
@@ -15,124 +16,170 @@ pub(super) enum Until {
 /// Which side broke.
 #[derive(Debug)]
 pub(super) enum Broken {
+    /// The client left, or stalled.
     Client,
-    Backend,
+    /// The server takes no more.
+    Backend(String),
 }
 
-/// Follows packet boundaries in what a client sends.
+/// A position in what a client sends: how much of the current command, or of its file, was passed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Boundaries {
+pub(super) struct Position {
     until: Until,
+    /// Payload bytes of the current packet that were not passed.
     skip: usize,
     continued: bool,
     over: bool,
-    /// Number that the next packet gets; `None`: as it comes.
-    number: Option<u8>,
+    /// Sequence number behind the last header.
+    next_seq: u8,
 }
 
-impl Boundaries {
-    pub(super) fn new(until: Until) -> Self {
-        Self { until, skip: 0, continued: false, over: false, number: None }
+/// The next bytes of a command.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Piece {
+    Header(Header),
+    /// So many bytes of a packet's payload.
+    Payload(usize),
+}
+
+impl Piece {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Header(_) => HEADER_LEN,
+            Self::Payload(len) => len,
+        }
+    }
+}
+
+impl Position {
+    /// At the start of a command or file.
+    pub(super) fn start(until: Until) -> Self {
+        Self { until, skip: 0, continued: false, over: false, next_seq: 0 }
     }
 
-    /// Numbers the packets, beginning with this one.
-    pub(super) fn numbered(self, number: Option<u8>) -> Self {
-        Self { number, ..self }
+    /// Between two commands.
+    pub(super) fn between() -> Self {
+        Self { over: true, ..Self::start(Until::EndOfCommand) }
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.over && self.skip == 0
     }
 
-    /// How many of these bytes belong to it.
-    pub(super) fn take(&mut self, bytes: &mut [u8]) -> usize {
+    pub(super) fn until(&self) -> Until {
+        self.until
+    }
+
+    /// Sequence number of a packet that follows the last one passed.
+    pub(super) fn next_seq(&self) -> u8 {
+        self.next_seq
+    }
+
+    /// Passes the next header, or what is there of a payload; `None` at the end, or when more bytes are needed.
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> Option<Piece> {
+        if self.skip > 0 {
+            let n = self.skip.min(bytes.len());
+            self.skip -= n;
+            return (n > 0).then_some(Piece::Payload(n));
+        }
+        if self.over {
+            return None;
+        }
+        let header = Header::peek(bytes)?;
+        self.skip = header.len;
+        self.next_seq = header.seq.wrapping_add(1);
+        let last_of_payload = header.len < MAX_PAYLOAD;
+        self.over = match self.until {
+            Until::EndOfCommand => last_of_payload,
+            Until::EmptyPacket => header.len == 0 && !self.continued,
+        };
+        self.continued = !last_of_payload;
+        Some(Piece::Header(header))
+    }
+
+    /// Passes what of these bytes belongs to the command or file; how many bytes that were.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
-        while at < bytes.len() && !self.is_over() {
-            if self.skip > 0 {
-                let n = self.skip.min(bytes.len() - at);
-                self.skip -= n;
-                at += n;
-                continue;
-            }
-            let Some(header) = Header::peek(&bytes[at..]) else { break };
-            if let Some(number) = &mut self.number {
-                bytes[at + HEADER_LEN - 1] = *number;
-                *number = number.wrapping_add(1);
-            }
-            at += HEADER_LEN;
-            self.skip = header.len;
-            let last_of_payload = header.len < MAX_PAYLOAD;
-            self.over = match self.until {
-                Until::EndOfCommand => last_of_payload,
-                Until::EmptyPacket => header.len == 0 && !self.continued,
-            };
-            self.continued = !last_of_payload;
+        while let Some(piece) = self.pass(&bytes[at..]) {
+            at += piece.len();
         }
         at
     }
 }
 
-/// Moves bytes from the client to `sink` until the end of the command or file. With no backend they are dropped.
-pub(super) async fn upload(
-    client: &mut ClientLink,
-    backend: Option<&mut BackendLink>,
-    until: Until,
-) -> Result<(), Broken> {
-    follow(client, backend, Boundaries::new(until)).await
+/// Moves the rest of the client's command or file to the server.
+pub(super) async fn upload(client: &mut ClientLink, backend: &mut BackendLink) -> Result<(), Broken> {
+    while !client.is_over() {
+        let rest = client.rest();
+        if rest.is_empty() {
+            client.receive_rest().await.map_err(|_| Broken::Client)?;
+            continue;
+        }
+        let n = rest.len();
+        backend.send_part(rest, client.is_in_command()).await.map_err(broken)?;
+        client.pass(n);
+    }
+    Ok(())
 }
 
 /// Moves the client's file, which the server asked for, to the server. `next_seq`: of its first packet.
 ///
-/// Under the compressed protocol the C libraries number packets after frames, and no server looks at these numbers: this one
-/// does, since its own connection is not compressed.
+/// Under the compressed protocol the C libraries number packets after frames, and no server checks these numbers. This server does,
+/// because its own connection is not compressed.
 pub(super) async fn upload_file(
     client: &mut ClientLink,
     backend: &mut BackendLink,
     next_seq: Option<u8>,
 ) -> Result<(), Broken> {
-    let number = next_seq.filter(|_| client.stream.is_compressed());
-    follow(client, Some(backend), Boundaries::new(Until::EmptyPacket).numbered(number)).await
-}
-
-async fn follow(
-    client: &mut ClientLink,
-    mut backend: Option<&mut BackendLink>,
-    mut boundaries: Boundaries,
-) -> Result<(), Broken> {
-    while !boundaries.is_over() {
-        let n = boundaries.take(client.received_mut());
-        if n == 0 {
-            match client.receive().await {
-                Ok(true) => continue,
-                Ok(false) | Err(_) => return Err(Broken::Client),
-            }
+    let Some(mut number) = next_seq.filter(|_| client.stream.is_compressed()) else {
+        return upload(client, backend).await;
+    };
+    while !client.is_over() {
+        let rest = client.renumbered_rest(&mut number);
+        if rest.is_empty() {
+            client.receive_rest().await.map_err(|_| Broken::Client)?;
+            continue;
         }
-        if let Some(backend) = &mut backend {
-            backend.send(&client.received()[..n]).await.map_err(|_| Broken::Backend)?;
-        }
-        client.consume(n);
+        backend.send_part(&rest, false).await.map_err(broken)?;
+        client.pass(rest.len());
     }
     Ok(())
 }
 
-/// Receives a whole command and returns its payload, packets joined.
-pub(super) async fn whole(client: &mut ClientLink) -> Result<Vec<u8>, Broken> {
-    let mut payload = Vec::new();
-    loop {
-        let received = client.received();
-        let header = Header::peek(received).filter(|header| received.len() >= HEADER_LEN + header.len);
-        let Some(header) = header else {
-            match client.receive().await {
-                Ok(true) => continue,
-                Ok(false) | Err(_) => return Err(Broken::Client),
-            }
-        };
-        payload.extend_from_slice(&received[HEADER_LEN..HEADER_LEN + header.len]);
-        client.consume(HEADER_LEN + header.len);
-        if header.len < MAX_PAYLOAD {
-            return Ok(payload);
-        }
+/// The same with another beginning: `start` in place of the part of the payload that the client's link keeps.
+pub(super) async fn upload_changed(
+    client: &mut ClientLink,
+    backend: &mut BackendLink,
+    start: &[u8],
+) -> Result<(), Broken> {
+    let (mut framed, mut reframer) = (Vec::new(), Reframer::new());
+    let kept = client.payload().len();
+    if let Some(header) = Header::peek(client.received()) {
+        let len = (header.len + start.len()).saturating_sub(kept);
+        reframer.announce(len, header.len < MAX_PAYLOAD, &mut framed);
     }
+    reframer.push(start, &mut framed);
+    client.pass_kept();
+    loop {
+        backend.send_part(&framed, true).await.map_err(broken)?;
+        framed.clear();
+        if client.is_over() {
+            return Ok(());
+        }
+        let Some((piece, bytes)) = client.next_piece() else {
+            client.receive_rest().await.map_err(|_| Broken::Client)?;
+            continue;
+        };
+        match piece {
+            Piece::Header(header) => reframer.announce(header.len, header.len < MAX_PAYLOAD, &mut framed),
+            Piece::Payload(_) => reframer.push(bytes, &mut framed),
+        }
+        client.pass(piece.len());
+    }
+}
+
+fn broken(error: std::io::Error) -> Broken {
+    Broken::Backend(error.to_string())
 }
 
 #[cfg(test)]
@@ -141,12 +188,11 @@ mod tests {
     use crate::wire::frame;
 
     fn taken(until: Until, bytes: &[u8], step: usize) -> usize {
-        let mut bytes = bytes.to_vec();
-        let mut boundaries = Boundaries::new(until);
+        let mut position = Position::start(until);
         let mut at = 0;
         let mut seen = step.min(bytes.len());
-        while !boundaries.is_over() {
-            let n = boundaries.take(&mut bytes[at..seen]);
+        while !position.is_over() {
+            let n = position.take(&bytes[at..seen]);
             at += n;
             if n == 0 {
                 if seen == bytes.len() {

@@ -360,6 +360,17 @@ impl Session {
         false
     }
 
+    /// The same for a command that was on its way to a server.
+    pub fn awaits_answer(&mut self, run: &Run, failure: &Failure) -> bool {
+        if run.command != Command::StmtSendLongData {
+            return true;
+        }
+        if let Some(prepared) = run.statement.and_then(|id| self.statements.find_mut(id)) {
+            prepared.long_data_failed.get_or_insert_with(|| failure.clone());
+        }
+        false
+    }
+
     fn cursor_of(&self, run: &Run) -> Option<ServerId> {
         run.statement.and_then(|id| self.statements.find(id)).and_then(|prepared| prepared.cursor)
     }

@@ -10,10 +10,10 @@ pub enum Edit {
     None,
     /// Another statement id in the same place.
     StatementId(u32),
-    /// This payload instead.
+    /// This payload instead, or (of a command that is not kept whole) this beginning instead of the one that is.
     Payload(Vec<u8>),
-    /// It cannot be told from the beginning: the whole payload is needed.
-    NeedsWhole,
+    /// It cannot be told from the part of the payload that is there, since this lies beyond it.
+    OutOfSight(&'static str),
 }
 
 impl Session {
@@ -28,11 +28,11 @@ impl Session {
             _ => return Edit::StatementId(prepared.on[on].id),
         };
         let types = match types {
-            Err(_) if !complete => return Edit::NeedsWhole,
+            Err(_) if !complete => return Edit::OutOfSight("parameter types"),
             // Values for other parameters than the statement has: an error of the server's, and the session goes on.
             Err(_) => return Edit::StatementId(prepared.on[on].id),
             Ok(types) => types,
         };
-        prepared.with_types(on, payload, types, complete)
+        prepared.with_types(on, payload, types)
     }
 }

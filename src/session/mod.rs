@@ -240,6 +240,12 @@ impl Session {
         self.bound().is_none().then_some(Duration::from_secs(seconds.max(1)))
     }
 
+    /// The session's own `net_write_timeout`, if it has set one.
+    pub fn net_write_timeout(&self) -> Option<Duration> {
+        let seconds = self.state.variables.system("net_write_timeout")??.parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+
     /// Whether a transaction is open.
     pub fn in_transaction(&self) -> bool {
         self.state.status.has(Status::IN_TRANS)

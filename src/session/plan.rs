@@ -207,7 +207,15 @@ impl Session {
     }
 
     fn plan_query(&mut self, payload: &[u8], complete: bool, moment: &Moment<'_>) -> Result<Plan, Malformed> {
-        let text = &payload[wire::query_text_offset(payload, self.capabilities)?..];
+        let text = match wire::query_text_offset(payload, self.capabilities) {
+            Ok(offset) => payload.get(offset..).unwrap_or_default(),
+            Err(Malformed::Truncated(_)) if !complete => {
+                let limit = self.policy.prepared_text_max as u64;
+                let key = "limits.statement_buffer_bytes";
+                return Ok(Plan::Fail(Failure::DoesNotFit { what: "query attributes", key, limit }));
+            }
+            Err(malformed) => return Err(malformed),
+        };
         let checked = self.classify(text, complete, moment);
         if let Some(kill) = checked.facts.kill {
             return Ok(Plan::Kill(kill));

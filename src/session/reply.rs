@@ -57,6 +57,13 @@ pub enum Failure {
         /// How the connection was lost.
         how: String,
     },
+    /// The backend was lost before it had the whole statement, which therefore was not executed.
+    NotSent {
+        /// The server's address.
+        server: String,
+        /// How the connection was lost.
+        how: String,
+    },
     /// The backend was lost before the statement was sent, and the session's state with it.
     StateLost {
         /// The server's address.
@@ -142,6 +149,15 @@ pub enum Failure {
     },
     /// A limit of the proxy's: which, and what it is.
     Limit(&'static str, u64),
+    /// Something of a command is longer than the proxy may keep.
+    DoesNotFit {
+        /// What.
+        what: &'static str,
+        /// The limit's key.
+        key: &'static str,
+        /// What it is.
+        limit: u64,
+    },
     /// The server broke the protocol.
     ServerMalformed {
         /// The server's address.
@@ -184,6 +200,7 @@ impl Failure {
             | Self::HeldTooMany { .. }
             | Self::Conflict { .. }
             | Self::OutcomeUnknown { .. }
+            | Self::NotSent { .. }
             | Self::StateLost { .. }
             | Self::PrimaryChanged { .. }
             | Self::ReadOnlyTransactionLost
@@ -194,6 +211,7 @@ impl Failure {
             | Self::ShuttingDown
             | Self::Limit(..)
             | Self::NoAccount(_)
+            | Self::DoesNotFit { .. }
             | Self::Rejected { .. }
             | Self::OverLimit { .. } => Fault::Proxy,
         }
@@ -209,6 +227,7 @@ impl Failure {
             // ER_NET_READ_ERROR, of the class "connection exception". Not CR_SERVER_LOST (2013), which client libraries say of
             // themselves: MariaDB Connector/C takes such a number from a server for a malformed packet, and drops the text.
             Self::OutcomeUnknown { .. }
+            | Self::NotSent { .. }
             | Self::StateLost { .. }
             | Self::LacksCapability { .. }
             | Self::ServerMalformed { .. } => (1158, b"08S01"),
@@ -236,7 +255,8 @@ impl Failure {
             // ER_CLIENT_INTERACTION_TIMEOUT
             Self::Inactive => (4031, b"HY000"),
             Self::ShuttingDown => (1053, b"08S01"),
-            Self::Limit(..) => (1041, b"HY000"),
+            // ER_OUT_OF_RESOURCES
+            Self::Limit(..) | Self::DoesNotFit { .. } => (1041, b"HY000"),
         }
     }
 
@@ -265,6 +285,9 @@ impl Failure {
             ),
             Self::OutcomeUnknown { server, how } => format!(
                 "dbproxy: lost connection to {server} during the statement ({how}); whether it was executed is not known"
+            ),
+            Self::NotSent { server, how } => format!(
+                "dbproxy: lost connection to {server} before it had received the whole statement ({how}); it was not executed"
             ),
             Self::StateLost { server, bound } => {
                 format!("dbproxy: lost connection to {server}, and with it state of this session ({bound})")
@@ -319,6 +342,9 @@ impl Failure {
             }
             Self::LacksCapability { server, missing } => {
                 format!("dbproxy: {server} lacks {missing}, which this client agreed on in its login; connect again")
+            }
+            Self::DoesNotFit { what, key, limit } => {
+                format!("dbproxy: the {what} of the command do not fit into {key} ({limit} bytes)")
             }
             Self::ServerMalformed { server, how } => format!("dbproxy: {server} broke the protocol: {how}"),
         }

@@ -168,13 +168,7 @@ impl Statements {
 
 impl Prepared {
     /// How an execute must be written for backend `on`, which may not have been sent the parameter types.
-    pub(super) fn with_types(
-        &mut self,
-        on: usize,
-        payload: &[u8],
-        types: Option<wire::Types<'_>>,
-        complete: bool,
-    ) -> Edit {
+    pub(super) fn with_types(&mut self, on: usize, payload: &[u8], types: Option<wire::Types<'_>>) -> Edit {
         let id = self.on[on].id;
         match types {
             Some(types) => match (types.sent, &self.types) {
@@ -186,7 +180,6 @@ impl Prepared {
                     self.on[on].typed = true;
                     Edit::StatementId(id)
                 }
-                (None, Some(_)) if !self.on[on].typed && !complete => Edit::NeedsWhole,
                 (None, Some(known)) if !self.on[on].typed => {
                     self.on[on].typed = true;
                     Edit::Payload(wire::rewrite_execute(payload, id, Some((types, known))))

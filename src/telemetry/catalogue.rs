@@ -54,6 +54,11 @@ pub(super) const REFUSED: Metric =
     counter("dbproxy_proxy_clients_refused_total", &["reason"], "Clients that were refused, by reason.");
 pub(super) const PANICKED: Metric =
     counter("dbproxy_proxy_session_panics_total", &[], "Sessions that ended because of a defect of dbproxy.");
+pub(super) const STALLED: Metric = counter(
+    "dbproxy_proxy_clients_stalled_total",
+    &[],
+    "Clients closed because for `limits.client_stall_timeout_ms` they neither read their result nor sent the rest of their command.",
+);
 pub(super) const BYTES: Metric = counter(
     "dbproxy_proxy_client_bytes_total",
     &["direction"],
@@ -172,6 +177,7 @@ pub const METRICS: &[Metric] = &[
     ACCEPTED,
     REFUSED,
     PANICKED,
+    STALLED,
     BYTES,
     COMPRESSED,
     QUERIES,

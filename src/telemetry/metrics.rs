@@ -31,6 +31,7 @@ pub struct Metrics {
     failover: FailoverMetrics,
     accepted: Counter,
     panicked: Counter,
+    stalled: Counter,
     failed: Box<[Counter]>,
     refused: Box<[Counter]>,
     hints: [Counter; 3],
@@ -106,6 +107,7 @@ impl Metrics {
             failed: Fault::WORDS.iter().map(|word| series.counter(&m::FAILED, &[word])).collect(),
             accepted: series.counter(&m::ACCEPTED, &[]),
             panicked: series.counter(&m::PANICKED, &[]),
+            stalled: series.counter(&m::STALLED, &[]),
             refused: Refusal::WORDS.iter().map(|word| series.counter(&m::REFUSED, &[word])).collect(),
             hints: ["obeyed", "ignored", "unknown"].map(|word| series.counter(&m::HINTS, &[word])),
             parser: ParserMetrics::new(&series),
@@ -162,6 +164,11 @@ impl Metrics {
         if count > 0 {
             self.panicked.increment(count as u64);
         }
+    }
+
+    /// A client was closed because it neither read nor sent what it had to.
+    pub fn client_stalled(&self) {
+        self.stalled.increment(1);
     }
 
     /// A client was refused.

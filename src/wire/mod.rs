@@ -34,7 +34,7 @@ pub use err::{ERR_HEADER, ErrPacket};
 pub use greeting::{FirstPacket, Greeting, NONCE_LEN};
 pub use login::{HandshakeResponse, LOGIN_HEAD_LEN, LoginHead};
 pub use ok::{EOF_HEADER, EofPacket, OK_HEADER, OkPacket, has_insert_id};
-pub use packet::{HEADER_LEN, Header, MAX_PAYLOAD, frame};
+pub use packet::{HEADER_LEN, Header, MAX_PAYLOAD, Reframer, frame};
 pub use query::{query_payload, query_text_offset};
 pub use reader::{Malformed, Reader, put_lenenc_bytes, put_lenenc_int};
 pub use session_state::{SessionChange, SessionChanges, keep_changes, schema_change};

@@ -394,7 +394,7 @@ const FIRST: &[Key] = &[
         Kind::Number(range::STATEMENT_BUFFER),
         None,
         Effect::Reload,
-        "Longest statement that is read completely for routing; a longer one is streamed to the primary.",
+        "Longest statement that is read completely for routing; a longer one, or one of 16 MiB or more, is streamed to the primary.",
     ),
     key(
         "limits.login_timeout_ms",
@@ -409,6 +409,14 @@ const FIRST: &[Key] = &[
         None,
         Effect::Reload,
         "Milliseconds without a command after which a session is closed. The session's own `wait_timeout` may close it earlier.",
+    ),
+    key(
+        "limits.client_stall_timeout_ms",
+        Kind::Number(range::CLIENT_STALL_TIMEOUT_MS),
+        None,
+        Effect::Reload,
+        "Milliseconds for which a client may neither read its result nor send the rest of its command; then it is closed. \
+         A session that sets `net_write_timeout` to more has that long.",
     ),
     key(
         "limits.drain_timeout_ms",

@@ -21,6 +21,7 @@ pub const MAX_HELD_BYTES: Range = range(0, 67_108_864, 4_294_967_296);
 pub const STATEMENT_BUFFER: Range = range(1_024, 1_048_576, 67_108_864);
 pub const LOGIN_TIMEOUT_MS: Range = range(100, 10_000, 300_000);
 pub const IDLE_TIMEOUT_MS: Range = range(1_000, 8 * HOUR_MS, 8_760 * HOUR_MS);
+pub const CLIENT_STALL_TIMEOUT_MS: Range = range(100, 60_000, 24 * HOUR_MS);
 pub const DRAIN_TIMEOUT_MS: Range = range(0, 30_000, HOUR_MS);
 pub const WORKER_THREADS: Range = range(0, 0, 512);
 pub const LAG_LIMIT_MS: Range = range(0, 10_000, 24 * HOUR_MS);
