@@ -213,7 +213,7 @@ fn what_was_not_offered_is_refused_by_its_name() {
         let config = std::fs::read_to_string(&proxy.config).expect("the configuration");
         std::fs::write(&proxy.config, config.replace("compression = []", "compression = [\"zstd\"]")).expect("written");
         proxy.signal(Signal::HUP);
-        wait_for("the reload", || proxy.log().contains("listen.compression").then_some(()));
+        wait_for("the reload", || proxy.log().contains("configuration reloaded").then_some(()));
         match flavor {
             Flavor::MySql => {
                 compressed(proxy.port, ZSTD).ping().expect("served");
