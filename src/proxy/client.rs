@@ -4,15 +4,16 @@
 use super::acknowledgements::Known;
 use super::backends::Early;
 use super::client_link::ClientLink;
+use super::counting::fault;
 use super::exchange::Sent;
 use super::kill;
 use super::link::BackendLink;
 use super::{Shared, backends};
 use crate::conn::{self, TopologyWatch};
 use crate::route::{Moment, Reason, Refusal, Target};
-use crate::session::{Failure, Hinted, Next, Plan, Run, Session, Step};
+use crate::session::{Failure, Next, Plan, Run, Session, Step};
 use crate::sql::{Kill, Structure};
-use crate::telemetry::{Fault, Label};
+use crate::telemetry::Fault;
 use crate::topology::ServerId;
 use crate::wire::{Command, ErrPacket, Malformed, OkPacket, frame};
 use std::sync::Arc;
@@ -475,58 +476,11 @@ impl Driver {
         self.client.flush().await.map_err(|_| End::ClientLeft)
     }
 
-    /// Counts a command that was answered to its end.
-    fn count(&mut self, run: &Run, started: Instant) {
-        self.meter.query(crate::telemetry::Query {
-            server: run.route.server,
-            target: run.route.target,
-            command: crate::telemetry::command_label(run.command as u8),
-            reason: run.route.reason.index(),
-            elapsed: started.elapsed(),
-        });
-    }
-
-    /// Counts what was asked of a statement; an attempt that is made again was counted.
-    fn count_asked(&self, run: &Run) {
-        if self.repeats > 0 {
-            return;
-        }
-        if let Some(rule) = &run.rule {
-            self.shared.metrics.rules().hit(rule);
-        }
-        let Hinted { obeyed, ignored, unknown } = run.hinted;
-        self.shared.metrics.hinted([obeyed, ignored, unknown]);
-    }
-
-    /// Keeps the registry's word for what binds the session.
-    fn show_bound(&mut self) {
-        if self.bound_shown.is_empty() && self.session.bound().is_none() {
-            return;
-        }
-        let bound = self.session.bindings();
-        if bound != self.bound_shown {
-            for word in bound.iter().filter(|word| !self.bound_shown.contains(word)) {
-                self.shared.metrics.pinned(word);
-            }
-            self.bound_shown.clone_from(&bound);
-            self.entry.show_pins(bound);
-        }
-    }
-
     pub(super) fn drop_backend(&mut self, server: ServerId) {
         if let Some(backend) = self.backends.iter().find(|backend| backend.server == server) {
             self.end_abandoned(backend);
         }
         self.backends.retain(|backend| backend.server != server);
         self.show_backends();
-    }
-}
-
-/// Whose fault a failure is, for the metrics.
-pub(super) fn fault(failure: &Failure) -> Fault {
-    match failure.fault() {
-        crate::session::Fault::Client => Fault::Client,
-        crate::session::Fault::Backend => Fault::Backend,
-        crate::session::Fault::Proxy => Fault::Proxy,
     }
 }

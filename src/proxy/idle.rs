@@ -1,6 +1,7 @@
 //! Between two commands: the client is waited for, and backends that close meanwhile are noticed.
 
-use super::client::{Driver, End, Outcome, fault};
+use super::client::{Driver, End, Outcome};
+use super::counting::fault;
 use super::link::Gone;
 use crate::session::Failure;
 use crate::topology::Flavor;

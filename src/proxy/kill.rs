@@ -2,7 +2,8 @@
 //! `SHOW PROCESSLIST` and `CONNECTION_ID()` say. Either names a session.
 
 use super::Shared;
-use super::client::{Driver, End, fault};
+use super::client::{Driver, End};
+use super::counting::fault;
 use super::inject;
 use super::link::BackendLink;
 use crate::conn::{self, Identity};

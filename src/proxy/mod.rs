@@ -8,6 +8,7 @@ mod acknowledgements;
 mod backends;
 mod client;
 mod client_link;
+mod counting;
 mod exchange;
 mod explain;
 mod explanation;

@@ -32,6 +32,7 @@ mod pins;
 mod plan;
 mod refused;
 mod reply;
+mod run;
 mod state;
 mod statements;
 #[cfg(test)]

@@ -266,15 +266,7 @@ impl Failure {
             Self::NoPrimary { cluster, waited, why } => {
                 format!("dbproxy: cluster {cluster} has had no primary for {:.1} s: {why}", waited.as_secs_f64())
             }
-            Self::WouldGoBack { server, lacks: Lacks::Named, waited } => format!(
-                "dbproxy: lock wait timeout exceeded: for {:.1} s {server} has not had the GTID set that the client named; try again",
-                waited.as_secs_f64()
-            ),
-            Self::WouldGoBack { server, lacks: Lacks::Seen, waited } => format!(
-                "dbproxy: lock wait timeout exceeded: for {:.1} s {server} has not shown what this session has read from a replica; it waits \
-                 for replicas to acknowledge it; try again",
-                waited.as_secs_f64()
-            ),
+            Self::WouldGoBack { server, lacks, waited } => would_go_back(server, lacks, *waited),
             Self::HeldTooMany { cluster, key, limit, why } => format!(
                 "dbproxy: cluster {cluster} has no primary ({why}), and no more statements may wait for one: {key} is {limit}"
             ),
@@ -302,13 +294,7 @@ impl Failure {
             Self::NotOnReplica => "dbproxy: the statement could lock, write or leave something on the replica of this read-only \
                  transaction, which was rolled back; this session's next ones run on the primary; try restarting transaction"
                 .to_owned(),
-            Self::UnknownStatement { id, command, flavor } => {
-                let function = match flavor {
-                    Flavor::MySql => "mysql_stmt_precheck",
-                    Flavor::MariaDb => command,
-                };
-                format!("Unknown prepared statement handler ({id}) given to {function}")
-            }
+            Self::UnknownStatement { id, command, flavor } => unknown_statement(*id, command, *flavor),
             Self::Rejected { rule, message } => format!("dbproxy: {message} (rule {rule})"),
             Self::OverLimit { rule, limit, .. } => {
                 format!("dbproxy: query execution was interrupted: rule {rule} allows {} ms", limit.as_millis())
@@ -316,13 +302,7 @@ impl Failure {
             Self::WrongConsistency(value) => {
                 format!("Variable 'dbproxy_consistency' can't be set to the value of '{value}'")
             }
-            Self::WrongGtid { named_in, text, flavor } => {
-                let example = match flavor {
-                    Flavor::MySql => "'3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5'",
-                    Flavor::MariaDb => "'0-1-5'",
-                };
-                format!("dbproxy: {named_in}: '{text}' is no GTID set; one looks like {example}")
-            }
+            Self::WrongGtid { named_in, text, flavor } => wrong_gtid(named_in, text, *flavor),
             Self::UnknownCommand => "Unknown command".to_owned(),
             Self::OutOfOrder => "Got packets out of order".to_owned(),
             Self::Frames(how) => format!("Couldn't uncompress communication packet: {how}"),
@@ -332,9 +312,7 @@ impl Failure {
             Self::NotOwner(id) => format!("You are not owner of thread {id}"),
             Self::Killed | Self::ConnectionKilled(Flavor::MySql) => "Query execution was interrupted".to_owned(),
             Self::ConnectionKilled(Flavor::MariaDb) => "Connection was killed".to_owned(),
-            Self::Inactive => "The client was disconnected by the server because of inactivity. See wait_timeout and \
-                 interactive_timeout for configuring this behavior."
-                .to_owned(),
+            Self::Inactive => INACTIVE.to_owned(),
             Self::ShuttingDown => "Server shutdown in progress".to_owned(),
             Self::Limit(which, limit) => format!("dbproxy: {which} is limited to {limit}"),
             Self::NoAccount(user) => {
@@ -349,6 +327,37 @@ impl Failure {
             Self::ServerMalformed { server, how } => format!("dbproxy: {server} broke the protocol: {how}"),
         }
     }
+}
+
+/// MySQL's text of error 4031.
+const INACTIVE: &str = "The client was disconnected by the server because of inactivity. See wait_timeout and interactive_timeout for \
+     configuring this behavior.";
+
+fn would_go_back(server: &str, lacks: &Lacks, waited: Duration) -> String {
+    let seconds = waited.as_secs_f64();
+    let what = match lacks {
+        Lacks::Named => "has not had the GTID set that the client named; try again",
+        Lacks::Seen => {
+            "has not shown what this session has read from a replica; it waits for replicas to acknowledge it; try again"
+        }
+    };
+    format!("dbproxy: lock wait timeout exceeded: for {seconds:.1} s {server} {what}")
+}
+
+fn unknown_statement(id: u32, command: &str, flavor: Flavor) -> String {
+    let function = match flavor {
+        Flavor::MySql => "mysql_stmt_precheck",
+        Flavor::MariaDb => command,
+    };
+    format!("Unknown prepared statement handler ({id}) given to {function}")
+}
+
+fn wrong_gtid(named_in: &str, text: &str, flavor: Flavor) -> String {
+    let example = match flavor {
+        Flavor::MySql => "'3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5'",
+        Flavor::MariaDb => "'0-1-5'",
+    };
+    format!("dbproxy: {named_in}: '{text}' is not a GTID set; an example is {example}")
 }
 
 impl From<&Failure> for ErrPacket {
