@@ -9,7 +9,7 @@ use dbproxy::route::{Frontier, Load, Moment};
 use dbproxy::session::{self, Login, Session};
 use dbproxy::sql::{self, CharsetFamily, Lexis, Structure, Verdicts};
 use dbproxy::tasks;
-use dbproxy::topology::{Defaults, Flavor, Health, Role, ServerId, Topology, Writes};
+use dbproxy::topology::{Defaults, Flavor, GtidSet, Health, Role, ServerId, Topology, Writes};
 use dbproxy::wire::{Capabilities, Status};
 use serde_json::Value;
 use std::sync::Arc;
@@ -205,7 +205,7 @@ fn explained(arguments: &Arguments, config: &Config, statement: &str, structure:
         prepared_max: 0,
         connection_ids_from: dbproxy::conn::FIRST_ID,
     };
-    let (topology, load) = (well(config), |_: ServerId| Load::default());
+    let (topology, load) = (well(config, login.flavor), |_: ServerId| Load::default());
     let (policy, positions) = (&config.routing.policy, &Frontier::default());
     let moment = Moment {
         structure: Some(structure),
@@ -220,8 +220,9 @@ fn explained(arguments: &Arguments, config: &Config, statement: &str, structure:
     explanation(&Session::new(limits, login), Some(statement), &moment)
 }
 
-/// The first server is the primary; with a single one, a replica is made up, since the answer is about the statement.
-fn well(config: &Config) -> Topology {
+/// A healthy cluster that replicates by GTID. The first server is the primary; if only one is configured, a replica is made up, because
+/// the answer is about the statement.
+fn well(config: &Config, flavor: Flavor) -> Topology {
     let mut addresses = config.cluster.servers.clone();
     if addresses.len() == 1 {
         addresses.push(Arc::from("replica:3306"));
@@ -233,6 +234,7 @@ fn well(config: &Config) -> Topology {
         server.role = if n == 0 { Role::Primary } else { Role::Replica };
         server.health = Health::Up;
         server.lag_ms = (n > 0).then_some(0);
+        server.gtid_executed = Some(Arc::new(GtidSet::empty(flavor)));
     }
     topology
 }

@@ -54,7 +54,13 @@ pub async fn start_control(
         topology::Policy { down_after: config.monitor.down_after, lag_limit: config.routing.lag_limit }
     };
     let (disk, thread) = Worker::start("dbproxy-disk").context("the thread that writes files")?;
-    supervisor.spawn("disk", thread.ended());
+    // A handle is kept here, so that the thread does not end with the control plane: then it could be taken for the part that ended.
+    let kept = disk.clone();
+    supervisor.spawn("disk", async move {
+        let ended = thread.ended().await;
+        drop(kept);
+        ended
+    });
     let setup = setup(file, &config, desk, shared, (supervisor, disk)).await;
     let control = control::govern(first, policy, judging, publisher, hints, setup, std::future::pending());
     supervisor.spawn("control", control);
