@@ -3,9 +3,7 @@
 use super::script::{Act, Lag, Script, Step, Value, expanded};
 use super::support::peer::{As, Lost, Packet, Peer, USUAL, packets};
 use super::support::{Cluster, Flavor, Proxy, Server, accounts};
-use dbproxy::wire::{
-    Capabilities, Command, ErrPacket, Expect, OkPacket, SessionChange, Tracker, frame, put_lenenc_bytes,
-};
+use dbproxy::wire::{Capabilities, Command, ErrPacket, Expect, OkPacket, SessionChange, Tracker, put_lenenc_bytes};
 use std::time::Duration;
 
 /// Whose schemas, locks and XA transactions are used; `dif_q` in a script stands for it.
@@ -205,9 +203,7 @@ impl Player<'_> {
     fn send(&mut self, act: &Act) -> (Expect, Option<usize>) {
         let capabilities = self.peer().capabilities;
         let (payload, expect) = self.command(act, capabilities);
-        let mut bytes = Vec::new();
-        frame(&mut bytes, 0, &payload);
-        self.peer().raw(&bytes);
+        self.peer().send(&payload);
         let slot = if let Act::Prepare { slot, .. } = act { Some(*slot) } else { None };
         (expect, slot)
     }
@@ -297,10 +293,9 @@ impl Player<'_> {
         let mut heard = packets(&peer.answer_bytes(&mut tracker)?);
         while !tracker.is_done() {
             let asked = heard.last().expect("a request");
-            let mut file = Vec::new();
-            let seq = frame(&mut file, asked.seq.wrapping_add(1), FILE);
-            frame(&mut file, seq, b"");
-            peer.raw(&file);
+            let seq = asked.seq.wrapping_add(1);
+            peer.write(seq, FILE);
+            peer.write(seq.wrapping_add(1), b"");
             tracker.local_infile_sent();
             heard.extend(packets(&peer.answer_bytes(&mut tracker)?));
         }
