@@ -385,6 +385,10 @@ impl Session {
             prepared.long_data_failed = None;
         }
         let Some(prepared) = self.statements.find(id) else { return Ok(unknown_statement(named, function, self)) };
+        // No server need be asked, which may have to prepare the statement first, in a schema that is gone.
+        if command == Command::StmtFetch && prepared.cursor.is_none() {
+            return Ok(Plan::Fail(Failure::NoCursor { id, flavor: self.flavor }));
+        }
         let run = Run { statement: Some(id), ..Run::new(command, expect) };
         match prepared.cursor.or(prepared.long_data).or(prepared.on.first().map(|on| on.server)) {
             // Nothing is to be reset.

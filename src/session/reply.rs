@@ -147,6 +147,13 @@ pub enum Failure {
         /// Names of the flags.
         missing: String,
     },
+    /// The prepared statement has no open cursor to fetch from.
+    NoCursor {
+        /// The client's id of the statement.
+        id: u32,
+        /// Which product's words to use.
+        flavor: Flavor,
+    },
     /// A limit of the proxy's: which, and what it is.
     Limit(&'static str, u64),
     /// Something of a command is longer than the proxy may keep.
@@ -183,6 +190,7 @@ impl Failure {
     pub fn fault(&self) -> Fault {
         match self {
             Self::UnknownStatement { .. }
+            | Self::NoCursor { .. }
             | Self::WrongConsistency(_)
             | Self::WrongGtid { .. }
             | Self::UnknownCommand
@@ -236,6 +244,8 @@ impl Failure {
             // ER_LOCK_DEADLOCK: "try restarting transaction", which is what it must do.
             Self::PrimaryChanged { .. } | Self::ReadOnlyTransactionLost | Self::NotOnReplica => (1213, b"40001"),
             Self::UnknownStatement { .. } => (1243, b"HY000"),
+            // ER_STMT_HAS_NO_OPEN_CURSOR
+            Self::NoCursor { .. } => (1421, b"HY000"),
             // ER_NOT_ALLOWED_COMMAND
             Self::Rejected { .. } => (1148, b"42000"),
             // ER_QUERY_TIMEOUT, ER_STATEMENT_TIMEOUT
@@ -295,6 +305,8 @@ impl Failure {
                  transaction, which was rolled back; this session's next ones run on the primary; try restarting transaction"
                 .to_owned(),
             Self::UnknownStatement { id, command, flavor } => unknown_statement(*id, command, *flavor),
+            Self::NoCursor { id, flavor: Flavor::MySql } => format!("The statement ({id}) has no open cursor."),
+            Self::NoCursor { flavor: Flavor::MariaDb, .. } => "The statement () has no open cursor".to_owned(),
             Self::Rejected { rule, message } => format!("dbproxy: {message} (rule {rule})"),
             Self::OverLimit { rule, limit, .. } => {
                 format!("dbproxy: query execution was interrupted: rule {rule} allows {} ms", limit.as_millis())

@@ -58,10 +58,12 @@ fn a_replica_that_is_fetched_from_does_not_hide_the_open_transaction() {
     let topology = topology(WRITTEN);
     let mut session = session();
     prepare_read(&mut session, &topology);
-    let mut run = planned(&mut session, EXECUTE, &topology);
+    // CURSOR_TYPE_READ_ONLY.
+    let execute = [&EXECUTE[..5], &[1], &EXECUTE[6..]].concat();
+    let mut run = planned(&mut session, &execute, &topology);
     prepared(&mut session, &mut run, &topology);
     let cursor = Status(AUTOCOMMIT.0 | Status::CURSOR_EXISTS.0);
-    answered(&mut session, &mut run, EXECUTE, &ok(cursor, &[]));
+    answered(&mut session, &mut run, &execute, &ok(cursor, &[]));
     ran(&mut session, "BEGIN", IN_TRANS, &[], &topology);
     let fetch = [&[0x1c, 1, 0, 0, 0][..], &2_u32.to_le_bytes()].concat();
     let mut run = planned(&mut session, &fetch, &topology);
