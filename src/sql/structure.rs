@@ -23,7 +23,7 @@ const OBJECTION_TO_MAX: usize = 16 << 10;
 const RECURSION_MAX: usize = 50;
 const NAMES_MAX: usize = 1000;
 
-/// What is known of a statement beyond its [`Facts`].
+/// What is known of a statement beyond its [`Facts`](super::Facts).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Structure {
     /// Its digest in letters; none where it cannot be cut.
