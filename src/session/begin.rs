@@ -46,6 +46,10 @@ impl Session {
         // They changed since, if the flags say something else.
         backend.surprising = defaults.runs_init_connect() || seen != status.has(Status::NO_BACKSLASH_ESCAPES);
         backend.begun = Some(defaults.clone());
+        // The OK of a MySQL login has the flag set whatever the global value is (seen with 9.7).
+        if defaults.get("autocommit").is_some() && !defaults.is_on("autocommit") {
+            backend.autocommit = false;
+        }
         if defaults.runs_init_connect() {
             // The login's OK is older.
             backend.autocommit = !self.state.status.has(Status::AUTOCOMMIT);
