@@ -46,9 +46,11 @@ impl Session {
         // They changed since, if the flags say something else.
         backend.surprising = defaults.runs_init_connect() || seen != status.has(Status::NO_BACKSLASH_ESCAPES);
         backend.begun = Some(defaults.clone());
-        // The OK of a MySQL login has the flag set whatever the global value is (seen with 9.7).
-        if defaults.get("autocommit").is_some() && !defaults.is_on("autocommit") {
-            backend.autocommit = false;
+        // The OK of a MySQL login has the flag set whatever the global value is (seen with 9.7); MariaDB's is right. Where it differs from
+        // what was last seen, the backend is told.
+        let known = defaults.get("autocommit").is_some();
+        if known && defaults.is_on("autocommit") != status.has(Status::AUTOCOMMIT) {
+            backend.autocommit = !self.state.status.has(Status::AUTOCOMMIT);
         }
         if defaults.runs_init_connect() {
             // The login's OK is older.
