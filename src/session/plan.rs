@@ -385,8 +385,8 @@ impl Session {
             prepared.long_data_failed = None;
         }
         let Some(prepared) = self.statements.find(id) else { return Ok(unknown_statement(named, function, self)) };
-        // No server need be asked, which may have to prepare the statement first, in a schema that is gone.
-        if command == Command::StmtFetch && prepared.cursor.is_none() {
+        // A server would have to prepare the statement first, maybe in a schema that is gone.
+        if command == Command::StmtFetch && prepared.cursor.is_none() && prepared.on.is_empty() {
             return Ok(Plan::Fail(Failure::NoCursor { id, flavor: self.flavor }));
         }
         let run = Run { statement: Some(id), ..Run::new(command, expect) };
